@@ -1,0 +1,1 @@
+"""Ready-made pipelines: short YAML files to run and to copy."""

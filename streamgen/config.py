@@ -1,0 +1,147 @@
+"""Outside text becomes values here, once: settings with units, YAML with line numbers.
+
+A wrong or unknown setting stops the start; it is never replaced by a default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from streamgen.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Base of everything a user may write: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+_BITRATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)(?:bit/s|bps)?")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min)")
+_DURATION_NS = {"ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000}
+
+
+def parse_bitrate(text: Any) -> Any:
+    """`2500k`, `2.5M` or a plain number of bits per second."""
+    if isinstance(text, str):
+        match = _BITRATE.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"not a bitrate: {text!r} (write 2500k, 2.5M or bits per second)")
+        return round(float(match[1]) * {"": 1, "k": 1_000, "M": 1_000_000}[match[2]])
+    return text
+
+
+def parse_duration(text: Any) -> Any:
+    """`2s`, `333ms` or `1min`, to nanoseconds. A number without a unit is refused."""
+    if isinstance(text, str):
+        match = _DURATION.fullmatch(text.strip())
+        if match is not None:
+            return round(float(match[1]) * _DURATION_NS[match[2]])
+    raise ValueError(f"not a duration: {text!r} (write 2s, 333ms or 1min)")
+
+
+Bitrate = Annotated[int, BeforeValidator(parse_bitrate)]
+"""Bits per second; written as `2500k` or `2.5M`."""
+DurationNs = Annotated[int, BeforeValidator(parse_duration)]
+"""Nanoseconds; written as `2s` or `333ms`."""
+
+
+def load(model: type[S], path: Path) -> S:
+    """Read a YAML file into `model`. Raises `ConfigError` with the line and the reason."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("not UTF-8 text", path=str(path)) from error
+    return parse(model, text, name=str(path))
+
+
+def parse(model: type[S], text: str, *, name: str) -> S:
+    """The same from text; `name` stands in for the file's name in errors."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = None if mark is None else mark.line + 1
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(problem, path=name, line=line) from error
+    if node is not None:
+        _refuse_duplicates(node, name)
+    return check(model, value, name=name, node=node)
+
+
+def check(model: type[S], value: Any, *, name: str | None = None, node: Any = None) -> S:
+    """Validate a plain value; the first problem becomes one line."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"expected keys and values, got {type(value).__name__}", path=name)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(_reason(first), path=name, line=_line(node, first["loc"])) from error
+
+
+def _reason(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{where}'"
+    if problem["type"] == "missing":
+        return f"missing key '{where}'"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
+
+
+def _line(node: Any, location: tuple[int | str, ...]) -> int | None:
+    """Line of the deepest key or item on the way to `location`."""
+    if node is None:
+        return None
+    line: int = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def _refuse_duplicates(node: Any, name: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ConfigError(
+                    f"key '{key.value}' stands twice", path=name, line=key.start_mark.line + 1
+                )
+            seen.add(key.value)
+            _refuse_duplicates(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(item, name)
+
+
+def cache_dir() -> Path:
+    """Where tuned choices, compiled engines and imported models lie (`STREAMGEN_CACHE`)."""
+    return Path(os.environ.get("STREAMGEN_CACHE") or Path.home() / ".cache" / "streamgen")
+
+
+def cores() -> int:
+    """Processors this process may use (affinity mask, not the machine's count)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

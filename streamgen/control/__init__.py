@@ -1,0 +1,1 @@
+"""Placement, jobs and the API; comes with the live server."""

@@ -1,0 +1,1 @@
+"""Pictures to packets, one encoder per rung."""

@@ -1,0 +1,1 @@
+"""Stages joined by edges, and the lane that runs them."""

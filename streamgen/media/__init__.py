@@ -1,0 +1,1 @@
+"""The nouns that cross every border: packets, frames, sheets, and what carries them."""

@@ -1,0 +1,78 @@
+"""`StepGroup`: the threads of one run. Nothing outlives the group; the first failure stops all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from streamgen.media.queue import Cancelled
+
+
+class Cancellable(Protocol):
+    """What the group stops when a step fails: queues, sources, lanes."""
+
+    def cancel(self) -> None: ...
+
+
+class StepGroup:
+    """Start steps as threads; leaving the `with` block waits for all of them.
+
+    A step that raises cancels everything in `cancels`, so that the others end with `Cancelled`;
+    the first real error is raised from the block.
+    """
+
+    def __init__(self, *cancels: Cancellable) -> None:
+        self._cancels = cancels
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+
+    def start(self, name: str, step: Callable[..., None], *arguments: Any) -> None:
+        """Run `step(*arguments)` on a thread of its own named `name`."""
+
+        def guarded() -> None:
+            try:
+                step(*arguments)
+            except Cancelled:
+                pass
+            except BaseException as error:  # the thread's root: carried to the parent and raised
+                self.fail(error)
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def fail(self, error: BaseException) -> None:
+        """Remember the first error and stop every step."""
+        with self._lock:
+            if self._error is None:
+                self._error = error
+        self.cancel()
+
+    def cancel(self) -> None:
+        for one in self._cancels:
+            one.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.fail(error)
+        try:
+            for thread in self._threads:
+                thread.join()
+        except BaseException as interrupt:  # Ctrl-C while waiting: stop the steps, then leave
+            self.fail(interrupt)
+            for thread in self._threads:
+                thread.join()
+            raise
+        if error is None and self._error is not None:
+            raise self._error

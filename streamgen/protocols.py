@@ -1,0 +1,204 @@
+"""The seams, on one page. Each backend is one module behind one of these.
+
+All are synchronous, and called from one thread at a time: the step that owns them. Frames come
+and go by reference; nobody writes into a frame that was published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from streamgen.media.frame import Device, Fence, Frame, Plane, Sheet
+from streamgen.media.packet import Packet
+from streamgen.media.pool import CopyMeter, Pool
+from streamgen.media.tracks import EncodedTrack, SourceInfo
+
+
+class Mode(Enum):
+    """What a run optimises. The path is the same; depths, policies and encoder settings differ."""
+
+    OFFLINE = "offline"
+    """Throughput; never drops."""
+    LIVE = "live"
+    """Latency; drops at the governor's inbox."""
+
+
+class Source(Protocol):
+    """Packets of one input, in the container's order, all tracks mixed."""
+
+    info: SourceInfo
+
+    def packets(self) -> Iterator[Packet]:
+        """Demux until the input ends. Raises `SourceError` when it breaks off."""
+        ...
+
+    def cancel(self) -> None:
+        """End `packets()` soon, from another thread."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Decoder(Protocol):
+    """Packets of one video track to pictures in presentation order.
+
+    A damaged packet raises `DecodeError`: it is lost, the next may be decoded.
+    """
+
+    def decode(self, packet: Packet) -> Sequence[Frame]: ...
+
+    def flush(self) -> Sequence[Frame]:
+        """Give what is still inside; afterwards a new epoch may begin."""
+        ...
+
+
+Value = Frame | Sheet
+"""What flows along an edge of the graph."""
+
+
+class Stage(Protocol):
+    """One step of a pipeline. Inputs and outputs by name; a plain stage has `picture` in and out.
+
+    `process` may return before the pixels are there: the frame's `ready` fence then passes later.
+    """
+
+    def output_size(self, width: int, height: int) -> tuple[int, int]:
+        """Size of the output picture for an input of this size."""
+        ...
+
+    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
+        """Work on one picture. `params` is the stage's Pydantic model, the values of this frame."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the past: a discontinuity, a cut, or another size follows."""
+        ...
+
+    def close(self) -> None: ...
+
+
+Inputs = Mapping[str, Plane | float]
+"""A network's inputs by name: planes, or the value of a live parameter."""
+
+
+class Ticket(Protocol):
+    """One request on its way through a runtime."""
+
+    @property
+    def fence(self) -> Fence:
+        """Passed when the outputs are written; `wait` raises `ModelError` if the run failed."""
+        ...
+
+    @property
+    def busy_ns(self) -> int:
+        """Time the network took; valid once the fence has passed."""
+        ...
+
+
+class Runtime(Protocol):
+    """A network compiled for one size on one device. Several requests may be on their way."""
+
+    def submit(self, inputs: Inputs, out: Mapping[str, Plane]) -> Ticket:
+        """Run once, from packed planes into packed planes.
+
+        Planes are seen as `[1, 1, rows, columns]`; a float becomes `[1, 1, 1, 1]`. Both sides
+        must live until the fence has passed: the ticket holds them. Blocks only while all
+        parallel requests are busy.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One network of the catalog: where its files are and what it takes and gives.
+
+    Contract of every file: inputs `y`, `u`, `v` uint8 `[N,1,H,W]`, `[N,1,H/2,W/2]` and one
+    float32 `[N,1,1,1]` per live parameter; outputs `y_out`, `u_out`, `v_out` uint8.
+    """
+
+    name: str
+    kind: str
+    """`style`, `restore`, `sr` or `imported`."""
+    files: Mapping[str, Path]
+    """By precision: `fp32`, `int8`."""
+    multiple: int = 4
+    """Width and height of the input are multiples of this."""
+    scale: int = 1
+    """Size of the output over the input."""
+    matrix: str = "bt709"
+    range: str = "tv"
+    folds: bool = True
+    """The colour matrix of other sources can be folded into the first and last convolution."""
+    parameters: int = 0
+    live: tuple[str, ...] = ()
+    """Names of the live parameters."""
+    license: str = ""
+    credit: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engines(Protocol):
+    """Gives running networks: the measured choice of runtime, precision, threads, requests."""
+
+    def open(
+        self, model: ModelSpec, width: int, height: int, *, matrix: str, full_range: bool
+    ) -> Runtime:
+        """A runtime for pictures of this (padded) size and colour. Slow: never on the frame path.
+
+        Raises `ModelError`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """What a stage is given when it is built."""
+
+    device: Device
+    mode: Mode
+    pool: Pool
+    meter: CopyMeter
+    engines: Engines
+    models: Mapping[str, ModelSpec]
+
+
+class Scaler(Protocol):
+    """One picture to another size, same layout and colour."""
+
+    def scale(self, frame: Frame, width: int, height: int) -> Frame: ...
+
+
+class Encoder(Protocol):
+    """One rung. `frame.keyframe` begins a closed GOP there, and nothing else does."""
+
+    track: EncodedTrack
+
+    def encode(self, frame: Frame) -> Sequence[Packet]:
+        """Encode one picture; may keep it and give packets later. Raises `EncodeError`."""
+        ...
+
+    def flush(self) -> Sequence[Packet]: ...
+
+
+class Outlet(Protocol):
+    """Where packets leave: a file, a ladder on disk, an edge."""
+
+    def open(self, tracks: Sequence[EncodedTrack]) -> None:
+        """All tracks, once, before the first packet. Raises `OutputError`."""
+        ...
+
+    def write(self, packet: Packet) -> None: ...
+
+    def finish(self) -> None:
+        """Make it whole and visible under its final name. Raises `OutputError`."""
+        ...
+
+    def abort(self) -> None:
+        """Leave nothing behind. Safe after `open` failed, and twice."""
+        ...
