@@ -80,15 +80,27 @@ def parse(model: type[S], text: str, *, name: str) -> S:
     return check(model, value, name=name, node=node)
 
 
-def check(model: type[S], value: Any, *, name: str | None = None, node: Any = None) -> S:
-    """Validate a plain value; the first problem becomes one line."""
+def check(
+    model: type[S],
+    value: Any,
+    *,
+    name: str | None = None,
+    node: Any = None,
+    at: tuple[int | str, ...] = (),
+) -> S:
+    """Validate a plain value; the first problem becomes one line.
+
+    `at` is where the value stands below `node`, so that the error can name the line.
+    """
     if not isinstance(value, dict):
         raise ConfigError(f"expected keys and values, got {type(value).__name__}", path=name)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(_reason(first), path=name, line=_line(node, first["loc"])) from error
+        raise ConfigError(
+            _reason(first), path=name, line=line_of(node, at + first["loc"])
+        ) from error
 
 
 def _reason(problem: Any) -> str:
@@ -101,7 +113,7 @@ def _reason(problem: Any) -> str:
     return f"{where}: {text}" if where else text
 
 
-def _line(node: Any, location: tuple[int | str, ...]) -> int | None:
+def line_of(node: Any, location: tuple[int | str, ...]) -> int | None:
     """Line of the deepest key or item on the way to `location`."""
     if node is None:
         return None

@@ -45,6 +45,7 @@ class Bounded(Generic[T]):
         weigh: Callable[[T], int] | None = None,
         is_key: Callable[[T], bool] | None = None,
         on_drop: Callable[[T], None] | None = None,
+        producers: int = 1,
     ) -> None:
         if depth < 1:
             raise ConfigError(f"a queue holds at least one item, got depth {depth}")
@@ -61,7 +62,7 @@ class Bounded(Generic[T]):
         self._on_drop = on_drop
         self._items: deque[T] = deque()
         self._weight = 0
-        self._closed = False
+        self._open = producers
         self._cancelled = False
         self._waiting_for_key = False
         lock = threading.Lock()
@@ -86,7 +87,7 @@ class Bounded(Generic[T]):
         with self._lock:
             if self._cancelled:
                 raise Cancelled
-            if self._closed:
+            if self._open < 1:
                 raise ConfigError(f"{self.name}: put after close")
             if self._items and self._weight + weight > self.depth:
                 self._make_room(weight, lost)
@@ -139,7 +140,7 @@ class Bounded(Generic[T]):
             while not self._items:
                 if self._cancelled:
                     raise Cancelled
-                if self._closed:
+                if self._open < 1:
                     return None
                 self._getters += 1
                 try:
@@ -160,10 +161,11 @@ class Bounded(Generic[T]):
             yield item
 
     def close(self) -> None:
-        """No more items come; the consumer still gets what is inside."""
+        """One producer has ended; after the last the consumer gets what is inside, then None."""
         with self._lock:
-            self._closed = True
-            self._filled.notify_all()
+            self._open -= 1
+            if self._open < 1:
+                self._filled.notify_all()
 
     def cancel(self) -> None:
         """Drop everything and make every waiting or later call raise `Cancelled`."""
