@@ -56,28 +56,35 @@ DurationNs = Annotated[int, BeforeValidator(parse_duration)]
 
 def load(model: type[S], path: Path) -> S:
     """Read a YAML file into `model`. Raises `ConfigError` with the line and the reason."""
+    value, node = read_yaml(path)
+    return check(model, value, name=str(path), node=node)
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], Any]:
+    """The plain value of a YAML file, and its node tree, which knows the lines.
+
+    Raises `ConfigError` when the file cannot be read, is not YAML, is not keys and values, or has
+    a key twice.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError("not UTF-8 text", path=str(path)) from error
-    return parse(model, text, name=str(path))
-
-
-def parse(model: type[S], text: str, *, name: str) -> S:
-    """The same from text; `name` stands in for the file's name in errors."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = None if mark is None else mark.line + 1
         problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(problem, path=name, line=line) from error
-    if node is not None:
-        _refuse_duplicates(node, name)
-    return check(model, value, name=name, node=node)
+        line = None if mark is None else mark.line + 1
+        raise ConfigError(problem, path=str(path), line=line) from error
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else type(value).__name__
+        raise ConfigError(f"expected keys and values, got {found}", path=str(path))
+    _refuse_duplicates(node, str(path))
+    return value, node
 
 
 def check(
