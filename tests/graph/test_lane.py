@@ -1,0 +1,144 @@
+"""`Lane` and `Seat`: order out is order in, whatever finishes first, and errors stay in place."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from streamgen.errors import ModelError, StageError
+from streamgen.graph.graph import PICTURE, Chain
+from streamgen.graph.lane import Lane
+from streamgen.media.frame import Frame
+from streamgen.media.queue import Cancelled
+from streamgen.media.steps import StepGroup
+from streamgen.protocols import Value
+from streamgen.telemetry import Telemetry
+from streamgen.testing import LateFence, picture
+
+
+class Tagging:
+    """Adds a number to the PTS; its result may be late."""
+
+    def __init__(
+        self, add: int, delays: Sequence[float] = (), fail_at: dict[int, Exception] | None = None
+    ) -> None:
+        self.add = add
+        self.delays = delays
+        self.fail_at = fail_at or {}
+        self.resets = 0
+        self.seen = 0
+
+    def output_size(self, width: int, height: int) -> tuple[int, int]:
+        return 2 * width, 2 * height
+
+    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
+        frame = inputs[PICTURE]
+        assert isinstance(frame, Frame)
+        number, self.seen = self.seen, self.seen + 1
+        if number in self.fail_at:
+            raise self.fail_at[number]
+        delay_s = self.delays[number % len(self.delays)] if self.delays else 0
+        ready = LateFence(delay_s) if delay_s else None
+        return {PICTURE: frame.retimed(pts=frame.pts + self.add, ready=ready)}
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def lane() -> Iterator[Lane]:
+    with Lane() as lane:
+        yield lane
+
+
+def carry(
+    lane: Lane,
+    stages: Sequence[Tagging],
+    frames: Sequence[Frame],
+    depth: int = 3,
+    telemetry: Telemetry | None = None,
+) -> list[int]:
+    telemetry = telemetry or Telemetry()
+    chain = Chain([(f"s{i}", stage, None) for i, stage in enumerate(stages)], telemetry)
+    seat = lane.seat(chain, telemetry, depth=depth)
+    out: list[int] = []
+
+    def put() -> None:
+        for frame in frames:
+            seat.put(frame)
+        seat.close()
+
+    with StepGroup(seat) as steps:
+        steps.start("put", put)
+        steps.start("get", lambda: out.extend(frame.pts for frame in seat))
+    assert seat.peak <= depth
+    return out
+
+
+def frames(number: int) -> list[Frame]:
+    one = picture(8, 8)
+    return [one.retimed(pts=pts) for pts in range(number)]
+
+
+def test_an_empty_chain_passes_pictures_on(lane: Lane) -> None:
+    assert carry(lane, [], frames(20)) == list(range(20))
+
+
+def test_results_come_in_order_even_when_later_ones_finish_first(lane: Lane) -> None:
+    random.seed(1)
+    delays = [random.choice([0, 0.001, 0.004, 0.008]) for _ in range(17)]
+    stages = [Tagging(100, delays), Tagging(1000, delays[::-1])]
+    telemetry = Telemetry()
+    assert carry(lane, stages, frames(40), 4, telemetry) == [1100 + n for n in range(40)]
+    assert telemetry.times("stage/0/s0").count == telemetry.times("stage/1/s1").count == 40
+
+
+def test_several_sessions_share_one_lane(lane: Lane) -> None:
+    results: dict[int, list[int]] = {}
+    with StepGroup() as steps:
+        for number in range(6):
+
+            def one(number: int = number) -> None:
+                results[number] = carry(lane, [Tagging(number, [0, 0.002])], frames(15))
+
+            steps.start(f"session {number}", one)
+    assert results == {n: [n + i for i in range(15)] for n in range(6)}
+
+
+def test_a_stage_error_loses_its_picture_and_no_other(lane: Lane) -> None:
+    telemetry = Telemetry()
+    stage = Tagging(0, fail_at={3: StageError("odd", stage="s0", pts=3)})
+    assert carry(lane, [stage], frames(6), 3, telemetry) == [0, 1, 2, 4, 5]
+    assert telemetry.counts("dropped") == {"stage": 1}
+
+
+def test_a_broken_model_ends_the_run(lane: Lane) -> None:
+    with pytest.raises(ModelError, match="weights"):
+        carry(lane, [Tagging(0, fail_at={2: ModelError("no weights")})], frames(50))
+
+
+def test_stages_are_reset_at_an_epoch_and_at_a_new_size(lane: Lane) -> None:
+    stage = Tagging(0)
+    small, large = picture(8, 8), picture(16, 8)
+    given = [small, small, small.retimed(epoch=1), large.retimed(epoch=1), large.retimed(epoch=1)]
+    carry(lane, [stage], [frame.retimed(pts=n) for n, frame in enumerate(given)])
+    assert stage.resets == 2
+
+
+def test_a_chain_tells_its_output_size() -> None:
+    chain = Chain([("a", Tagging(0), None), ("b", Tagging(0), None)], Telemetry())
+    assert chain.output_size(10, 20) == (40, 80)
+
+
+def test_cancelling_a_seat_wakes_both_ends(lane: Lane) -> None:
+    seat = lane.seat(Chain([], Telemetry()), Telemetry(), depth=1)
+    with StepGroup(seat) as steps:
+        steps.start("get", seat.get)
+        steps.cancel()
+    with pytest.raises(Cancelled):
+        seat.put(picture(8, 8))

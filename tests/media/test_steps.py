@@ -1,0 +1,53 @@
+"""`StepGroup`: nothing outlives it, and the first failure stops all."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from streamgen.errors import SourceError
+from streamgen.media.queue import Bounded
+from streamgen.media.steps import StepGroup
+
+
+def test_leaving_the_block_waits_for_every_step() -> None:
+    seen: list[int] = []
+    queue: Bounded[int] = Bounded(1)
+
+    def produce() -> None:
+        for number in range(20):
+            queue.put(number)
+        queue.close()
+
+    with StepGroup(queue) as steps:
+        steps.start("produce", produce)
+        steps.start("consume", lambda: seen.extend(queue))
+    assert seen == list(range(20))
+
+
+def test_the_first_failure_stops_all_steps_and_is_raised() -> None:
+    queue: Bounded[int] = Bounded(1)
+
+    def fail() -> None:
+        raise SourceError("broke off")
+
+    before = threading.active_count()
+    with pytest.raises(SourceError, match="broke off"), StepGroup(queue) as steps:
+        steps.start("wait", lambda: list(queue))
+        steps.start("fail", fail)
+    assert threading.active_count() == before
+
+
+def test_an_error_in_the_block_itself_stops_the_steps() -> None:
+    queue: Bounded[int] = Bounded(1)
+    with pytest.raises(KeyError), StepGroup(queue) as steps:
+        steps.start("wait", lambda: list(queue))
+        raise KeyError("x")
+
+
+def test_cancelling_a_group_is_not_an_error() -> None:
+    queue: Bounded[int] = Bounded(1)
+    with StepGroup(queue) as steps:
+        steps.start("wait", lambda: list(queue))
+        steps.cancel()
