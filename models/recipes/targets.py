@@ -1,0 +1,72 @@
+"""Paint the training and held-out pictures with the teacher once, and keep the result.
+
+    python targets.py STYLE --pictures FOLDER --clips FOLDER --microast FOLDER --out FOLDER
+
+The target is `mix` of the cycle-spun teacher and the rest of the content, so that strokes stay
+rich while edges keep their place. `--part 0/2` and `--part 1/2` share the work of two processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pictures
+import torch
+from teacher import MicroAST
+
+Array = npt.NDArray[np.float32]
+CALIBRATION_VIEWS = 24
+
+
+def _byte(picture: Array) -> npt.NDArray[np.uint8]:
+    return np.round(picture * 255).astype(np.uint8)
+
+
+def _training(args: argparse.Namespace) -> list[tuple[str, Array]]:
+    views = list(pictures.training(args.pictures))
+    views += pictures.frames(args.clips / "cutBunny.mp4", every=24, limit=10)
+    pedestrians = args.pictures / pictures.EXAMPLES / "data/vtest.avi"
+    return views + list(pictures.frames(pedestrians, every=250, limit=3))
+
+
+def paint(args: argparse.Namespace) -> None:
+    """Write `train.PART.npz` and, in the first part, `held.npz`."""
+    part, parts = (int(n) for n in args.part.split("/"))
+    views = _training(args)
+    teacher = MicroAST(args.microast, args.style, style_px=args.style_px)
+    step = max(1, len(views) // CALIBRATION_VIEWS)
+    teacher.freeze([v[:320, :448] for _, v in views[::step]])
+    args.out.mkdir(parents=True, exist_ok=True)
+    if part == 0:
+        held: dict[str, Array] = {}
+        for name, picture in pictures.held_out(args.pictures):
+            held[f"{name}.content"] = _byte(picture)
+            held[f"{name}.raw"] = _byte(teacher.stylize(picture, [(0, 0)]))
+            spun = teacher.stylize(picture)
+            held[f"{name}.target"] = _byte(args.mix * spun + (1 - args.mix) * picture)
+        np.savez(args.out / "held.npz", **held)
+    kept: dict[str, Array] = {}
+    for number, (_, picture) in enumerate(views):
+        if number % parts == part:
+            target = args.mix * teacher.stylize(picture) + (1 - args.mix) * picture
+            kept[f"{number}.content"], kept[f"{number}.target"] = _byte(picture), _byte(target)
+    np.savez(args.out / f"train.{part}.npz", **kept)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("style", type=Path, help="the style picture")
+    for name in ("pictures", "clips", "microast", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--style-px", type=int, default=512)
+    parser.add_argument("--mix", type=float, default=0.85)
+    parser.add_argument("--part", default="0/1")
+    torch.set_num_threads(1)
+    paint(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

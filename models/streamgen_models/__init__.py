@@ -1,0 +1,6 @@
+"""Networks, weights and their manifest. The engine reads `manifest.toml` and nothing else."""
+
+from .fold import fold_color
+from .networks import enlarge, paint
+
+__all__ = ["enlarge", "fold_color", "paint"]
