@@ -1,0 +1,124 @@
+"""The command line: one module per command, loaded when it is called.
+
+Exit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted (Ctrl-C or SIGTERM).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from importlib.metadata import entry_points
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from streamgen import __version__
+from streamgen.errors import ConfigError, StreamGenError
+
+SUMMARIES = {
+    "run": "Run a pipeline over files, folders or URLs.",
+    "pipelines": "List, show and check pipeline files.",
+    "models": "List, show, import and tune networks.",
+    "contact": "Draw a before/after contact sheet of two videos.",
+    "doctor": "Say what this machine can do, and why not.",
+    "bench": "Run the benchmarks of a source checkout.",
+}
+"""Our own commands. Their help is here so that `--help` need not load codecs and runtimes."""
+
+
+class Commands(TyperGroup):
+    """Commands by entry point, so that other packages bring theirs through the same door.
+
+    `[project.entry-points."streamgen.commands"] name = "package.module:app"`, where `app` is a
+    `typer.Typer`. A command's module is loaded when it is called and never before.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        installed = {point.name for point in entry_points(group="streamgen.commands")}
+        ours = [name for name in SUMMARIES if name in installed]
+        return ours + sorted(installed - set(ours))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        for point in entry_points(group="streamgen.commands"):
+            if point.name == cmd_name:
+                return get_command(point.load())
+        return None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [(name, SUMMARIES.get(name, "")) for name in self.list_commands(ctx)]
+        if not rows:
+            return
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreamGenError as error:
+            if ctx.find_root().obj:
+                traceback.print_exception(error)
+            typer.echo(f"streamgen: {one_line(error)}", err=True)
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+        except KeyboardInterrupt as interrupt:
+            typer.echo("streamgen: interrupted", err=True)
+            raise typer.Exit(130) from interrupt
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error on one line, whatever file names are in it."""
+    text = str(error) or type(error).__name__
+    return " ".join(text.splitlines()) if text.isprintable() else repr(text)[1:-1]
+
+
+app = typer.Typer(
+    name="streamgen",
+    cls=Commands,
+    help="Redraw every frame of a video with a neural network, and write a ladder of renditions.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"streamgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    ctx: typer.Context,
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+    ),
+    verbose: bool = typer.Option(False, "-v", "--verbose", help="Show tracebacks of errors."),
+) -> None:
+    ctx.obj = verbose
+
+
+def main() -> NoReturn:
+    """Entry point of the `streamgen` command."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.excepthook = _bug
+    get_command(app)(prog_name="streamgen")
+    sys.exit(0)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    # The same way out as Ctrl-C: every `with` block on the way cleans up.
+    raise KeyboardInterrupt
+
+
+def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if {"-v", "--verbose"} & set(sys.argv):
+        traceback.print_exception(kind, error, trace)
+    print(
+        f"streamgen: internal error: {kind.__name__}: {one_line(error)} (-v shows where)",
+        file=sys.stderr,
+    )

