@@ -1,0 +1,91 @@
+"""Key frames and frame rate, decided once for all rungs, on the time of the output."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+
+from streamgen.errors import ConfigError
+from streamgen.media.frame import Frame
+from streamgen.telemetry import Telemetry
+
+_NS = 1_000_000_000
+
+
+class FrameClock:
+    """Says where every rung begins a closed GOP; encoders add no key frame of their own.
+
+    The grid is absolute: its points are the whole multiples of the interval on the output
+    timeline, so two workers that encode the same stream cut it at the same pictures. Called by one
+    thread; `request` by any.
+    """
+
+    def __init__(self, interval_ns: int) -> None:
+        if interval_ns <= 0:
+            raise ConfigError(f"the key frame interval must be positive, got {interval_ns} ns")
+        self.interval_ns = interval_ns
+        self._cell: int | None = None
+        self._epoch = 0
+        self._requested = False
+
+    def mark(self, frame: Frame) -> Frame:
+        """The same picture, tagged `keyframe` where a GOP begins.
+
+        That is the first picture, the first at or after each grid point, the first of a new
+        epoch, and the first after a `request`. Key frames of the source are of no consequence.
+        """
+        base = frame.time_base
+        cell = frame.pts * base.numerator * _NS // (base.denominator * self.interval_ns)
+        begins = cell != self._cell or frame.epoch != self._epoch or self._requested
+        if begins:
+            self._cell = cell
+            self._epoch = frame.epoch
+            self._requested = False
+        return frame if frame.keyframe == begins else frame.retimed(keyframe=begins)
+
+    def request(self) -> None:
+        """Make the next picture a key frame: somebody joined, or lost packets."""
+        self._requested = True
+
+
+class RateCap:
+    """Thins pictures above a frame rate evenly: 50 and 60 Hz become 25 and 30, 120 becomes 30.
+
+    Every picture that stays keeps its exact PTS. With a nominal rate above the cap, a picture stays
+    when it is at least `n - 1/2` nominal pictures after the last one that stayed, `n` the smallest
+    power of two that fits. So jitter changes nothing, and the slow passages of a variable frame
+    rate are left alone. Without a nominal rate, pictures closer than 0.9 cap periods go.
+    """
+
+    def __init__(self, cap_hz: int, rate: Fraction | None, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._every = 1
+        if rate is not None:
+            while rate > self._every * cap_hz * Fraction(101, 100):
+                self._every *= 2
+        self.rate = None if rate is None else rate / self._every
+        """Nominal frame rate of what stays."""
+        self._active = rate is None or self._every > 1
+        self._least_s = (
+            Fraction(9, 10 * cap_hz) if rate is None else (self._every - Fraction(1, 2)) / rate
+        )
+        self._last: Fraction | None = None
+        self._epoch = 0
+
+    def keep(self, frame: Frame) -> Frame | None:
+        """The picture, shown for as long as the ones dropped after it; None when it is dropped.
+
+        Counted as `dropped{fps_cap}`.
+        """
+        if not self._active:
+            return frame
+        at = frame.pts * frame.time_base
+        last = self._last if frame.epoch == self._epoch else None
+        if last is not None and at - last < self._least_s:
+            self._telemetry.count("dropped", "fps_cap")
+            return None
+        self._last, self._epoch = at, frame.epoch
+        if self.rate is None or frame.duration == 0:
+            return frame
+        longest = ceil(1 / (self.rate * frame.time_base) - Fraction(1, 2))
+        return frame if frame.duration >= longest else frame.retimed(duration=longest)
