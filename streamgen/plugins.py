@@ -95,6 +95,7 @@ def _spec(entry: Mapping[str, Any], folder: Path) -> ModelSpec:
         name=entry["name"],
         kind=entry["kind"],
         files={precision: folder / file for precision, file in entry["files"].items()},
+        sha256=entry.get("sha256", {}),
         multiple=entry.get("multiple", 4),
         scale=entry.get("scale", 1),
         matrix=entry.get("matrix", "bt709"),

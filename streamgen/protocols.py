@@ -141,6 +141,8 @@ class ModelSpec:
     license: str = ""
     credit: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """By precision, as the manifest says; checked by `streamgen doctor`."""
 
 
 class Engines(Protocol):
