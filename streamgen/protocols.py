@@ -197,6 +197,10 @@ class Outlet(Protocol):
 
     def write(self, packet: Packet) -> None: ...
 
+    def drop(self, track: str) -> None:
+        """This track broke off: leave it out, keep the others."""
+        ...
+
     def finish(self) -> None:
         """Make it whole and visible under its final name. Raises `OutputError`."""
         ...

@@ -1,0 +1,270 @@
+"""The journey of one stream, on one page: pull, time, decode, process, encode, deliver.
+
+`run` is the list of steps; the functions under it are the steps, in their order. Nothing else in
+the project decides the order of the path. Live and offline differ in settings, not in code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from streamgen.encode.audio import AudioPath
+from streamgen.encode.clock import FrameClock, RateCap
+from streamgen.encode.ladder import Ladder
+from streamgen.errors import DecodeError, EncodeError, OutputError
+from streamgen.graph.graph import Chain
+from streamgen.graph.lane import Lane, Seat
+from streamgen.media.frame import Frame
+from streamgen.media.packet import Packet
+from streamgen.media.pool import FramePool
+from streamgen.media.queue import Bounded
+from streamgen.media.steps import StepGroup
+from streamgen.media.timeline import Presentation, Timeline
+from streamgen.protocols import Decoder, Encoder, Mode, Outlet, Source
+from streamgen.telemetry import Telemetry
+
+
+@dataclass
+class Session:
+    """Everything one stream owns while it runs. Built by `opening.open_session`; a `with` ends it."""
+
+    source: Source
+    outlets: Sequence[Outlet]
+    mode: Mode
+    telemetry: Telemetry
+    pool: FramePool
+    timeline: Timeline
+    presentation: Presentation
+    decoder: Decoder
+    cap: RateCap | None
+    chain: Chain
+    lane: Lane
+    clock: FrameClock
+    ladder: Ladder
+    sounds: dict[str, AudioPath]
+    carried: frozenset[str]
+    """Names of subtitle tracks that at least one outlet takes as they are."""
+    notes: list[str]
+    """What the user should know: rungs left out, tracks dropped, sizes padded."""
+    depth: int
+    """Pictures inside the lane at once."""
+    queues: dict[str, Bounded[Packet] | Bounded[Frame] | Seat] = field(default_factory=dict)
+    started_ns: int = 0
+    ended_ns: int = 0
+    cpu_s: float = 0.0
+    sent: dict[str, Sent] = field(default_factory=dict)
+    """What left each encoder, by track."""
+    waiting_ns: dict[int, int] = field(default_factory=dict)
+    """Arrival times of pictures that are in the top rung's encoder, by PTS."""
+    group: StepGroup | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.source.close()
+        self.chain.close()
+        for outlet in self.outlets:
+            outlet.abort()  # does nothing to an outlet that has finished
+
+    def cancel(self) -> None:
+        """Stop the run from another thread; `run` ends soon and no output is kept."""
+        if self.group is not None:
+            self.group.cancel()
+
+
+@dataclass(slots=True)
+class Sent:
+    """What one encoder has given so far."""
+
+    frames: int = 0
+    keyframes: int = 0
+    size_bytes: int = 0
+    first_pts: int | None = None
+    last_end: int = 0
+
+
+def run(session: Session) -> None:
+    """Carry one stream from its source to its outlets until the source ends.
+
+    Raises the first error of any step; then no outlet has finished.
+    """
+    s = session
+    encoders = s.ladder.encoders
+    producers = len(encoders) + (1 if s.sounds else 0) + (1 if s.carried else 0)
+    packets: Bounded[Packet] = Bounded(64, name="packets")
+    audio: Bounded[Packet] = Bounded(8 << 20, name="audio", weigh=_size_bytes)
+    seat = s.lane.seat(s.chain, s.telemetry, depth=s.depth)
+    pictures: list[Bounded[Frame]] = [Bounded(2, name=e.track.name) for e in encoders]
+    rungs: Bounded[Packet] = Bounded(256, name="rungs", producers=producers)
+    s.queues = {"packets": packets, "audio": audio, "process": seat, "rungs": rungs}
+    s.queues |= {f"encode/{e.track.name}": q for e, q in zip(encoders, pictures, strict=True)}
+    cpu_s, s.started_ns = time.process_time(), s.telemetry.clock.now_ns()
+
+    with StepGroup(s.source, seat, packets, audio, rungs, *pictures) as s.group:
+        s.group.start("pull", pull, s, packets, audio, rungs)
+        s.group.start("decode", decode, s, packets, seat)
+        s.group.start("split", split, s, seat, pictures)
+        for encoder, queue in zip(encoders, pictures, strict=True):
+            s.group.start(encoder.track.name, encode, s, encoder, queue, rungs)
+        if s.sounds:
+            s.group.start("audio", transcode, s, audio, rungs)
+        s.group.start("deliver", deliver, s, rungs)
+
+    s.ended_ns = s.telemetry.clock.now_ns()
+    s.cpu_s = time.process_time() - cpu_s
+
+
+def pull(s: Session, packets: Bounded[Packet], audio: Bounded[Packet],
+         rungs: Bounded[Packet]) -> None:
+    """Demux, mend the time, and send each packet its way."""
+    video = s.source.info.video.name
+    for raw in s.source.packets():
+        packet = s.timeline.mend(raw)
+        if packet.track == video:
+            packets.put(packet)
+        elif packet.track in s.sounds:
+            audio.put(packet)
+        elif packet.track in s.carried:
+            rungs.put(packet)
+    packets.close()
+    audio.close()
+    if s.carried:
+        rungs.close()
+
+
+def decode(s: Session, packets: Bounded[Packet], seat: Seat) -> None:
+    """Packets to pictures in presentation order, handed to the lane."""
+    times = s.telemetry.times("decode")
+    now_ns = s.telemetry.clock.now_ns
+    epoch = 0
+    for packet in packets:
+        if packet.epoch != epoch:
+            epoch = packet.epoch
+            present(s, s.decoder.flush(), seat)
+        began_ns = now_ns()
+        try:
+            frames = s.decoder.decode(packet)
+        except DecodeError:
+            s.telemetry.count("lost", "decode")
+            continue
+        times.add(now_ns() - began_ns)
+        present(s, frames, seat)
+    present(s, s.decoder.flush(), seat)
+    seat.close()
+
+
+def present(s: Session, frames: Sequence[Frame], seat: Seat) -> None:
+    """Give shown pictures their final time; the frame rate cap acts before any work is spent."""
+    for decoded in frames:
+        frame = s.presentation.show(decoded)
+        if frame is not None and s.cap is not None:
+            frame = s.cap.keep(frame)
+        if frame is not None:
+            seat.put(frame)
+
+
+def split(s: Session, seat: Seat, pictures: Sequence[Bounded[Frame]]) -> None:
+    """Decide the key frames, once, and make one picture for every rung."""
+    times = s.telemetry.times("scale")
+    now_ns = s.telemetry.clock.now_ns
+    for processed in seat:
+        frame = s.clock.mark(processed)
+        s.waiting_ns[frame.pts] = frame.received_ns
+        began_ns = now_ns()
+        sizes = s.ladder.split(frame)
+        times.add(now_ns() - began_ns)
+        for queue, picture in zip(pictures, sizes, strict=True):
+            queue.put(picture)
+    for queue in pictures:
+        queue.close()
+
+
+def encode(s: Session, encoder: Encoder, pictures: Bounded[Frame], rungs: Bounded[Packet]) -> None:
+    """One rung. If its encoder breaks, the other rungs go on without it."""
+    name = encoder.track.name
+    times = s.telemetry.times(f"encode/{name}")
+    now_ns = s.telemetry.clock.now_ns
+    sent = s.sent.setdefault(name, Sent())
+    try:
+        for frame in pictures:
+            began_ns = now_ns()
+            out = encoder.encode(frame)
+            times.add(now_ns() - began_ns)
+            for packet in out:
+                account(s, sent, packet, top=encoder is s.ladder.encoders[0])
+                rungs.put(packet)
+        for packet in encoder.flush():
+            account(s, sent, packet, top=encoder is s.ladder.encoders[0])
+            rungs.put(packet)
+    except EncodeError as error:
+        lose_rung(s, name, error)
+        for _ in pictures:
+            pass
+    rungs.close()
+
+
+def account(s: Session, sent: Sent, packet: Packet, *, top: bool) -> None:
+    """Count what left an encoder; the top rung's last byte ends the picture's latency."""
+    sent.frames += 1
+    sent.keyframes += packet.keyframe
+    sent.size_bytes += packet.size_bytes
+    pts = packet.pts or 0
+    sent.first_pts = pts if sent.first_pts is None else min(pts, sent.first_pts)
+    sent.last_end = max(sent.last_end, pts + packet.duration)
+    if top and (received_ns := s.waiting_ns.pop(pts, 0)):
+        s.telemetry.times("latency").add(s.telemetry.clock.now_ns() - received_ns)
+
+
+def lose_rung(s: Session, name: str, error: EncodeError) -> None:
+    """Leave a broken rung out of every outlet; without any rung left the run fails."""
+    s.telemetry.count("rungs_lost", name)
+    s.notes.append(f"rung {name} failed and is left out: {error}")
+    if len(s.telemetry.counts("rungs_lost")) == len(s.ladder.encoders):
+        raise error
+    for outlet in s.outlets:
+        outlet.drop(name)
+
+
+def transcode(s: Session, audio: Bounded[Packet], rungs: Bounded[Packet]) -> None:
+    """Sound goes the short way: copied, or decoded and encoded again."""
+    times = s.telemetry.times("audio")
+    now_ns = s.telemetry.clock.now_ns
+    for packet in audio:
+        began_ns = now_ns()
+        out = s.sounds[packet.track].push(packet)
+        times.add(now_ns() - began_ns)
+        for sound in out:
+            rungs.put(sound)
+    for path in s.sounds.values():
+        for sound in path.flush():
+            rungs.put(sound)
+    rungs.close()
+
+
+def deliver(s: Session, rungs: Bounded[Packet]) -> None:
+    """Hand every packet to every outlet; when all have come, make the outputs visible."""
+    times = s.telemetry.times("deliver")
+    now_ns = s.telemetry.clock.now_ns
+    for packet in rungs:
+        began_ns = now_ns()
+        for outlet in s.outlets:
+            outlet.write(packet)
+        times.add(now_ns() - began_ns)
+    if not any(sent.frames for sent in s.sent.values()):
+        raise OutputError(f"{s.source.info.name}: no picture could be decoded")
+    for outlet in s.outlets:
+        outlet.finish()
+
+
+def _size_bytes(packet: Packet) -> int:
+    return packet.size_bytes
