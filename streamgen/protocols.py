@@ -191,6 +191,10 @@ class Encoder(Protocol):
 class Outlet(Protocol):
     """Where packets leave: a file, a ladder on disk, an edge."""
 
+    def takes(self, kind: str, codec: str) -> bool:
+        """Whether a track of this kind (`audio`, `subtitle`, ...) and codec fits in as it is."""
+        ...
+
     def open(self, tracks: Sequence[EncodedTrack]) -> None:
         """All tracks, once, before the first packet. Raises `OutputError`."""
         ...

@@ -227,6 +227,9 @@ class Basket:
         self.finished = False
         self.aborted = False
 
+    def takes(self, kind: str, codec: str) -> bool:
+        return True
+
     def open(self, tracks: Sequence[EncodedTrack]) -> None:
         self.tracks = list(tracks)
 
