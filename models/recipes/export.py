@@ -57,12 +57,21 @@ def write(name: str, fp32: onnx.ModelProto, int8: onnx.ModelProto) -> None:
 def refresh_hashes() -> None:
     """Rewrite every [model.sha256] of the manifest from the files as they are."""
     path = PACKAGE / "manifest.toml"
-    text = path.read_text()
-    for model in tomllib.loads(text)["model"]:
-        for precision, file in model["files"].items():
-            digest = hashlib.sha256((PACKAGE / file).read_bytes()).hexdigest()
-            text = text.replace(model["sha256"][precision], digest)
-    path.write_text(text)
+    models = iter(tomllib.loads(path.read_text())["model"])
+    lines: list[str] = []
+    files: dict[str, str] = {}
+    table = ""
+    for line in path.read_text().splitlines():
+        if line.startswith("["):
+            table = line
+        if line == "[[model]]":
+            files = next(models)["files"]
+        key = line.partition(" = ")[0]
+        if table == "[model.sha256]" and key in files:
+            digest = hashlib.sha256((PACKAGE / files[key]).read_bytes()).hexdigest()
+            line = f'{key} = "{digest}"'
+        lines.append(line)
+    path.write_text("\n".join(lines) + "\n")
 
 
 def main() -> None:
