@@ -10,7 +10,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -56,9 +55,7 @@ class Echo:
         self.track = EncodedTrack("video/echo", "video", "none", TIME_BASE, None)
 
     def encode(self, frame: Frame) -> Sequence[Packet]:
-        return [
-            Packet(b"", frame.pts, frame.pts, 0, TIME_BASE, frame.keyframe, self.track.name)
-        ]
+        return [Packet(b"", frame.pts, frame.pts, 0, TIME_BASE, frame.keyframe, self.track.name)]
 
     def flush(self) -> Sequence[Packet]:
         return []
@@ -106,7 +103,6 @@ def empty_session(number: int, seconds: float, start_s: float, lane: Lane) -> Se
 
 def worker(sessions: int, seconds: float, out: Connection) -> None:
     """Run the sessions of one process and send `(times in ns, processor seconds, frames)`."""
-    sys.setswitchinterval(0.0005)
     start_s = time.monotonic() + 0.5
     with Lane() as lane:
         all_sessions = [empty_session(n, seconds, start_s, lane) for n in range(sessions)]

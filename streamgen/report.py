@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import platform
+import resource
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import av
 from pydantic import BaseModel, ConfigDict, Field
+
+from streamgen.config import cores
+from streamgen.session import Sent, Session
+from streamgen.telemetry import Times
 
 
 class _Row(BaseModel):
@@ -41,8 +52,8 @@ class RungReport(_Row):
 
 
 class AudioReport(_Row):
-    """The first audio track as delivered; `av_offset_ms` is audio start minus video start,
-    output against input."""
+    """The first audio track as delivered; `av_offset_ms` is the largest distance between a
+    sample's time in the source and in the output."""
 
     codec: str
     samples: int
@@ -90,3 +101,156 @@ class Report(_Row):
     """Plane copies by reason."""
     notes: list[str] = Field(default_factory=list)
     """What was said to the user: rungs left out, tracks dropped, sizes padded."""
+
+
+class Progress(_Row):
+    """Where a run stands; cheap enough to ask ten times a second, from any thread."""
+
+    frames: int
+    total_frames: int | None
+    """As the container announces; None where it does not say."""
+    fps: float
+    elapsed_s: float
+    left_s: float | None
+    load: dict[str, float]
+    """Share of the elapsed time that each step was at work, by step."""
+
+
+def progress(session: Session) -> Progress:
+    """Where this running session stands."""
+    s = session
+    now_ns = s.ended_ns or s.telemetry.clock.now_ns()
+    elapsed_s = (now_ns - s.started_ns) / 1e9 if s.started_ns else 0.0
+    frames = _top(s).frames
+    fps = frames / elapsed_s if elapsed_s else 0.0
+    total = s.source.info.video.frames or None
+    left_s = max(total - frames, 0) / fps if total and fps else None
+    load = {
+        step: round(times.total_ns / 1e9 / elapsed_s, 3)
+        for step, times in s.telemetry.steps().items()
+        if elapsed_s and step != "latency"
+    }
+    return Progress(
+        frames=frames,
+        total_frames=total,
+        fps=fps,
+        elapsed_s=elapsed_s,
+        left_s=left_s,
+        load=load,
+    )
+
+
+def measure(session: Session) -> Report:
+    """The report of a session whose run is over."""
+    s = session
+    sent = _top(s)
+    wall_s = (s.ended_ns - s.started_ns) / 1e9
+    dropped = _dropped(s, sent.frames)
+    steps = s.telemetry.steps()
+    frames = max(sent.frames, 1)
+    return Report(
+        frames_in=sent.frames + sum(dropped.values()),
+        frames_out=sent.frames,
+        dropped=dropped,
+        fps=sent.frames / wall_s if wall_s else 0.0,
+        wall_s=wall_s,
+        cpu_ms_per_frame=s.cpu_s * 1e3 / frames,
+        copies_per_frame=s.pool.meter.total / frames,
+        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        latency_ms=_latency(steps.get("latency", Times())),
+        stages=[_stage(step, times) for step, times in steps.items() if step.startswith("stage/")],
+        rungs=[_rung(s, number) for number in range(len(s.ladder.tracks))],
+        audio=_audio(s),
+        environment=_environment(s),
+        steps={step: _latency(times) for step, times in steps.items()},
+        queues={name: queue.peak for name, queue in s.queues.items()},
+        corrected=s.telemetry.counts("corrected"),
+        converted=s.telemetry.counts("converted"),
+        copies=dict(s.pool.meter.planes),
+        notes=list(s.notes),
+    )
+
+
+def _top(s: Session) -> Sent:
+    return s.sent.get(s.ladder.tracks[0].name, Sent())
+
+
+def _dropped(s: Session, frames_out: int) -> dict[str, int]:
+    """Drops by reason. What was announced, and neither came out nor was dropped on purpose, was
+    lost in the decoder: damaged packets, pictures whose references are missing."""
+    dropped = s.telemetry.counts("dropped")
+    lost = s.timeline.announced - frames_out - sum(dropped.values())
+    if lost > 0:
+        dropped["decode"] = dropped.get("decode", 0) + lost
+    return dropped
+
+
+def _latency(times: Times) -> Latency:
+    return Latency(
+        p50=times.quantile_ms(0.5), p95=times.quantile_ms(0.95), p99=times.quantile_ms(0.99)
+    )
+
+
+def _stage(step: str, times: Times) -> StageReport:
+    return StageReport(
+        name=step.rpartition("/")[2],
+        p50_ms=times.quantile_ms(0.5),
+        p99_ms=times.quantile_ms(0.99),
+        frames=times.count,
+    )
+
+
+def _rung(s: Session, number: int) -> RungReport:
+    track = s.ladder.tracks[number]
+    sent = s.sent.get(track.name, Sent())
+    length_s = float((sent.last_end - (sent.first_pts or 0)) * track.time_base)
+    return RungReport(
+        name=track.name.removeprefix("video/"),
+        width=track.width,
+        height=track.height,
+        bitrate_bps=round(sent.size_bytes * 8 / length_s) if length_s > 0 else 0,
+        frames=sent.frames,
+        keyframes=sent.keyframes,
+    )
+
+
+def _audio(s: Session) -> AudioReport | None:
+    if not s.sounds:
+        return None
+    path = next(iter(s.sounds.values()))
+    return AudioReport(
+        codec=path.track.codec,
+        samples=path.samples_out,
+        av_offset_ms=round(path.worst_offset_ms, 3),
+    )
+
+
+def _environment(s: Session) -> Environment:
+    runtime, precision = s.engine_names()
+    return Environment(
+        cpu=_cpu_name(),
+        cores=cores(),
+        runtime=runtime,
+        precision=precision,
+        encoder=", ".join(dict.fromkeys(track.codec for track in s.ladder.tracks)),
+        versions=_versions(),
+    )
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("streamgen", "av", "numpy", "onnxruntime")}
+    libraries: Mapping[str, tuple[int, int, int]] = av.library_versions
+    found["libavcodec"] = ".".join(str(part) for part in libraries["libavcodec"])
+    found["python"] = platform.python_version()
+    return found

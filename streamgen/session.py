@@ -7,7 +7,7 @@ the project decides the order of the path. Live and offline differ in settings, 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -30,7 +30,7 @@ from streamgen.telemetry import Telemetry
 
 @dataclass
 class Session:
-    """Everything one stream owns while it runs. Built by `opening.open_session`; a `with` ends it."""
+    """What one stream owns while it runs. Built by `opening.open_session`; a `with` ends it."""
 
     source: Source
     outlets: Sequence[Outlet]
@@ -113,9 +113,13 @@ def run(session: Session) -> None:
     with StepGroup(s.source, seat, packets, audio, rungs, *pictures) as s.group:
         s.group.start("pull", pull, s, packets, audio, rungs)
         s.group.start("decode", decode, s, packets, seat)
-        s.group.start("split", split, s, seat, pictures)
-        for encoder, queue in zip(encoders, pictures, strict=True):
-            s.group.start(encoder.track.name, encode, s, encoder, queue, rungs)
+        if len(encoders) == 1:  # one rung needs no hand-off
+            one = (picture for (picture,) in sized(s, seat))
+            s.group.start("encode", encode, s, encoders[0], one, rungs)
+        else:
+            s.group.start("split", split, s, seat, pictures)
+            for encoder, queue in zip(encoders, pictures, strict=True):
+                s.group.start(encoder.track.name, encode, s, encoder, queue, rungs)
         if s.sounds:
             s.group.start("audio", transcode, s, audio, rungs)
         s.group.start("deliver", deliver, s, rungs)
@@ -124,8 +128,9 @@ def run(session: Session) -> None:
     s.cpu_s = time.process_time() - cpu_s
 
 
-def pull(s: Session, packets: Bounded[Packet], audio: Bounded[Packet],
-         rungs: Bounded[Packet]) -> None:
+def pull(
+    s: Session, packets: Bounded[Packet], audio: Bounded[Packet], rungs: Bounded[Packet]
+) -> None:
     """Demux, mend the time, and send each packet its way."""
     video = s.source.info.video.name
     for raw in s.source.packets():
@@ -173,7 +178,7 @@ def present(s: Session, frames: Sequence[Frame], seat: Seat) -> None:
             seat.put(frame)
 
 
-def split(s: Session, seat: Seat, pictures: Sequence[Bounded[Frame]]) -> None:
+def sized(s: Session, seat: Seat) -> Iterator[list[Frame]]:
     """Decide the key frames, once, and make one picture for every rung."""
     times = s.telemetry.times("scale")
     now_ns = s.telemetry.clock.now_ns
@@ -181,15 +186,21 @@ def split(s: Session, seat: Seat, pictures: Sequence[Bounded[Frame]]) -> None:
         frame = s.clock.mark(processed)
         s.waiting_ns[frame.pts] = frame.received_ns
         began_ns = now_ns()
-        sizes = s.ladder.split(frame)
+        pictures = s.ladder.split(frame)
         times.add(now_ns() - began_ns)
-        for queue, picture in zip(pictures, sizes, strict=True):
+        yield pictures
+
+
+def split(s: Session, seat: Seat, rungs: Sequence[Bounded[Frame]]) -> None:
+    """Hand every rung its picture; the slowest sets the pace."""
+    for pictures in sized(s, seat):
+        for queue, picture in zip(rungs, pictures, strict=True):
             queue.put(picture)
-    for queue in pictures:
+    for queue in rungs:
         queue.close()
 
 
-def encode(s: Session, encoder: Encoder, pictures: Bounded[Frame], rungs: Bounded[Packet]) -> None:
+def encode(s: Session, encoder: Encoder, pictures: Iterable[Frame], rungs: Bounded[Packet]) -> None:
     """One rung. If its encoder breaks, the other rungs go on without it."""
     name = encoder.track.name
     times = s.telemetry.times(f"encode/{name}")

@@ -1,0 +1,200 @@
+"""`open_session`: a pipeline, a source and outlets become a session, checked before it runs.
+
+Everything that can be refused is refused here, before the first output byte is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from streamgen.config import cache_dir, cores
+from streamgen.decode.ffmpeg import FFmpegDecoder
+from streamgen.encode.audio import AudioPath, open_audio
+from streamgen.encode.clock import FrameClock, RateCap
+from streamgen.encode.ladder import Ladder, PictureFormat, plan_rungs
+from streamgen.errors import StreamGenError
+from streamgen.graph.graph import Chain
+from streamgen.graph.lane import Lane
+from streamgen.media.pool import FramePool
+from streamgen.media.timeline import Presentation, Timeline
+from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
+from streamgen.pipeline import Pipeline
+from streamgen.plugins import find_stage, models
+from streamgen.protocols import Engines, Mode, Outlet, Source, StageContext
+from streamgen.runtimes.choose import MeasuredEngines
+from streamgen.session import Session
+from streamgen.telemetry import Telemetry
+
+
+def open_session(
+    pipeline: Pipeline,
+    source: Source,
+    outlets: Sequence[Outlet],
+    *,
+    lane: Lane,
+    mode: Mode = Mode.OFFLINE,
+    telemetry: Telemetry | None = None,
+    engines: Engines | None = None,
+    all_audio: bool = False,
+) -> Session:
+    """Build every part of the journey; open encoders and outlets.
+
+    The lane must be running and outlive the session. Raises `ConfigError`, `ModelError`,
+    `EncodeError` or `OutputError`; then the source is closed and no outlet has left anything.
+    """
+    telemetry = telemetry if telemetry is not None else Telemetry()
+    if engines is None:
+        engines = MeasuredEngines(mode, cache=cache_dir(), cores=cores(), telemetry=telemetry)
+    chain: Chain | None = None
+    try:
+        pool = FramePool()
+        context = StageContext(lane.device, mode, pool, pool.meter, engines, models())
+        chain = open_chain(pipeline, context, telemetry)
+        return _open(pipeline, source, outlets, chain, lane, pool, mode, telemetry, all_audio)
+    except StreamGenError:
+        source.close()
+        if chain is not None:
+            chain.close()
+        for outlet in outlets:
+            outlet.abort()
+        raise
+
+
+def open_chain(pipeline: Pipeline, context: StageContext, telemetry: Telemetry) -> Chain:
+    """The stages of a pipeline, built with their parameters."""
+    stages = []
+    for spec in pipeline.stages:
+        params = spec.settings()
+        stages.append((spec.name, find_stage(spec.name)(params, context), params))
+    return Chain(stages, telemetry)
+
+
+def _open(
+    pipeline: Pipeline,
+    source: Source,
+    outlets: Sequence[Outlet],
+    chain: Chain,
+    lane: Lane,
+    pool: FramePool,
+    mode: Mode,
+    telemetry: Telemetry,
+    all_audio: bool,
+) -> Session:
+    info = source.info
+    video = info.video
+    cap = None
+    if pipeline.fps_cap is not None:
+        cap = RateCap(pipeline.fps_cap, video.rate, telemetry)
+    ladder, notes = _open_ladder(pipeline, video, chain, cap, pool, mode)
+    chain.prepare(video.width, video.height, video.color)
+    sounds, dropped = _open_audio(pipeline, info, outlets, telemetry, all_audio)
+    notes += dropped
+    tracks = [*ladder.tracks, *(path.track for path in sounds.values())]
+    carried, left_out = _carried(info, outlets)
+    notes += left_out
+    for outlet in outlets:
+        outlet.open([*tracks, *carried])
+    return Session(
+        source=source,
+        outlets=outlets,
+        mode=mode,
+        telemetry=telemetry,
+        pool=pool,
+        timeline=_timeline(info, telemetry),
+        presentation=Presentation(telemetry),
+        decoder=FFmpegDecoder(video, pool=pool, telemetry=telemetry),
+        cap=cap,
+        chain=chain,
+        lane=lane,
+        clock=FrameClock(pipeline.keyframe_interval_ns(live=mode is Mode.LIVE)),
+        ladder=ladder,
+        sounds=sounds,
+        carried=frozenset(track.name for track in carried),
+        notes=notes,
+        depth=1 if mode is Mode.LIVE else cores() + 1,
+    )
+
+
+def _open_ladder(
+    pipeline: Pipeline,
+    video: VideoTrack,
+    chain: Chain,
+    cap: RateCap | None,
+    pool: FramePool,
+    mode: Mode,
+) -> tuple[Ladder, list[str]]:
+    width, height = chain.output_size(video.width, video.height)
+    plan = plan_rungs(pipeline.ladder, width, height, sar=video.sar)
+    picture = PictureFormat(
+        width=width,
+        height=height,
+        time_base=video.time_base,
+        rate=video.rate if cap is None else cap.rate,
+        sar=video.sar,
+        rotation=video.rotation,
+        color=video.color,
+    )
+    ladder = Ladder(
+        plan.rungs, picture, pipeline.encoder, mode=mode, pool=pool, meter=pool.meter
+    )
+    return ladder, list(plan.notes)
+
+
+def _open_audio(
+    pipeline: Pipeline,
+    info: SourceInfo,
+    outlets: Sequence[Outlet],
+    telemetry: Telemetry,
+    all_audio: bool,
+) -> tuple[dict[str, AudioPath], list[str]]:
+    """The ways of the chosen audio tracks by the source's track name, and what was left out."""
+    if pipeline.audio.codec == "none":
+        return {}, [f"{track.name} is left out: audio is switched off" for track in info.audio]
+
+    def taken(codec: str) -> bool:
+        return all(outlet.takes("audio", codec) for outlet in outlets)
+
+    chosen = info.audio if all_audio else info.audio[:1]
+    paths = {
+        track.name: open_audio(
+            track,
+            pipeline.audio,
+            container_takes=taken,
+            telemetry=telemetry,
+            name=f"audio/{number}",
+            default=number == 0,
+        )
+        for number, track in enumerate(chosen)
+    }
+    rest = info.audio[len(chosen) :]
+    return paths, [f"{track.name} is left out: only the first track is asked for" for track in rest]
+
+
+def _carried(
+    info: SourceInfo, outlets: Sequence[Outlet]
+) -> tuple[list[EncodedTrack], list[str]]:
+    """Subtitles and attachments that some outlet takes as they are, and what no outlet takes."""
+    carried: list[EncodedTrack] = []
+    notes: list[str] = []
+    for track in info.data:
+        if any(outlet.takes(track.kind, track.codec) for outlet in outlets):
+            carried.append(
+                EncodedTrack(
+                    name=track.name,
+                    kind=track.kind,
+                    codec=track.codec,
+                    time_base=Fraction(track.stream.time_base),
+                    template=track.stream,
+                    language=track.language,
+                )
+            )
+        else:
+            notes.append(f"{track.name} ({track.codec}) is left out: no output takes it")
+    return carried, notes
+
+
+def _timeline(info: SourceInfo, telemetry: Telemetry) -> Timeline:
+    video = info.video
+    rates = {} if video.rate is None else {video.name: video.rate}
+    return Timeline(telemetry, rates=rates)
