@@ -95,6 +95,7 @@ def _open(
     notes += left_out
     for outlet in outlets:
         outlet.open([*tracks, *carried])
+        notes += outlet.dropped_tracks
     return Session(
         source=source,
         outlets=outlets,
@@ -135,9 +136,7 @@ def _open_ladder(
         rotation=video.rotation,
         color=video.color,
     )
-    ladder = Ladder(
-        plan.rungs, picture, pipeline.encoder, mode=mode, pool=pool, meter=pool.meter
-    )
+    ladder = Ladder(plan.rungs, picture, pipeline.encoder, mode=mode, pool=pool, meter=pool.meter)
     return ladder, list(plan.notes)
 
 
@@ -153,7 +152,7 @@ def _open_audio(
         return {}, [f"{track.name} is left out: audio is switched off" for track in info.audio]
 
     def taken(codec: str) -> bool:
-        return all(outlet.takes("audio", codec) for outlet in outlets)
+        return all(outlet.takes(codec) for outlet in outlets)
 
     chosen = info.audio if all_audio else info.audio[:1]
     paths = {
@@ -171,14 +170,12 @@ def _open_audio(
     return paths, [f"{track.name} is left out: only the first track is asked for" for track in rest]
 
 
-def _carried(
-    info: SourceInfo, outlets: Sequence[Outlet]
-) -> tuple[list[EncodedTrack], list[str]]:
+def _carried(info: SourceInfo, outlets: Sequence[Outlet]) -> tuple[list[EncodedTrack], list[str]]:
     """Subtitles and attachments that some outlet takes as they are, and what no outlet takes."""
     carried: list[EncodedTrack] = []
     notes: list[str] = []
     for track in info.data:
-        if any(outlet.takes(track.kind, track.codec) for outlet in outlets):
+        if any(outlet.takes(track.codec) for outlet in outlets):
             carried.append(
                 EncodedTrack(
                     name=track.name,

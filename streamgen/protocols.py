@@ -191,8 +191,11 @@ class Encoder(Protocol):
 class Outlet(Protocol):
     """Where packets leave: a file, a ladder on disk, an edge."""
 
-    def takes(self, kind: str, codec: str) -> bool:
-        """Whether a track of this kind (`audio`, `subtitle`, ...) and codec fits in as it is."""
+    dropped_tracks: list[str]
+    """Tracks left out, each with its reason; complete after `open`."""
+
+    def takes(self, codec: str) -> bool:
+        """Whether packets of this codec fit in as they are."""
         ...
 
     def open(self, tracks: Sequence[EncodedTrack]) -> None:

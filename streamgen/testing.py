@@ -223,11 +223,12 @@ class Basket:
 
     def __init__(self) -> None:
         self.tracks: list[EncodedTrack] = []
+        self.dropped_tracks: list[str] = []
         self.packets: list[Packet] = []
         self.finished = False
         self.aborted = False
 
-    def takes(self, kind: str, codec: str) -> bool:
+    def takes(self, codec: str) -> bool:
         return True
 
     def open(self, tracks: Sequence[EncodedTrack]) -> None:
