@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted (Ct
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from streamgen import __version__
+from streamgen.cli.lines import one_line
 from streamgen.errors import ConfigError, StreamGenError
 
 SUMMARIES = {
@@ -61,17 +63,15 @@ class Commands(TyperGroup):
         except StreamGenError as error:
             if ctx.find_root().obj:
                 traceback.print_exception(error)
-            typer.echo(f"streamgen: {one_line(error)}", err=True)
+            typer.echo(f"streamgen: {_text(error)}", err=True)
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
         except KeyboardInterrupt as interrupt:
             typer.echo("streamgen: interrupted", err=True)
             raise typer.Exit(130) from interrupt
 
 
-def one_line(error: BaseException) -> str:
-    """The text of an error on one line, whatever file names are in it."""
-    text = str(error) or type(error).__name__
-    return " ".join(text.splitlines()) if text.isprintable() else repr(text)[1:-1]
+def _text(error: BaseException) -> str:
+    return one_line(str(error)) or type(error).__name__
 
 
 app = typer.Typer(
@@ -105,6 +105,8 @@ def top(
 def main() -> NoReturn:
     """Entry point of the `streamgen` command."""
     signal.signal(signal.SIGTERM, _terminated)
+    # SVT-AV1 writes its banner to stderr, where we promise one line and only for an error.
+    os.environ.setdefault("SVT_LOG", "1")
     sys.excepthook = _bug
     get_command(app)(prog_name="streamgen")
     sys.exit(0)
@@ -119,6 +121,6 @@ def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType |
     if {"-v", "--verbose"} & set(sys.argv):
         traceback.print_exception(kind, error, trace)
     print(
-        f"streamgen: internal error: {kind.__name__}: {one_line(error)} (-v shows where)",
+        f"streamgen: internal error: {kind.__name__}: {_text(error)} (-v shows where)",
         file=sys.stderr,
     )

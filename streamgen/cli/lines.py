@@ -1,0 +1,12 @@
+"""One line is one line, whatever names are in it."""
+
+from __future__ import annotations
+
+
+def one_line(text: str) -> str:
+    """File names may hold line breaks and control characters; a terminal or a log should not."""
+    return text if text.isprintable() else " ".join(map(_visible, text.splitlines())).strip()
+
+
+def _visible(line: str) -> str:
+    return line if line.isprintable() else repr(line)[1:-1]
