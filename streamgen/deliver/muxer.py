@@ -1,0 +1,144 @@
+"""`Muxer`: one libavformat container being written, fed with our packets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+
+from streamgen.deliver.atomic import reason
+from streamgen.errors import OutputError
+from streamgen.media.packet import Packet
+from streamgen.media.tracks import EncodedTrack
+
+_KEPT_SIDE_DATA = frozenset(
+    {"skip_samples", "webvtt_identifier", "webvtt_settings", "matroska_block_additional"}
+)
+"""What a muxer needs beside the bytes. Encoders also attach statistics, which no file holds."""
+_APPLE_TAGS = {"hevc": "hvc1"}
+"""Sample entries that players ask for where libavformat would write another one."""
+_DEFAULT = 1
+_ATTACHMENT = "attachment"
+
+
+class Muxer:
+    """Owned by one thread. The header is written with the first packet."""
+
+    def __init__(
+        self, path: Path, container: str, *, options: Mapping[str, str], name: str = ""
+    ) -> None:
+        """Open `path` (replaced) as libavformat's `container`; errors name it `name`.
+
+        Raises `OutputError`.
+        """
+        self.name = name or str(path)
+        self.payload_bytes = 0
+        self.packets = 0
+        self.mp4 = container in {"mp4", "mov", "hls"}
+        self._streams: dict[str, Any] = {}
+        self._spans: dict[str, int] = {}
+        try:
+            # The explicit protocol and the absolute path keep colons and dashes in names harmless.
+            self._container = av.open(
+                f"file:{path.absolute()}", "w", format=container, container_options=dict(options)
+            )
+        except (av.error.FFmpegError, OSError) as error:
+            raise OutputError(f"cannot write {self.name}: {reason(error)}") from error
+
+    def describe(self, metadata: Mapping[str, str], chapters: Sequence[dict[str, Any]]) -> None:
+        """Set title, chapters and so on; before the first packet."""
+        self._container.metadata.update(metadata)
+        if chapters:
+            self._container.set_chapters([dict(chapter) for chapter in chapters])  # type: ignore[misc]
+
+    def add(self, track: EncodedTrack) -> bool:
+        """Add a track; False where this container does not take its codec."""
+        try:
+            stream: Any = self._container.add_stream_from_template(track.template)
+        except ValueError:
+            return False
+        if track.kind != _ATTACHMENT:
+            stream.time_base = track.time_base
+            self._streams[track.name] = stream
+        if track.language is not None:
+            stream.metadata["language"] = track.language
+        if track.title is not None:
+            stream.metadata["title"] = track.title
+        if track.kind == "video":
+            if track.rotation:
+                stream.set_display_rotation(track.rotation)
+            if self.mp4 and track.template.codec_context.codec.canonical_name in _APPLE_TAGS:
+                stream.codec_context.codec_tag = "hvc1"
+            if track.rate:
+                stream.codec_context.framerate = track.rate
+                self._spans[track.name] = round(1 / (track.rate * track.time_base))
+        if track.kind != _ATTACHMENT:
+            stream.disposition = _DEFAULT if track.default else 0
+        return True
+
+    def write(self, packet: Packet) -> None:
+        """Mux one packet of a track that was added. Raises `OutputError`."""
+        stream = self._streams[packet.track]
+        shell = _shell(packet, packet.duration or self._spans.get(packet.track, 0))
+        shell.stream = stream
+        self.payload_bytes += shell.size
+        self.packets += 1
+        try:
+            self._container.mux_one(shell)
+        except (av.error.FFmpegError, OSError) as error:
+            raise OutputError(f"cannot write {self.name}: {reason(error)}") from error
+
+    def close(self) -> None:
+        """Write what is left and the trailer. Raises `OutputError`."""
+        try:
+            self._container.start_encoding()
+            self._container.close()
+        except (av.error.FFmpegError, OSError) as error:
+            raise OutputError(f"cannot finish {self.name}: {reason(error)}") from error
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever state it is in. The caller has removed it already."""
+        with suppress(av.error.FFmpegError, OSError):  # the trailer of what nobody will read
+            self._container.close()
+
+
+def check_whole(written: Sequence[Path], payload_bytes: int, name: str) -> None:
+    """Compare what lies on disk with what was muxed: a full disk can pass unnoticed inside
+    libavformat, whose segment writer only logs it. Raises `OutputError`.
+    """
+    if sum(os.path.getsize(path) for path in written) < payload_bytes:
+        raise OutputError(f"cannot finish {name}: it is shorter than what was written to it")
+
+
+def _shell(packet: Packet, duration: int) -> Any:
+    """An `av.Packet` of our own over the same bytes: muxers rewrite its times in place."""
+    shell: Any = av.Packet(packet.data)
+    shell.pts, shell.dts = packet.pts, packet.dts
+    shell.time_base = packet.time_base
+    shell.duration = duration
+    shell.is_keyframe = packet.keyframe
+    if isinstance(packet.data, av.Packet):
+        for extra in packet.data.iter_sidedata():
+            if extra.data_type in _KEPT_SIDE_DATA:
+                extra.to_packet(shell)
+    return shell
+
+
+@cache
+def taken_codecs(container: str) -> frozenset[str]:
+    """Names of all codecs that libavformat's `container` takes, encoder and generic ones."""
+    with av.open(os.devnull, "w", format=container) as probe:
+        names = probe.supported_codecs
+    generic = set()
+    for name in names:
+        for mode in ("r", "w"):
+            try:
+                generic.add(av.Codec(name, mode).canonical_name)
+            except av.codec.codec.UnknownCodecError:
+                continue
+    return frozenset(names | generic)

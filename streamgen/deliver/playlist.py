@@ -1,0 +1,121 @@
+"""HLS playlists as text (RFC 8216 and its second edition): what a ladder says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+VERSION = 7
+"""EXT-X-VERSION: the first with EXT-X-MAP in playlists that are not I-frame only is 6; FFmpeg and
+Apple say 7 for fragmented MP4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One line pair of a media playlist, with the size of its file."""
+
+    uri: str
+    duration_s: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One media playlist, as the multivariant playlist speaks of it."""
+
+    uri: str
+    codecs: str
+    segments: tuple[Segment, ...]
+    target_s: float
+    """Nominal segment length."""
+    size: tuple[int, int] = (0, 0)
+    """Display width and height; video only."""
+    rate: Fraction | None = None
+    """Pictures a second; video only."""
+    language: str | None = None
+    title: str | None = None
+    default: bool = False
+    channels: int = 0
+
+    @property
+    def duration_s(self) -> float:
+        return sum(segment.duration_s for segment in self.segments)
+
+    @property
+    def average_bps(self) -> int:
+        bits = 8 * sum(segment.size_bytes for segment in self.segments)
+        return round(bits / self.duration_s) if self.duration_s else 0
+
+    @property
+    def peak_bps(self) -> int:
+        """Highest rate of any run of segments that lasts 0.5 to 1.5 target durations (4.1 of the
+        second edition); of the whole when it is shorter than that."""
+        peak = 0.0
+        for start in range(len(self.segments)):
+            bits, lasted_s = 0, 0.0
+            for segment in self.segments[start:]:
+                bits += 8 * segment.size_bytes
+                lasted_s += segment.duration_s
+                if lasted_s > 1.5 * self.target_s:
+                    break
+                if lasted_s >= 0.5 * self.target_s:
+                    peak = max(peak, bits / lasted_s)
+        return max(round(peak), self.average_bps)
+
+
+def read_segments(playlist: Path) -> tuple[Segment, ...]:
+    """Segments of a media playlist on disk, with the sizes of their files."""
+    segments = []
+    duration_s = 0.0
+    for line in playlist.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#EXTINF:"):
+            duration_s = float(line.removeprefix("#EXTINF:").partition(",")[0])
+        elif line and not line.startswith("#"):
+            segments.append(Segment(line, duration_s, (playlist.parent / line).stat().st_size))
+    return tuple(segments)
+
+
+def multivariant(rungs: Sequence[Rendition], sounds: Sequence[Rendition]) -> str:
+    """Text of the playlist on top: rungs in their order, all sounds in one group."""
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    names: set[str] = set()
+    chosen = next((sound for sound in sounds if sound.default), sounds[0] if sounds else None)
+    for number, sound in enumerate(sounds, start=1):
+        name = _text(sound.title or sound.language or f"Audio {number}")
+        if name in names:
+            name = f"{name} {number}"
+        names.add(name)
+        lines.append("#EXT-X-MEDIA:" + _media(sound, name, default=sound is chosen))
+    sound_codecs = [sound.codecs for sound in sounds]
+    for rung in rungs:
+        codecs = ",".join(dict.fromkeys([rung.codecs, *sound_codecs]))
+        peak = rung.peak_bps + max((sound.peak_bps for sound in sounds), default=0)
+        average = rung.average_bps + max((sound.average_bps for sound in sounds), default=0)
+        facts = [
+            f"BANDWIDTH={peak}",
+            f"AVERAGE-BANDWIDTH={average}",
+            f'CODECS="{codecs}"',
+            f"RESOLUTION={rung.size[0]}x{rung.size[1]}",
+            *([f"FRAME-RATE={float(rung.rate):.3f}"] if rung.rate else []),
+            *(['AUDIO="audio"'] if sounds else []),
+            "CLOSED-CAPTIONS=NONE",
+        ]
+        lines += ["#EXT-X-STREAM-INF:" + ",".join(facts), rung.uri]
+    return "\n".join(lines) + "\n"
+
+
+def _media(sound: Rendition, name: str, *, default: bool) -> str:
+    facts = ["TYPE=AUDIO", 'GROUP-ID="audio"', f'NAME="{name}"']
+    if sound.language and sound.language != "und":
+        facts.append(f'LANGUAGE="{_text(sound.language)}"')
+    facts += [f"DEFAULT={'YES' if default else 'NO'}", "AUTOSELECT=YES"]
+    if sound.channels:
+        facts.append(f'CHANNELS="{sound.channels}"')
+    return ",".join([*facts, f'URI="{sound.uri}"'])
+
+
+def _text(value: str) -> str:
+    """A quoted string may hold neither quotes nor line ends (RFC 8216, 4.2)."""
+    return " ".join(value.replace('"', "'").split())
