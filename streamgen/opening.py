@@ -37,9 +37,11 @@ def open_session(
     telemetry: Telemetry | None = None,
     engines: Engines | None = None,
     all_audio: bool = False,
+    top_only: bool = False,
 ) -> Session:
     """Build every part of the journey; open encoders and outlets.
 
+    `top_only` leaves out all rungs but the largest that fits: a single file carries no more.
     The lane must be running and outlive the session. Raises `ConfigError`, `ModelError`,
     `EncodeError` or `OutputError`; then the source is closed and no outlet has left anything.
     """
@@ -51,7 +53,9 @@ def open_session(
         pool = FramePool()
         context = StageContext(lane.device, mode, pool, pool.meter, engines, models())
         chain = open_chain(pipeline, context, telemetry)
-        return _open(pipeline, source, outlets, chain, lane, pool, mode, telemetry, all_audio)
+        return _open(
+            pipeline, source, outlets, chain, lane, pool, mode, telemetry, all_audio, top_only
+        )
     except StreamGenError:
         source.close()
         if chain is not None:
@@ -80,13 +84,14 @@ def _open(
     mode: Mode,
     telemetry: Telemetry,
     all_audio: bool,
+    top_only: bool,
 ) -> Session:
     info = source.info
     video = info.video
     cap = None
     if pipeline.fps_cap is not None:
         cap = RateCap(pipeline.fps_cap, video.rate, telemetry)
-    ladder, notes = _open_ladder(pipeline, video, chain, cap, pool, mode)
+    ladder, notes = _open_ladder(pipeline, video, chain, cap, pool, mode, top_only)
     chain.prepare(video.width, video.height, video.color)
     sounds, dropped = _open_audio(pipeline, info, outlets, telemetry, all_audio)
     notes += dropped
@@ -124,6 +129,7 @@ def _open_ladder(
     cap: RateCap | None,
     pool: FramePool,
     mode: Mode,
+    top_only: bool,
 ) -> tuple[Ladder, list[str]]:
     width, height = chain.output_size(video.width, video.height)
     plan = plan_rungs(pipeline.ladder, width, height, sar=video.sar)
@@ -136,7 +142,8 @@ def _open_ladder(
         rotation=video.rotation,
         color=video.color,
     )
-    ladder = Ladder(plan.rungs, picture, pipeline.encoder, mode=mode, pool=pool, meter=pool.meter)
+    rungs = plan.rungs[:1] if top_only else plan.rungs
+    ladder = Ladder(rungs, picture, pipeline.encoder, mode=mode, pool=pool, meter=pool.meter)
     return ladder, list(plan.notes)
 
 
