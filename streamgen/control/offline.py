@@ -1,0 +1,213 @@
+"""Offline jobs: which input becomes which output, and carrying each one out. Nothing is printed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from streamgen.deliver.container import CONTAINERS, FileOutlet
+from streamgen.deliver.hls import HlsOutlet
+from streamgen.deliver.manifest import InputIdentity, Manifest, describe_input, matches
+from streamgen.encode.audio import AudioSettings
+from streamgen.errors import ConfigError, StreamGenError
+from streamgen.graph.lane import Lane
+from streamgen.ingest.container import expand_inputs, open_source
+from streamgen.media.tracks import SourceInfo
+from streamgen.opening import open_session
+from streamgen.pipeline import Pipeline
+from streamgen.plugins import models
+from streamgen.protocols import Outlet
+from streamgen.report import Report, measure
+from streamgen.session import Session, run
+from streamgen.telemetry import Telemetry
+
+
+class Sound(Enum):
+    """Which audio tracks of an input are carried along."""
+
+    FIRST = "first"
+    ALL = "all"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user said about outputs, beside the pipeline."""
+
+    overwrite: bool = False
+    """Replace outputs that exist."""
+    resume: bool = False
+    """Leave outputs alone that were made from exactly this input, pipeline and settings."""
+    sound: Sound = Sound.FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input and what is made of it."""
+
+    input: str
+    """Path or URL."""
+    output: Path
+    ladder: bool
+    """`output` is a folder with an HLS ladder; else it is one file with the top rung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one job ended: with a report, skipped (neither), or with an error."""
+
+    job: Job
+    report: Report | None = None
+    error: StreamGenError | None = None
+
+    @property
+    def skipped(self) -> bool:
+        return self.report is None and self.error is None
+
+
+class Audience(Protocol):
+    """Who follows the jobs."""
+
+    def watching(
+        self, job: Job, session: Session, telemetry: Telemetry
+    ) -> AbstractContextManager[None]:
+        """Around the run of one job; may poll `report.progress(session)` meanwhile."""
+        ...
+
+
+def plan(inputs: Sequence[str], output: str) -> list[Job]:
+    """One job for every input.
+
+    `x.mp4` and its like take exactly one input. A folder (ending in `/`, or there already) takes
+    the HLS ladder of one input; if several are named, or a directory or pattern that may hold
+    several, it gets one file for each. Raises `SourceError` and `ConfigError`.
+    """
+    found = expand_inputs(inputs)
+    path = Path(output)
+    if "://" in output:
+        raise ConfigError(f"an output is a file or a folder here, not a URL: '{output}'")
+    if not output.endswith("/") and not path.is_dir():
+        if path.suffix.lower() not in CONTAINERS:
+            names = ", ".join(sorted(CONTAINERS))
+            raise ConfigError(
+                f"output '{output}': write '{output}/' for a folder, or one of {names}"
+            )
+        if len(found) != 1:
+            raise ConfigError(
+                f"{len(found)} inputs cannot become the one file '{output}'; write '{path.stem}/'"
+            )
+        return [Job(found[0], path, ladder=False)]
+    if list(found) == list(inputs) and len(found) == 1:
+        return [Job(found[0], path, ladder=True)]
+    jobs = [Job(text, path / _file_name(text), ladder=False) for text in found]
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def _file_name(text: str) -> str:
+    """The input's own name, in its own container where we write that, else MP4."""
+    source = Path(unquote(urlsplit(text).path) if "://" in text else text)
+    suffix = source.suffix.lower()
+    return f"{source.stem or 'stream'}{suffix if suffix in CONTAINERS else '.mp4'}"
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    for output, number in Counter(job.output for job in jobs).items():
+        if number > 1:
+            both = [job.input for job in jobs if job.output == output]
+            raise ConfigError(f"{both[0]} and {both[1]} would both become {output}")
+
+
+def carry_all(
+    pipeline: Pipeline, jobs: Sequence[Job], choices: Choices, audience: Audience
+) -> Iterator[Outcome]:
+    """Carry out one job after the other; what one job raises does not stop the next."""
+    with Lane() as lane:
+        for job in jobs:
+            try:
+                yield carry(pipeline, job, choices, audience, lane)
+            except StreamGenError as error:
+                yield Outcome(job, error=error)
+
+
+def carry(
+    pipeline: Pipeline, job: Job, choices: Choices, audience: Audience, lane: Lane
+) -> Outcome:
+    """Carry out one job. Raises what the run raises; then nothing of the output is left."""
+    local = None if "://" in job.input or job.input == "-" else Path(job.input)
+    if choices.sound is Sound.NONE:
+        pipeline = pipeline.model_copy(update={"audio": AudioSettings(codec="none")})
+    manifest = _manifest(pipeline, job, choices, local)
+    if choices.resume and local is not None and matches(job.output, manifest):
+        return Outcome(job)
+    source = open_source(job.input)
+    try:
+        outlet = _outlet(job, choices, source.info, manifest, [local] if local else [])
+    except StreamGenError:
+        source.close()
+        raise
+    telemetry = Telemetry()
+    session = open_session(
+        pipeline,
+        source,
+        [outlet],
+        lane=lane,
+        telemetry=telemetry,
+        all_audio=choices.sound is Sound.ALL,
+        top_only=not job.ladder,
+    )
+    with session, audience.watching(job, session, telemetry):
+        run(session)
+    return Outcome(job, measure(session))
+
+
+def _manifest(pipeline: Pipeline, job: Job, choices: Choices, local: Path | None) -> Manifest:
+    """Everything this output depends on, for a later `--resume`."""
+    url = job.input.partition("?")[0]
+    return Manifest(
+        input=InputIdentity(name=url) if local is None else describe_input(local),
+        pipeline=pipeline.digest(),
+        models=_models_of(pipeline),
+        settings=f"audio={choices.sound.value} ladder={job.ladder}",
+    )
+
+
+def _models_of(pipeline: Pipeline) -> dict[str, str]:
+    """Digest of every file of every network that the stages name."""
+    known = models()
+    digests: dict[str, str] = {}
+    for stage in pipeline.stages:
+        wanted = str(getattr(stage.settings(), "model", ""))
+        for name in (wanted, f"{wanted}-large"):
+            for precision, path in known[name].files.items() if name in known else ():
+                digests[f"{name}.{precision}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
+
+
+def _outlet(
+    job: Job, choices: Choices, info: SourceInfo, manifest: Manifest, inputs: Sequence[Path]
+) -> Outlet:
+    if job.ladder:
+        return HlsOutlet(
+            job.output,
+            overwrite=choices.overwrite,
+            manifest=manifest,
+            duration_s=info.duration_s,
+            inputs=inputs,
+        )
+    return FileOutlet(
+        job.output,
+        overwrite=choices.overwrite,
+        metadata=info.metadata,
+        chapters=info.chapters,
+        manifest=manifest,
+        duration_s=info.duration_s,
+        inputs=inputs,
+    )
