@@ -119,7 +119,7 @@ def _processor() -> tuple[str, set[str]]:
 
 
 def _libraries() -> Iterator[Finding]:
-    for name in ("av", "numpy", "onnx"):
+    for name in ("av", "numpy"):
         try:
             yield Finding(name, "library", True, version(name))
         except PackageNotFoundError:

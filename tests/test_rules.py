@@ -1,0 +1,182 @@
+"""The rules of the house that can be checked, checked. A rule without a test is a wish."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import streamgen
+from streamgen.plugins import ENCODERS, RUNTIMES
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = sorted((ROOT / "streamgen").rglob("*.py"))
+PACKAGES = CORE + [
+    path
+    for folder in ("edge", "models", "pipelines")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+EVERYTHING = [
+    *PACKAGES,
+    *sorted((ROOT / "tests").rglob("*.py")),
+    *sorted((ROOT / "benchmarks").rglob("*.py")),
+]
+
+BROAD_EXCEPTS = {
+    # The root of every step's thread: carries the error to the parent, which raises it.
+    "streamgen/media/steps.py": 2,
+}
+UNBOUNDED = {
+    # Bounded by the seats: each lets at most `depth` jobs in, and a job is here at most once.
+    "streamgen/graph/lane.py": {"SimpleQueue"},
+}
+OPENS_LATE = {
+    # A command's module is loaded when it is called: `--help` need not load the codecs.
+    "streamgen/cli/__init__.py",
+    "streamgen/plugins.py",
+}
+BACKENDS = {
+    # What a user writes in a ladder is spelled where that setting is; what a playlist says of a
+    # codec is told by any of its names.
+    name: {"streamgen/encode/rungs.py", "streamgen/deliver/codecs.py"}
+    for name in ENCODERS
+} | {name: set() for name in RUNTIMES}
+LIBRARIES = {
+    "openvino": {"streamgen/runtimes/openvino.py"},
+    "onnxruntime": {"streamgen/runtimes/onnx.py"},
+    "ray": {"streamgen/control/launch/ray.py"},
+    "torch": set(),
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def each(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=name_of)
+
+
+def calls(path: Path) -> Iterator[tuple[ast.Call, str]]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            yield node, ast.unparse(node.func)
+
+
+@each(EVERYTHING)
+def test_a_module_is_short_and_named_for_what_it_holds(path: Path) -> None:
+    assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager", "base"}
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@each(PACKAGES)
+def test_functions_and_classes_fit_in_the_head(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines"
+        if isinstance(node, ast.ClassDef):
+            methods = [
+                item.name
+                for item in node.body
+                if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+                and not item.name.startswith("_")
+            ]
+            assert len(methods) <= 12, f"{node.name} has {len(methods)} public methods"
+
+
+@each(CORE)
+def test_every_queue_between_threads_has_a_depth(path: Path) -> None:
+    allowed = UNBOUNDED.get(name_of(path), set())
+    for call, name in calls(path):
+        kind = name.rpartition(".")[2]
+        if kind == "SimpleQueue":
+            assert kind in allowed, f"line {call.lineno}: SimpleQueue has no depth"
+        if kind in {"Queue", "LifoQueue", "PriorityQueue", "JoinableQueue"}:
+            assert call.args or call.keywords, f"line {call.lineno}: {name}() has no depth"
+
+
+@each(CORE)
+def test_clocks_and_seeds_are_not_taken_from_the_air(path: Path) -> None:
+    forbidden = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
+    imported = {alias.name for node in tree(path).body for alias in getattr(node, "names", [])}
+    assert "random" not in imported, "the random module has one seed for all"
+    for call, name in calls(path):
+        assert name not in forbidden, f"line {call.lineno}: {name}() is the wall clock"
+        assert not name.startswith("np.random.") or name.endswith("default_rng"), call.lineno
+        if name.endswith("random.default_rng"):
+            assert call.args, f"line {call.lineno}: a random generator without a seed"
+
+
+@each(PACKAGES)
+def test_a_broad_except_stands_only_at_the_root_of_a_thread(path: Path) -> None:
+    broad = [
+        node.lineno
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ExceptHandler)
+        and (
+            node.type is None
+            or {"Exception", "BaseException"}
+            & {sub.id for sub in ast.walk(node.type) if isinstance(sub, ast.Name)}
+        )
+    ]
+    assert len(broad) <= BROAD_EXCEPTS.get(name_of(path), 0), f"lines {broad}"
+
+
+@each([path for path in PACKAGES if "recipes" not in path.parts])
+def test_imports_stand_at_the_top(path: Path) -> None:
+    top = set(map(id, tree(path).body))
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            assert id(node) in top, f"line {node.lineno}: a late import"
+        if isinstance(node, ast.Name):
+            assert node.id != "TYPE_CHECKING", f"line {node.lineno}: hides an import cycle"
+    if name_of(path) not in OPENS_LATE:
+        for call, name in calls(path):
+            assert name.rpartition(".")[2] not in {"import_module", "__import__", "entry_points"}, (
+                f"line {call.lineno}: only plugins.py imports by name"
+            )
+
+
+@each(CORE)
+def test_a_backend_is_named_only_by_itself_and_in_the_table(path: Path) -> None:
+    if name_of(path) == "streamgen/plugins.py":
+        return
+    prose = {
+        id(node.value)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and node.value in BACKENDS and id(node) not in prose:
+            table = ENCODERS | RUNTIMES
+            own = table[str(node.value)].partition(":")[0].replace(".", "/") + ".py"
+            allowed = BACKENDS[str(node.value)] | {own}
+            assert name_of(path) in allowed, f"line {node.lineno}: {node.value!r}"
+
+
+@each(PACKAGES)
+def test_a_backend_s_library_is_imported_only_by_its_module(path: Path) -> None:
+    for node in tree(path).body:
+        if isinstance(node, ast.Import):
+            roots = {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            roots = {(node.module or "").partition(".")[0]}
+        else:
+            continue
+        for root in roots & LIBRARIES.keys():
+            recipes = name_of(path).startswith("models/recipes/")
+            assert recipes or name_of(path) in LIBRARIES[root], f"line {node.lineno}: {root}"
+
+
+def test_the_promised_names_are_the_listed_ones() -> None:
+    assert set(streamgen.__all__) <= set(vars(streamgen))
+    assert {"__version__"} <= set(streamgen.__all__)
