@@ -21,7 +21,7 @@ from streamgen.graph.lane import Lane, Seat
 from streamgen.media.frame import Frame
 from streamgen.media.packet import Packet
 from streamgen.media.pool import FramePool
-from streamgen.media.queue import Bounded
+from streamgen.media.queue import Bounded, Cancelled
 from streamgen.media.steps import StepGroup
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.protocols import Decoder, Encoder, Mode, Outlet, Source
@@ -96,7 +96,8 @@ class Sent:
 def run(session: Session) -> None:
     """Carry one stream from its source to its outlets until the source ends.
 
-    Raises the first error of any step; then no outlet has finished.
+    Raises the first error of any step, and `Cancelled` after `Session.cancel`; then no outlet has
+    finished.
     """
     s = session
     encoders = s.ladder.encoders
@@ -123,6 +124,8 @@ def run(session: Session) -> None:
         if s.sounds:
             s.group.start("audio", transcode, s, audio, rungs)
         s.group.start("deliver", deliver, s, rungs)
+    if s.group.cancelled:
+        raise Cancelled
 
     s.ended_ns = s.telemetry.clock.now_ns()
     s.cpu_s = time.process_time() - cpu_s

@@ -224,6 +224,7 @@ class Basket:
     def __init__(self) -> None:
         self.tracks: list[EncodedTrack] = []
         self.dropped_tracks: list[str] = []
+        self.left_out: list[str] = []
         self.packets: list[Packet] = []
         self.finished = False
         self.aborted = False
@@ -238,7 +239,7 @@ class Basket:
         self.packets.append(packet)
 
     def drop(self, track: str) -> None:
-        self.tracks = [one for one in self.tracks if one.name != track]
+        self.left_out.append(track)
 
     def finish(self) -> None:
         self.finished = True

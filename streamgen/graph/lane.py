@@ -73,6 +73,7 @@ class Lane:
             except StreamGenError as error:
                 job.error = error
                 job.seat.settle(job)
+            del job  # or its picture would be held until the next one comes
 
     def _advance(self, job: Job) -> None:
         """Take a finished step in, and start the next that has to wait; or settle the job."""

@@ -28,6 +28,7 @@ class StepGroup:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._error: BaseException | None = None
+        self.cancelled = False
 
     def start(self, name: str, step: Callable[..., None], *arguments: Any) -> None:
         """Run `step(*arguments)` on a thread of its own named `name`."""
@@ -52,6 +53,8 @@ class StepGroup:
         self.cancel()
 
     def cancel(self) -> None:
+        """Make every step end soon; leaving the block then raises nothing by itself."""
+        self.cancelled = True
         for one in self._cancels:
             one.cancel()
 
