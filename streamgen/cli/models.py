@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from typing import Any
 
 import typer
 
 from streamgen.cli.listing import show as show_rows
+from streamgen.errors import ConfigError
 from streamgen.plugins import find_model
 from streamgen.plugins import models as all_models
-from streamgen.protocols import ModelSpec
+from streamgen.protocols import Mode, ModelSpec
+from streamgen.runtimes.tuning import tune as measure
 
 app = typer.Typer(
     help="List, show, import and tune networks.",
@@ -55,3 +59,34 @@ def _row(spec: ModelSpec) -> dict[str, Any]:
         "credit": spec.credit,
         "files": [str(path) for path in spec.files.values()],
     }
+
+
+@app.command()
+def tune(
+    name: str | None = typer.Argument(None, help="One network; without it, all in turn."),
+    size: str = typer.Option("1280x720", help="Size of the pictures."),
+    live: bool = typer.Option(False, "--live", help="For a live stream: latency first."),
+    again: bool = typer.Option(False, "--again", help="Measure even what is measured already."),
+    as_json: bool = JSON,
+) -> None:
+    """Measure runtimes and precisions on this machine, and remember the best.
+
+    The answer is kept in the cache and used by every run of this network at this size.
+    """
+    width, height = _size(size)
+    specs = [find_model(name)] if name else [spec for _, spec in sorted(all_models().items())]
+    mode = Mode.LIVE if live else Mode.OFFLINE
+    rows: list[dict[str, Any]] = []
+    for spec in specs:
+        columns, lines = -(-width // spec.multiple), -(-height // spec.multiple)
+        results = measure(spec, columns * spec.multiple, lines * spec.multiple, mode, again=again)
+        rows += [{"name": spec.name} | asdict(result) for result in results]
+    shown = ["name", "runtime", "precision", "threads", "requests", "ms_per_frame", "fps", "chosen"]
+    show_rows(rows, shown, as_json=as_json)
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise ConfigError(f"a size is written 1280x720, got '{text}'")
+    return int(match[1]), int(match[2])
