@@ -53,8 +53,9 @@ class RateCap:
 
     Every picture that stays keeps its exact PTS. With a nominal rate above the cap, a picture stays
     when it is at least `n - 1/2` nominal pictures after the last one that stayed, `n` the smallest
-    power of two that fits. So jitter changes nothing, and the slow passages of a variable frame
-    rate are left alone. Without a nominal rate, pictures closer than 0.9 cap periods go.
+    power of two that fits. So jitter below a quarter of a picture changes nothing, and the slow
+    passages of a variable frame rate are left alone. Without a nominal rate, pictures closer than
+    0.9 cap periods go.
     """
 
     def __init__(self, cap_hz: int, rate: Fraction | None, telemetry: Telemetry) -> None:
