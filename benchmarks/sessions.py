@@ -20,14 +20,14 @@ from streamgen.graph.graph import Chain
 from streamgen.graph.lane import Lane
 from streamgen.media.frame import Frame
 from streamgen.media.packet import Packet
-from streamgen.media.pool import FramePool
+from streamgen.media.pool import CopyMeter
 from streamgen.media.steps import StepGroup
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack
 from streamgen.protocols import Encoder, Mode
 from streamgen.session import Session, run
 from streamgen.telemetry import Telemetry, Times
-from streamgen.testing import Basket, PacketSource, PassDecoder
+from streamgen.testing import Basket, NoEngines, PacketSource, PassDecoder
 
 RATE_HZ = 30
 TIME_BASE = Fraction(1, 90_000)
@@ -85,7 +85,7 @@ def empty_session(number: int, seconds: float, start_s: float, lane: Lane) -> Se
         outlets=[Basket()],
         mode=Mode.LIVE,
         telemetry=telemetry,
-        pool=FramePool(),
+        meter=CopyMeter(),
         timeline=Timeline(telemetry),
         presentation=Presentation(telemetry),
         decoder=PassDecoder(clock_ns=time.monotonic_ns),
@@ -98,6 +98,7 @@ def empty_session(number: int, seconds: float, start_s: float, lane: Lane) -> Se
         carried=frozenset(),
         notes=[],
         depth=1,
+        engines=NoEngines(),
     )
 
 

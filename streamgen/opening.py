@@ -46,15 +46,22 @@ def open_session(
     `EncodeError` or `OutputError`; then the source is closed and no outlet has left anything.
     """
     telemetry = telemetry if telemetry is not None else Telemetry()
-    if engines is None:
-        engines = MeasuredEngines(mode, cache=cache_dir(), cores=cores(), telemetry=telemetry)
+    chosen = engines or MeasuredEngines(mode, cache=cache_dir(), cores=cores(), telemetry=telemetry)
     chain: Chain | None = None
     try:
         pool = FramePool()
-        context = StageContext(lane.device, mode, pool, pool.meter, engines, models())
+        context = StageContext(lane.device, mode, pool, pool.meter, chosen, models())
         chain = open_chain(pipeline, context, telemetry)
         return _open(
-            pipeline, source, outlets, chain, lane, pool, mode, telemetry, all_audio, top_only
+            pipeline,
+            source,
+            outlets,
+            chain,
+            lane,
+            context,
+            telemetry,
+            all_audio=all_audio,
+            top_only=top_only,
         )
     except StreamGenError:
         source.close()
@@ -80,18 +87,18 @@ def _open(
     outlets: Sequence[Outlet],
     chain: Chain,
     lane: Lane,
-    pool: FramePool,
-    mode: Mode,
+    context: StageContext,
     telemetry: Telemetry,
+    *,
     all_audio: bool,
     top_only: bool,
 ) -> Session:
-    info = source.info
+    info, mode = source.info, context.mode
     video = info.video
     cap = None
     if pipeline.fps_cap is not None:
         cap = RateCap(pipeline.fps_cap, video.rate, telemetry)
-    ladder, notes = _open_ladder(pipeline, video, chain, cap, pool, mode, top_only)
+    ladder, notes = _open_ladder(pipeline, video, chain, cap, context, top_only)
     chain.prepare(video.width, video.height, video.color)
     sounds, dropped = _open_audio(pipeline, info, outlets, telemetry, all_audio)
     notes += dropped
@@ -106,10 +113,10 @@ def _open(
         outlets=outlets,
         mode=mode,
         telemetry=telemetry,
-        pool=pool,
+        meter=context.meter,
         timeline=_timeline(info, telemetry),
         presentation=Presentation(telemetry),
-        decoder=FFmpegDecoder(video, pool=pool, telemetry=telemetry),
+        decoder=FFmpegDecoder(video, pool=context.pool, telemetry=telemetry),
         cap=cap,
         chain=chain,
         lane=lane,
@@ -119,6 +126,7 @@ def _open(
         carried=frozenset(track.name for track in carried),
         notes=notes,
         depth=1 if mode is Mode.LIVE else cores() + 1,
+        engines=context.engines,
     )
 
 
@@ -127,8 +135,7 @@ def _open_ladder(
     video: VideoTrack,
     chain: Chain,
     cap: RateCap | None,
-    pool: FramePool,
-    mode: Mode,
+    context: StageContext,
     top_only: bool,
 ) -> tuple[Ladder, list[str]]:
     width, height = chain.output_size(video.width, video.height)
@@ -143,7 +150,9 @@ def _open_ladder(
         color=video.color,
     )
     rungs = plan.rungs[:1] if top_only else plan.rungs
-    ladder = Ladder(rungs, picture, pipeline.encoder, mode=mode, pool=pool, meter=pool.meter)
+    ladder = Ladder(
+        rungs, picture, pipeline.encoder, mode=context.mode, pool=context.pool, meter=context.meter
+    )
     return ladder, list(plan.notes)
 
 

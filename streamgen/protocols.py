@@ -145,8 +145,23 @@ class ModelSpec:
     """By precision, as the manifest says; checked by `streamgen doctor`."""
 
 
+class Running(Protocol):
+    """What a network runs on."""
+
+    @property
+    def runtime(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+
 class Engines(Protocol):
     """Gives running networks: the measured choice of runtime, precision, threads, requests."""
+
+    @property
+    def running(self) -> Mapping[str, Running]:
+        """What each opened model runs on, by its name."""
+        ...
 
     def open(
         self, model: ModelSpec, width: int, height: int, *, matrix: str, full_range: bool

@@ -155,7 +155,7 @@ def measure(session: Session) -> Report:
         fps=sent.frames / wall_s if wall_s else 0.0,
         wall_s=wall_s,
         cpu_ms_per_frame=s.cpu_s * 1e3 / frames,
-        copies_per_frame=s.pool.meter.total / frames,
+        copies_per_frame=s.meter.total / frames,
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         latency_ms=_latency(steps.get("latency", Times())),
         stages=[_stage(step, times) for step, times in steps.items() if step.startswith("stage/")],
@@ -166,7 +166,7 @@ def measure(session: Session) -> Report:
         queues={name: queue.peak for name, queue in s.queues.items()},
         corrected=s.telemetry.counts("corrected"),
         converted=s.telemetry.counts("converted"),
-        copies=dict(s.pool.meter.planes),
+        copies=dict(s.meter.planes),
         notes=list(s.notes),
     )
 
@@ -226,12 +226,12 @@ def _audio(s: Session) -> AudioReport | None:
 
 
 def _environment(s: Session) -> Environment:
-    runtime, precision = s.engine_names()
+    running = list(s.engines.running.values())
     return Environment(
         cpu=_cpu_name(),
         cores=cores(),
-        runtime=runtime,
-        precision=precision,
+        runtime=", ".join(dict.fromkeys(one.runtime for one in running)),
+        precision=", ".join(dict.fromkeys(one.precision for one in running)),
         encoder=", ".join(dict.fromkeys(track.codec for track in s.ladder.tracks)),
         versions=_versions(),
     )

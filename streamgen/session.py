@@ -20,11 +20,11 @@ from streamgen.graph.graph import Chain
 from streamgen.graph.lane import Lane, Seat
 from streamgen.media.frame import Frame
 from streamgen.media.packet import Packet
-from streamgen.media.pool import FramePool
+from streamgen.media.pool import CopyMeter
 from streamgen.media.queue import Bounded, Cancelled
 from streamgen.media.steps import StepGroup
 from streamgen.media.timeline import Presentation, Timeline
-from streamgen.protocols import Decoder, Encoder, Mode, Outlet, Source
+from streamgen.protocols import Decoder, Encoder, Engines, Mode, Outlet, Source
 from streamgen.telemetry import Telemetry
 
 
@@ -36,7 +36,7 @@ class Session:
     outlets: Sequence[Outlet]
     mode: Mode
     telemetry: Telemetry
-    pool: FramePool
+    meter: CopyMeter
     timeline: Timeline
     presentation: Presentation
     decoder: Decoder
@@ -52,6 +52,7 @@ class Session:
     """What the user should know: rungs left out, tracks dropped, sizes padded."""
     depth: int
     """Pictures inside the lane at once."""
+    engines: Engines
     queues: dict[str, Bounded[Packet] | Bounded[Frame] | Seat] = field(default_factory=dict)
     started_ns: int = 0
     ended_ns: int = 0

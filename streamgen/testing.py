@@ -20,10 +20,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from streamgen.errors import ModelError
 from streamgen.media.frame import CPU, Color, Fence, Frame, Layout, Plane, plane_shapes
 from streamgen.media.packet import Packet
 from streamgen.media.pool import CopyMeter, Slot, WritableFrame
 from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
+from streamgen.protocols import ModelSpec, Running, Runtime
 
 POISON = 0xA5
 
@@ -216,6 +218,18 @@ class PacketSource:
 
     def close(self) -> None:
         self._stopped.set()
+
+
+class NoEngines:
+    """For runs without a network."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Running] = {}
+
+    def open(
+        self, model: ModelSpec, width: int, height: int, *, matrix: str, full_range: bool
+    ) -> Runtime:
+        raise ModelError(f"there is no engine for {model.name} in this test")
 
 
 class Basket:

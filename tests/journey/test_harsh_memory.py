@@ -16,7 +16,7 @@ from streamgen.graph.graph import PICTURE, Chain
 from streamgen.graph.lane import Lane
 from streamgen.media.frame import Frame, Layout
 from streamgen.media.packet import Packet
-from streamgen.media.pool import FramePool, Pool, copy_padded, cropped
+from streamgen.media.pool import CopyMeter, FramePool, Pool, copy_padded, cropped
 from streamgen.media.queue import Cancelled
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack
@@ -28,6 +28,7 @@ from streamgen.testing import (
     HarshPool,
     KeepingEncoder,
     LateFence,
+    NoEngines,
     PacketSource,
     PassDecoder,
 )
@@ -110,7 +111,7 @@ def session(
         outlets=[outlet or Basket()],
         mode=Mode.OFFLINE,
         telemetry=telemetry,
-        pool=FramePool(),
+        meter=CopyMeter(),
         timeline=Timeline(telemetry),
         presentation=Presentation(telemetry),
         decoder=PassDecoder(*SIZE),
@@ -123,6 +124,7 @@ def session(
         carried=frozenset(),
         notes=[],
         depth=3,
+        engines=NoEngines(),
     )
 
 
