@@ -172,12 +172,14 @@ def split(before: Picture, after: Picture) -> Picture:
     """`after` left of a slanted line, `before` right of it."""
     height, width, _ = before.shape
     rows, columns = np.ogrid[:height, :width]
-    # Distance to the line, positive on the left; one pixel of it is blended against stairs.
+    # Distance to the line, positive on the left.
     left_of = width / 2 + (height / 2 - rows) * SLANT - columns
-    share = np.clip(left_of + 0.5, 0.0, 1.0)[..., None]
-    ink = np.clip(2.5 - np.abs(left_of), 0.0, 1.0)[..., None]
-    mixed = after * share + before * (1.0 - share)
-    return np.asarray(mixed * (1.0 - ink) + np.array(LINE) * ink + 0.5).astype(np.uint8)
+    picture = np.where(left_of[..., None] > 0, after, before)
+    # The line itself, two pixels wide, faded over one pixel on both sides against stairs.
+    near = np.abs(left_of) < 2.5
+    ink = np.clip(2.5 - np.abs(left_of[near]), 0.0, 1.0)[:, None]
+    picture[near] = picture[near] * (1.0 - ink) + np.array(LINE) * ink + 0.5
+    return picture
 
 
 def _fit(picture: Picture, width: int, height: int) -> Picture:
@@ -206,6 +208,7 @@ def write_png(picture: Picture, path: Path) -> None:
     encoder.height, encoder.width = picture.shape[:2]
     encoder.pix_fmt = "rgb24"
     encoder.time_base = Fraction(1, 25)
+    encoder.options = {"compression_level": "3", "pred": "mixed"}  # a third of the time, +5 % bytes
     frame = VideoFrame.from_ndarray(picture, format="rgb24")
     data = b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)])
     partial = path.with_name(f".{path.name}.partial")
