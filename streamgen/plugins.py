@@ -60,6 +60,17 @@ def find_stage(name: str) -> Any:
     raise ConfigError(f"unknown stage '{name}' (there are: {', '.join(stage_names())})")
 
 
+@cache
+def find_fold() -> Any:
+    """The function that folds another colour space into a network of ours; None if not installed.
+
+    Called as `fold(model, matrix="bt601", full_range=True)` with an `onnx.ModelProto`.
+    """
+    for point in entry_points(group="streamgen.folds"):
+        return point.load()
+    return None
+
+
 def pipeline_files() -> dict[str, Path]:
     """Ready-made pipelines by name, from every package in the group `streamgen.pipelines`."""
     found: dict[str, Path] = {}

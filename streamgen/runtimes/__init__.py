@@ -1,1 +1,1 @@
-"""What executes a network."""
+"""Running networks: two runtimes behind one protocol, the measured choice, other people's files."""

@@ -1,0 +1,146 @@
+"""ONNX Runtime: the portable one, and the one that takes every operator.
+
+Planes are bound by address, inputs and outputs alike: the network reads the decoder's memory and
+writes into the pool's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+from streamgen.errors import ModelError
+from streamgen.media.frame import Plane
+from streamgen.protocols import Inputs
+from streamgen.runtimes.engine import (
+    Completion,
+    EngineSettings,
+    Requests,
+    check_names,
+    check_plane,
+    first_line,
+    input_shape,
+)
+
+VERSION: str = ort.__version__
+# ONNX Runtime's exceptions have no common base of their own.
+FAILURES = (
+    native.EPFail,
+    native.Fail,
+    native.InvalidArgument,
+    native.InvalidGraph,
+    native.InvalidProtobuf,
+    native.NoSuchFile,
+    native.NotImplemented,
+    native.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+ERRORS_ONLY = 3
+
+
+class OnnxRuntime:
+    """One network compiled for one size. `submit` belongs to one thread at a time."""
+
+    def __init__(
+        self, model: bytes | Path, *, width: int, height: int, settings: EngineSettings
+    ) -> None:
+        """Read and compile; takes from a tenth of a second to many. Raises `ModelError`."""
+        self.settings = settings
+        try:
+            session = _compile(model, width, height, settings)
+            requests = [_Request(session, width, height) for _ in range(settings.requests)]
+        except FAILURES as error:
+            raise ModelError(
+                f"ONNX Runtime cannot load the network: {first_line(error)}"
+            ) from error
+        self._requests = Requests(requests, FAILURES, "onnxruntime")
+
+    def submit(self, inputs: Inputs, out: Mapping[str, Plane]) -> Completion:
+        """Start one picture; see `protocols.Runtime`. Raises `ModelError`."""
+        return self._requests.submit(inputs, out)
+
+    def close(self) -> None:
+        """Wait for what is on its way, then free the network."""
+        self._requests.close()
+
+
+def _compile(model: bytes | Path, width: int, height: int, settings: EngineSettings) -> Any:
+    source = model if isinstance(model, bytes) else str(model)
+    described = ort.InferenceSession(source, _options(1, optimise=False), ["CPUExecutionProvider"])
+    names = [port.name for port in described.get_inputs()]
+    check_names(names, [port.name for port in described.get_outputs()])
+    # Requests that run at once share the session's pool, and each brings its own thread.
+    options = _options(max(1, settings.threads // settings.requests), optimise=True)
+    for port in described.get_inputs():
+        shape = input_shape(port.name, width, height)
+        for symbol, size in zip(port.shape, shape, strict=True):
+            if isinstance(symbol, str):
+                options.add_free_dimension_override_by_name(symbol, size)
+    return ort.InferenceSession(source, options, ["CPUExecutionProvider"])
+
+
+def _options(threads: int, *, optimise: bool) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    # Spinning between pictures would take the processors from decoders and encoders.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+class _Request:
+    """A binding and what its ports look at."""
+
+    def __init__(self, session: Any, width: int, height: int) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._planes: list[_Port] = []
+        self._values: list[tuple[str, Any]] = []
+        for port in session.get_inputs():
+            if port.type == "tensor(uint8)":
+                shape = input_shape(port.name, width, height)[2:]
+                self._planes.append(_Port(port.name, self._binding.bind_input, shape))
+            else:
+                value = np.zeros((1, 1, 1, 1), np.float32)
+                self._binding.bind_input(
+                    port.name, "cpu", 0, np.float32, value.shape, value.ctypes.data
+                )
+                self._values.append((port.name, value))
+        for port in session.get_outputs():
+            self._planes.append(_Port(port.name, self._binding.bind_output, None))
+
+    def bind(self, inputs: Inputs, out: Mapping[str, Plane]) -> None:
+        for name, value in self._values:
+            value.fill(inputs[name])
+        for port in self._planes:
+            port.point((out if port.name in out else inputs)[port.name])
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+class _Port:
+    """One input or output: an address that owns nothing, since the ticket keeps the planes."""
+
+    def __init__(self, name: str, bind: Any, shape: tuple[int, int] | None) -> None:
+        self.name = name
+        self._bind = bind
+        self._shape = shape
+        self._bound = 0
+
+    def point(self, plane: Plane | float) -> None:
+        if not isinstance(plane, Plane):
+            raise ModelError(f"{self.name} is a plane, got {plane}")
+        check_plane(self.name, plane, self._shape)
+        if plane.ptr != self._bound:
+            self._bind(self.name, "cpu", 0, np.uint8, (1, 1, *plane.shape), plane.ptr)
+            self._bound = plane.ptr

@@ -1,0 +1,139 @@
+"""OpenVINO on x86-64 processors: the fast one for 8-bit networks.
+
+Planes are wrapped as tensors by address, inputs and outputs alike: the network reads the decoder's
+memory and writes into the pool's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from streamgen.errors import ModelError
+from streamgen.media.frame import Plane
+from streamgen.protocols import Inputs
+from streamgen.runtimes.engine import (
+    Address,
+    Completion,
+    EngineSettings,
+    Requests,
+    check_names,
+    check_plane,
+    first_line,
+    input_shape,
+)
+
+VERSION: str = ov.__version__
+KNOWN_ADDRESSES = 64
+"""Tensors that are kept per port: decoders and pools use the same few buffers again and again."""
+
+
+class OpenVINORuntime:
+    """One network compiled for one size. `submit` belongs to one thread at a time."""
+
+    def __init__(
+        self, model: bytes | Path, *, width: int, height: int, settings: EngineSettings
+    ) -> None:
+        """Read and compile; takes from a tenth of a second to many. Raises `ModelError`."""
+        self.settings = settings
+        try:
+            compiled = _compile(model, width, height, settings)
+            requests = [_Request(compiled) for _ in range(settings.requests)]
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO cannot load the network: {first_line(error)}") from error
+        self._requests = Requests(requests, (RuntimeError,), "openvino")
+
+    def submit(self, inputs: Inputs, out: Mapping[str, Plane]) -> Completion:
+        """Start one picture; see `protocols.Runtime`. Raises `ModelError`."""
+        return self._requests.submit(inputs, out)
+
+    def close(self) -> None:
+        """Wait for what is on its way, then free the network."""
+        self._requests.close()
+
+
+def _compile(model: bytes | Path, width: int, height: int, settings: EngineSettings) -> Any:
+    core = ov.Core()
+    network = core.read_model(model)
+    names = [port.get_any_name() for port in network.inputs]
+    check_names(names, [port.get_any_name() for port in network.outputs])
+    network.reshape({name: list(input_shape(name, width, height)) for name in names})
+    return core.compile_model(
+        network,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY" if settings.requests == 1 else "THROUGHPUT",
+            "NUM_STREAMS": settings.requests,
+            "INFERENCE_NUM_THREADS": settings.threads,
+            # Encoders and decoders need the same processors: nobody may claim one for good.
+            "ENABLE_CPU_PINNING": False,
+            # bfloat16 is slower than float32 without AMX, and two machines must give one picture.
+            "INFERENCE_PRECISION_HINT": "f32",
+        },
+    )
+
+
+class _Request:
+    """An infer request and what its ports look at."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._planes: list[_Port] = []
+        self._values: list[tuple[str, Any]] = []
+        for index, port in enumerate(compiled.inputs):
+            name = port.get_any_name()
+            if port.get_element_type() == ov.Type.u8:
+                self._planes.append(_Port(port, index, self._request.set_input_tensor))
+            else:
+                value = np.zeros(tuple(port.get_shape()), np.float32)
+                self._request.set_input_tensor(index, ov.Tensor(value, shared_memory=True))
+                self._values.append((name, value))
+        for index, port in enumerate(compiled.outputs):
+            self._planes.append(_Port(port, index, self._request.set_output_tensor))
+
+    def bind(self, inputs: Inputs, out: Mapping[str, Plane]) -> None:
+        for name, value in self._values:
+            value.fill(inputs[name])
+        for port in self._planes:
+            port.point((out if port.name in out else inputs)[port.name])
+
+    def run(self) -> None:
+        self._request.start_async()
+        self._request.wait()
+
+
+def _rows_columns(port: Any) -> tuple[int, int] | None:
+    """None where the size is only known after a run."""
+    return tuple(port.get_shape())[2:] if port.get_partial_shape().is_static else None
+
+
+class _Port:
+    """One input or output. A tensor here is an address and a shape, and owns nothing: the ticket
+    keeps the planes, so a tensor made for an address is right for any plane that lies there."""
+
+    def __init__(self, port: Any, index: int, bind: Callable[[int, Any], None]) -> None:
+        self.name: str = port.get_any_name()
+        self._shape = _rows_columns(port)
+        self._index = index
+        self._bind = bind
+        self._bound = 0
+        self._tensors: dict[int, Any] = {}
+
+    def point(self, plane: Plane | float) -> None:
+        if not isinstance(plane, Plane):
+            raise ModelError(f"{self.name} is a plane, got {plane}")
+        check_plane(self.name, plane, self._shape)
+        if plane.ptr == self._bound:
+            return
+        tensor = self._tensors.get(plane.ptr)
+        if tensor is None:
+            if len(self._tensors) >= KNOWN_ADDRESSES:
+                self._tensors.clear()
+            view = np.asarray(Address(plane.ptr, (1, 1, *plane.shape)))
+            tensor = self._tensors[plane.ptr] = ov.Tensor(view, shared_memory=True)
+        self._bind(self._index, tensor)
+        self._bound = plane.ptr
