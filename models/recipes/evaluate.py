@@ -186,7 +186,9 @@ def main() -> None:
     for name in ("targets", "pictures", "clips"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
-    entries = {m["name"]: m for m in tomllib.loads((PACKAGE / "manifest.toml").read_text())["model"]}
+    entries = {
+        m["name"]: m for m in tomllib.loads((PACKAGE / "manifest.toml").read_text())["model"]
+    }
     for name in args.names:
         entry = entries[name]
         runs = {k: opened(PACKAGE / file) for k, file in entry["files"].items()}

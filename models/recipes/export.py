@@ -30,8 +30,7 @@ Feed = dict[str, npt.NDArray[np.generic]]
 def feed(rgb: npt.NDArray[np.float32], *, strength: bool = True) -> Feed:
     """The inputs of a network for one picture, RGB [H, W, 3] in 0..1."""
     inputs: Feed = {
-        name: as_bytes(plane)[None, None]
-        for name, plane in zip("yuv", from_rgb(rgb), strict=True)
+        name: as_bytes(plane)[None, None] for name, plane in zip("yuv", from_rgb(rgb), strict=True)
     }
     if strength:
         inputs["strength"] = np.ones((1, 1, 1, 1), np.float32)

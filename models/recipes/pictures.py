@@ -25,21 +25,67 @@ DEBIAN = [
     "opencv-doc",
 ]
 EXAMPLES = "opencv-doc/usr/share/doc/opencv-doc/examples"
-OPENCV = (
-    "data/aloeL data/baboon data/board data/building data/butterfly data/graf1 data/home "
-    "data/leuvenA data/messi5 data/rubberwhale1 data/squirrel_cls data/apple data/orange "
-    "data/aero1 data/stuff data/smarties text/scenetext01 text/scenetext02 text/scenetext04 "
-    "text/scenetext05"
-).split()
-WALLPAPERS = (
-    "Altai Autumn BytheWater Canopee Cascade Cluster ColdRipple ColorfulCups DarkestHour Elarun "
-    "EveningGlow FallenLeaf Flow FlyingKonqui Kite Kokkini MilkyWay OneStandsOut Opal PastelHills "
-    "Path SafeLanding Shell Volna summer_1am"
-).split()
-HELD_OUT = (
-    "astronaut chelsea coffee rocket motorcycle_left china flower aitzgorri_by_Aitzol_Berasategi "
-    "Storm fruits"
-).split()
+OPENCV = [
+    "data/aloeL",
+    "data/baboon",
+    "data/board",
+    "data/building",
+    "data/butterfly",
+    "data/graf1",
+    "data/home",
+    "data/leuvenA",
+    "data/messi5",
+    "data/rubberwhale1",
+    "data/squirrel_cls",
+    "data/apple",
+    "data/orange",
+    "data/aero1",
+    "data/stuff",
+    "data/smarties",
+    "text/scenetext01",
+    "text/scenetext02",
+    "text/scenetext04",
+    "text/scenetext05",
+]
+WALLPAPERS = [
+    "Altai",
+    "Autumn",
+    "BytheWater",
+    "Canopee",
+    "Cascade",
+    "Cluster",
+    "ColdRipple",
+    "ColorfulCups",
+    "DarkestHour",
+    "Elarun",
+    "EveningGlow",
+    "FallenLeaf",
+    "Flow",
+    "FlyingKonqui",
+    "Kite",
+    "Kokkini",
+    "MilkyWay",
+    "OneStandsOut",
+    "Opal",
+    "PastelHills",
+    "Path",
+    "SafeLanding",
+    "Shell",
+    "Volna",
+    "summer_1am",
+]
+HELD_OUT = [
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "rocket",
+    "motorcycle_left",
+    "china",
+    "flower",
+    "aitzgorri_by_Aitzol_Berasategi",
+    "Storm",
+    "fruits",
+]
 LONG_SIDE_PX = 512
 CLOSER_PX = 1400
 CROP_PX = (320, 448)

@@ -1,6 +1,6 @@
 """Style pictures of our own, drawn from a seed: nothing scanned, nothing borrowed.
 
-    python procedural.py ink OUT.png        python procedural.py glass OUT.png
+python procedural.py ink OUT.png        python procedural.py glass OUT.png
 """
 
 from __future__ import annotations

@@ -92,25 +92,34 @@ def temporal_loss(packed: Tensor, shift: tuple[int, int]) -> Tensor:
     return loss
 
 
-def distill_loss(packed: Tensor, target: Tensor, gradient: float) -> Tensor:
-    """Squared error in RGB, plus the error of luma differences, which keeps strokes crisp."""
+def distill_loss(packed: Tensor, target: Tensor, gradient: float, texture: float) -> Tensor:
+    """Squared error in RGB, plus two terms on luma differences.
+
+    `gradient` weighs their error, which keeps edges crisp; `texture` weighs the error of their
+    local strength (RMS over 16 px), since squared error alone would rather paint no stroke than
+    one a little out of place.
+    """
     error = packed - target
-    luma = F.pixel_shuffle(error[:, :16], 4) / 219
-    edges = (luma[..., 1:] - luma[..., :-1]).abs().mean()
-    edges = edges + (luma[:, :, 1:] - luma[:, :, :-1]).abs().mean()
-    return rgb_mse(error) + gradient * edges
+    painted, wanted = (F.pixel_shuffle(p[:, :16], 4) / 219 for p in (packed, target))
+    edges, strength = error.new_zeros(()), error.new_zeros(())
+    for axis in (2, 3):
+        ours, theirs = painted.diff(dim=axis), wanted.diff(dim=axis)
+        edges = edges + (ours - theirs).abs().mean()
+        rms = [(F.avg_pool2d(d.square(), 16, 8) + 1e-4).sqrt() for d in (ours, theirs)]
+        strength = strength + (rms[0] - rms[1]).abs().mean()
+    return rgb_mse(error) + gradient * edges + texture * strength
 
 
-def disturbed(content: Tensor, random: torch.Generator) -> Tensor:
-    """The second half with camera noise of up to 3 code values, coarse as well as fine."""
+def disturbed(content: Tensor, random: torch.Generator, noise: float) -> Tensor:
+    """The second half with camera noise of up to `noise` code values, coarse as well as fine."""
     half, _, height, width = content[::2].shape
-    level = torch.rand(half, 1, 1, 1, generator=random) * 3
+    level = torch.rand(half, 1, 1, 1, generator=random) * noise
     fine = torch.randn(half, 24, height, width, generator=random)
     coarse = torch.randn(half, 3, height, width, generator=random)
     spread = [coarse[:, :1].expand(-1, 16, -1, -1)]
     spread += [coarse[:, i : i + 1].expand(-1, 4, -1, -1) for i in (1, 2)]
-    noise = level * (fine + 0.7 * torch.cat(spread, 1))
-    return torch.cat([content[:half], (content[half:] + noise).clamp(0, 255)])
+    grain = level * (fine + 0.7 * torch.cat(spread, 1))
+    return torch.cat([content[:half], (content[half:] + grain).clamp(0, 255)])
 
 
 @torch.no_grad()
@@ -151,9 +160,9 @@ def train(args: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = args.rate * warm * 0.5 * (1 + math.cos(math.pi * step / args.steps))
         content, target, shift = next(crops)
-        x = disturbed(content, random).contiguous(memory_format=torch.channels_last)
+        x = disturbed(content, random, args.noise).contiguous(memory_format=torch.channels_last)
         out = x + net(x - CENTER)
-        distilled = distill_loss(out, target, args.gradient)
+        distilled = distill_loss(out, target, args.gradient, args.texture)
         steady = temporal_loss(out, shift)
         loss = distilled + args.temporal * steady
         optimizer.zero_grad(set_to_none=True)
@@ -183,11 +192,23 @@ def main() -> None:
     parser.add_argument("--targets", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path)
-    for name, value in (("narrow", 16), ("wide", 40), ("blocks", 2), ("steps", 20000), ("batch", 4)):
+    for name, value in (
+        ("narrow", 16),
+        ("wide", 40),
+        ("blocks", 2),
+        ("steps", 20000),
+        ("batch", 4),
+    ):
         parser.add_argument(f"--{name}", type=int, default=value)
     for name, value in (("size", 144), ("seed", 1), ("every", 500)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    for name, weight in (("rate", 1.5e-3), ("temporal", 10.0), ("gradient", 0.1)):
+    for name, weight in (
+        ("rate", 1.5e-3),
+        ("temporal", 0.5),
+        ("gradient", 0.02),
+        ("texture", 0.05),
+        ("noise", 1.0),
+    ):
         parser.add_argument(f"--{name}", type=float, default=weight)
     torch.set_num_threads(1)
     train(parser.parse_args())

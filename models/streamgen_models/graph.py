@@ -22,6 +22,7 @@ IR_VERSION = 9
 WEIGHT_STEPS = 63
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
+Value = tuple[str, int, Sequence[str | int]]
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,11 @@ class Graph:
             self.constant(given, weight.astype(np.float32))
         else:
             stored, scale = quantize_weight(weight)
-            names = [f"{given}.q", f"{given}.scale", f"{given}.zero"]
-            for key, part in zip(names, (stored, scale, np.zeros_like(scale, np.int8)), strict=True):
-                self.constant(key, part)
+            names = [
+                self.constant(f"{given}.q", stored),
+                self.constant(f"{given}.scale", scale),
+                self.constant(f"{given}.zero", np.zeros_like(scale, np.int8)),
+            ]
             self.node("DequantizeLinear", names, given, axis=0)
         bias = self.constant(f"{name}.bias", self.weights[f"{name}.bias"].astype(np.float32))
         side = weight.shape[-1]
@@ -108,11 +111,7 @@ class Graph:
         self.conv(value, name, f"{name}.sum", stride=stride)
         return self.rounded(self.node("Relu", [f"{name}.sum"], f"{name}.out"))
 
-    def model(
-        self,
-        inputs: Sequence[tuple[str, int, Sequence[str | int]]],
-        outputs: Sequence[tuple[str, int, Sequence[str | int]]],
-    ) -> onnx.ModelProto:
+    def model(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.ModelProto:
         """The checked model; each value is (name, element type, shape)."""
         graph = helper.make_graph(
             self.nodes,
@@ -128,5 +127,5 @@ class Graph:
         return model
 
 
-BYTE = TensorProto.UINT8
-FLOAT = TensorProto.FLOAT
+BYTE = int(TensorProto.UINT8)
+FLOAT = int(TensorProto.FLOAT)

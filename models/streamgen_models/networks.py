@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from .graph import BYTE, FLOAT, Graph, Range, Weights
+from .graph import BYTE, FLOAT, Graph, Range, Value, Weights
 
 LUMA_CENTER = 126.0
 CHROMA_CENTER = 128.0
@@ -46,9 +46,7 @@ def _two_scales(graph: Graph, fine: str) -> str:
     """
     coarse = _blocks(graph, graph.conv_relu(fine, "down", stride=2))
     graph.conv(coarse, "up", "up.out")
-    graph.node(
-        "DepthToSpace", [graph.rounded("up.out")], "up.spread", blocksize=2, mode="DCR"
-    )
+    graph.node("DepthToSpace", [graph.rounded("up.out")], "up.spread", blocksize=2, mode="DCR")
     start = graph.constant("cut.start", np.zeros(2, np.int64))
     axes = graph.constant("cut.axes", np.array([2, 3], np.int64))
     end = graph.node("Shape", [fine], "cut.end", start=2, end=4)
@@ -75,7 +73,7 @@ def paint(weights: Weights, ranges: Ranges | None = None) -> onnx.ModelProto:
     ]
     packed = graph.node("Concat", parts, "packed", axis=1)
     picture = graph.node("Cast", [packed], "picture", to=FLOAT)
-    middle = np.repeat(np.float32([LUMA_CENTER, CHROMA_CENTER]), [16, 8]).reshape(1, 24, 1, 1)
+    middle = np.array([LUMA_CENTER] * 16 + [CHROMA_CENTER] * 8, np.float32).reshape(1, 24, 1, 1)
     graph.node("Sub", [picture, graph.constant("center", middle)], "centered")
     fine = graph.conv_relu(graph.rounded("centered"), "first")
     painted = _two_scales(graph, fine) if "down.weight" in weights else _blocks(graph, fine)
@@ -88,13 +86,14 @@ def paint(weights: Weights, ranges: Ranges | None = None) -> onnx.ModelProto:
         graph.split(finished, (16, 4, 4), names), sizes.items(), strict=True
     ):
         graph.node("DepthToSpace", [name], f"{plane}_out", blocksize=size, mode="DCR")
-    luma, chroma = ["N", 1, "H", "W"], ["N", 1, "H2", "W2"]
-    shapes = {"y": luma, "u": chroma, "v": chroma}
-    inputs = [(plane, BYTE, shape) for plane, shape in shapes.items()]
-    return graph.model(
-        [*inputs, ("strength", FLOAT, ["N", 1, 1, 1])],
-        [(f"{plane}_out", BYTE, shape) for plane, shape in shapes.items()],
-    )
+    planes_in: list[Value] = [
+        ("y", BYTE, ("N", 1, "H", "W")),
+        ("u", BYTE, ("N", 1, "H2", "W2")),
+        ("v", BYTE, ("N", 1, "H2", "W2")),
+    ]
+    strength: Value = ("strength", FLOAT, ("N", 1, 1, 1))
+    planes_out: list[Value] = [(f"{name}_out", kind, shape) for name, kind, shape in planes_in]
+    return graph.model([*planes_in, strength], planes_out)
 
 
 def enlarge(weights: Weights, ranges: Ranges | None = None) -> onnx.ModelProto:
@@ -121,12 +120,22 @@ def enlarge(weights: Weights, ranges: Ranges | None = None) -> onnx.ModelProto:
     for plane in "uv":
         graph.node("Cast", [plane], f"{plane}.float", to=FLOAT)
         graph.node(
-            "Resize", [f"{plane}.float", "", scales], f"{plane}.wide", mode="cubic", cubic_coeff_a=-0.5
+            "Resize",
+            [f"{plane}.float", "", scales],
+            f"{plane}.wide",
+            mode="cubic",
+            cubic_coeff_a=-0.5,
         )
         _bytes(graph, f"{plane}.wide", f"{plane}_out")
-    luma, chroma = ["N", 1, "H", "W"], ["N", 1, "H2", "W2"]
-    twice, chroma_twice = ["N", 1, "HH", "WW"], ["N", 1, "H", "W"]
     return graph.model(
-        [("y", BYTE, luma), ("u", BYTE, chroma), ("v", BYTE, chroma)],
-        [("y_out", BYTE, twice), ("u_out", BYTE, chroma_twice), ("v_out", BYTE, chroma_twice)],
+        [
+            ("y", BYTE, ("N", 1, "H", "W")),
+            ("u", BYTE, ("N", 1, "H2", "W2")),
+            ("v", BYTE, ("N", 1, "H2", "W2")),
+        ],
+        [
+            ("y_out", BYTE, ("N", 1, "HH", "WW")),
+            ("u_out", BYTE, ("N", 1, "H", "W")),
+            ("v_out", BYTE, ("N", 1, "H", "W")),
+        ],
     )
