@@ -72,6 +72,8 @@ class SourceInfo:
     chapters: tuple[dict[str, Any], ...] = ()
     duration_s: float | None = None
     live: bool = False
+    start: Fraction | None = None
+    """Time of the first presentation on the source's clock, in seconds, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)

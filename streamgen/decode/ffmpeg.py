@@ -1,0 +1,263 @@
+"""Packets to pictures with libavcodec, on the CPU, in the decoder's own memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.error import FFmpegError
+from av.video.plane import VideoPlane
+
+from streamgen.decode.interlace import SMALLEST_PX, Deinterlacer
+from streamgen.errors import DecodeError, SourceError
+from streamgen.media.color import LENT, MATRICES, UNTAGGED, ToI420, Transfer, color_of
+from streamgen.media.frame import CPU, Color, Frame, Layout, Plane, plane_shapes
+from streamgen.media.packet import Packet
+from streamgen.media.pool import FramePool
+from streamgen.media.tonemap import STANDARD, ToneMap
+from streamgen.media.tracks import VideoTrack
+from streamgen.telemetry import Clock, Telemetry
+
+OUTPUT_CORRUPT = 1 << 3
+"""AV_CODEC_FLAG_OUTPUT_CORRUPT: a damaged picture is better than a hole in the stream."""
+MOST_WAITING = 64
+"""Packets later than one that gave no picture, after which it is given up: more than frame threads
+and reordering hold back (16 each)."""
+
+
+@dataclass(slots=True)
+class _Announced:
+    """What a packet said of its picture, kept until libavcodec gives it."""
+
+    pts: int | None
+    duration: int
+    time_base: Fraction
+    epoch: int
+    discard: bool
+    received_ns: int
+
+
+class FFmpegDecoder:
+    """Decodes one video track; lends libavcodec's memory (`Decoder` protocol).
+
+    Frames are I420, or NV12 and P010 where the codec gives them; their planes point into the
+    `av.VideoFrame` that each holds alive, so no byte is copied. Every other format is converted
+    and counted as `converted` by its name, interlaced pictures as `converted{interlaced}`, HDR as
+    `converted{hdr}`; `pool.meter` counts the bytes written. Damaged pictures are shown and counted
+    as `corrupt{decode}`; packets that never gave a picture as `dropped{undecodable}`, exactly, so
+    the caller counts nothing for a `DecodeError`. Pictures outside an edit list are left out.
+
+    After `flush` a new epoch may begin. `low_delay` uses threads within a picture only: frame
+    threads hold back one picture each. One thread calls.
+    """
+
+    def __init__(
+        self,
+        track: VideoTrack,
+        *,
+        pool: FramePool,
+        telemetry: Telemetry,
+        threads: int = 0,
+        clock: Clock | None = None,
+        low_delay: bool = False,
+    ) -> None:
+        if track.codec_context is None:
+            raise SourceError(f"there is no decoder for {track.codec} video")
+        self._track = track
+        self._context: av.VideoCodecContext = track.codec_context
+        self._context.thread_type = "SLICE" if low_delay else "AUTO"
+        self._context.thread_count = threads
+        self._context.flags |= OUTPUT_CORRUPT
+        self._meter = pool.meter
+        self._count = telemetry.count
+        self._now_ns = (clock or telemetry.clock).now_ns
+        self._token = 0
+        self._waiting: dict[int, _Announced] = {}
+        self._untimed: list[int] = []
+        """Decoding times of packets without a presentation time, smallest first."""
+        self._last_pts = 0
+        self._tags: dict[tuple[int | str, ...], tuple[Color, Layout | None]] = {}
+        self._to_i420 = ToI420()
+        self._tone_map: ToneMap | None = None
+        self._deinterlacer: Deinterlacer | None = None
+
+    def decode(self, packet: Packet) -> Sequence[Frame]:
+        """Pictures that became ready, in presentation order. Raises `DecodeError`."""
+        data = packet.data
+        unit: av.Packet[Any] = data if isinstance(data, av.Packet) else _wrapped(packet)
+        # Through libavcodec travels a number, not the time: it is unique where times may be
+        # missing or doubled, and finds the packet of each picture through any reordering.
+        self._token += 1
+        unit.pts = unit.dts = self._token
+        self._waiting[self._token] = _Announced(
+            packet.pts,
+            packet.duration,
+            packet.time_base,
+            packet.epoch,
+            packet.discard,
+            self._now_ns(),
+        )
+        if packet.pts is None:
+            heapq.heappush(self._untimed, packet.dts or 0)
+        if (oldest := next(iter(self._waiting))) < self._token - MOST_WAITING:
+            self._give_up(oldest)
+        try:
+            pictures = self._context.decode(unit)
+        except FFmpegError as error:
+            raise DecodeError("a packet is damaged", pts=packet.pts) from error
+        return self._frames(pictures)
+
+    def flush(self) -> Sequence[Frame]:
+        """What is still inside. Packets that gave no picture until now are counted as lost."""
+        if not self._token:
+            return []
+        try:
+            pictures = self._context.decode(None)
+        except FFmpegError:
+            pictures = []
+        frames = self._frames(pictures)
+        if self._deinterlacer is not None:
+            held, self._deinterlacer = self._deinterlacer.flush(), None
+            frames += self._shown(held)
+        self._context.flush_buffers()
+        for token in list(self._waiting):
+            self._give_up(token)
+        self._untimed.clear()
+        return frames
+
+    def _give_up(self, token: int) -> None:
+        announced = self._waiting.pop(token)
+        if announced.pts is None:
+            self._untimed_pts()
+        if not announced.discard:
+            self._count("dropped", "undecodable")
+
+    def _frames(self, pictures: Sequence[av.VideoFrame]) -> list[Frame]:
+        out: list[Frame] = []
+        for picture in pictures:
+            if self._deinterlacer is None and not picture.interlaced_frame:
+                out += self._shown((picture,))
+            else:
+                out += self._shown(self._progressive(picture))
+        return out
+
+    def _progressive(self, picture: av.VideoFrame) -> Sequence[av.VideoFrame]:
+        """Once one picture was interlaced, all go through the filter: it keeps their order."""
+        if min(picture.width, picture.height) < SMALLEST_PX:
+            return (picture,)
+        held: list[av.VideoFrame] = []
+        filter_ = self._deinterlacer
+        if filter_ is not None and filter_.key != _key(picture):
+            held += filter_.flush()
+            filter_ = None
+        if filter_ is None:
+            filter_ = self._deinterlacer = Deinterlacer(picture)
+        if picture.interlaced_frame:
+            self._count("converted", "interlaced")
+            self._meter.copied("interlaced", _size_bytes(picture), len(picture.planes))
+        held += filter_(picture)
+        return held
+
+    def _shown(self, pictures: Sequence[av.VideoFrame]) -> list[Frame]:
+        out: list[Frame] = []
+        for picture in pictures:
+            announced = self._waiting.pop(picture.pts or 0, None)
+            # A second picture from one packet was never announced; a hidden one is not shown.
+            if announced is None or announced.discard:
+                continue
+            if picture.is_corrupt:
+                self._count("corrupt", "decode")
+            out.append(self._frame(picture, announced))
+        return out
+
+    def _frame(self, picture: av.VideoFrame, announced: _Announced) -> Frame:
+        rotation = round(picture.rotation / 90) * 90 % 360
+        color, layout = self._described(picture)
+        planes = picture.planes
+        if layout is None or planes[0].line_size < 0:
+            picture, color = self._converted(picture, color)
+            planes, layout = picture.planes, Layout.I420
+        pts = self._untimed_pts() if announced.pts is None else announced.pts
+        self._last_pts = pts + announced.duration
+        return Frame(
+            planes=_lent(picture, planes, layout),
+            layout=layout,
+            width=picture.width,
+            height=picture.height,
+            pts=pts,
+            time_base=announced.time_base,
+            duration=announced.duration,
+            color=color,
+            sar=self._track.sar,
+            rotation=rotation,
+            epoch=announced.epoch,
+            received_ns=announced.received_ns,
+        )
+
+    def _untimed_pts(self) -> int:
+        """Pictures without a time are shown in the order of their packets' decoding times."""
+        return heapq.heappop(self._untimed) if self._untimed else self._last_pts
+
+    def _described(self, picture: av.VideoFrame) -> tuple[Color, Layout | None]:
+        """Colour, and the layout if the picture can be lent as it is."""
+        tags = (
+            picture.colorspace,
+            picture.color_range,
+            picture.color_primaries,
+            picture.color_trc,
+            picture.height,
+            picture.format.name,
+        )
+        if tags not in self._tags:
+            matrix, range_, primaries, transfer, height, name = tags
+            color = color_of(matrix, range_, primaries, transfer, height=height, pix_fmt=name)
+            lent = (matrix in MATRICES or matrix in UNTAGGED) and transfer not in tuple(Transfer)
+            self._tags[tags] = color, LENT.get(name) if lent else None
+        return self._tags[tags]
+
+    def _converted(self, picture: av.VideoFrame, color: Color) -> tuple[av.VideoFrame, Color]:
+        if color.transfer in tuple(Transfer):
+            out, color, kind = self._standard(picture, color), STANDARD, "hdr"
+        else:
+            (out, color), kind = self._to_i420(picture, color), picture.format.name
+        self._count("converted", kind)
+        self._meter.copied("converted", _size_bytes(out), 3)
+        return out, color
+
+    def _standard(self, picture: av.VideoFrame, color: Color) -> av.VideoFrame:
+        tone_map = self._tone_map
+        if tone_map is None or tone_map.key != (*_key(picture), color):
+            tone_map = self._tone_map = ToneMap(picture, color)
+        return tone_map(picture)
+
+
+def _lent(
+    picture: av.VideoFrame, planes: Sequence[VideoPlane], layout: Layout
+) -> tuple[Plane, ...]:
+    """The decoder's planes: each keeps the whole picture alive."""
+    dtype = "uint16" if layout is Layout.P010 else "uint8"
+    shapes = plane_shapes(layout, picture.width, picture.height)
+    return tuple(
+        Plane(plane.buffer_ptr, shape, plane.line_size, dtype, CPU, picture)
+        for plane, shape in zip(planes, shapes, strict=True)
+    )
+
+
+def _key(picture: av.VideoFrame) -> tuple[int, int, str]:
+    return picture.width, picture.height, picture.format.name
+
+
+def _size_bytes(picture: av.VideoFrame) -> int:
+    return sum(plane.buffer_size for plane in picture.planes)
+
+
+def _wrapped(packet: Packet) -> av.Packet[Any]:
+    """Bytes from elsewhere, copied into the padded memory that libavcodec's readers need."""
+    unit: av.Packet[Any] = av.Packet(packet.size_bytes)
+    unit.update(bytes(packet.data))
+    unit.is_keyframe = packet.keyframe
+    return unit
