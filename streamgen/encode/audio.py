@@ -16,6 +16,7 @@ import av
 from pydantic import Field
 
 from streamgen.config import Bitrate, Settings
+from streamgen.encode.adts import AdtsCut, describable, described
 from streamgen.encode.samples import SampleLine, Samples
 from streamgen.errors import ConfigError, EncodeError
 from streamgen.media.packet import Packet
@@ -91,34 +92,33 @@ def open_audio(
     wanted = settings.codec
     if wanted == "none":
         raise ConfigError("audio is switched off in this pipeline")
-    if wanted == "copy" and not container_takes(track.codec):
+    if wanted == "copy" and not (container_takes(track.codec) and _copyable(track)):
         raise ConfigError(f"audio: the output does not take {track.codec} as it is")
-    if wanted == "copy" or (
-        wanted == "auto" and container_takes(track.codec) and _describes_itself(track)
-    ):
-        return CopiedAudio(track, name, default)
+    if wanted == "copy" or (wanted == "auto" and container_takes(track.codec) and _copyable(track)):
+        return CopiedAudio(track, telemetry, name, default)
     codec = "aac" if wanted == "auto" else wanted
     if not container_takes(codec):
         raise ConfigError(f"audio: the output does not take {codec}")
     return TranscodedAudio(track, codec, settings.bitrate, telemetry, name, default)
 
 
-def _describes_itself(track: AudioTrack) -> bool:
-    """AAC from a transport stream has its description in every packet, not in the header."""
-    return track.codec != "aac" or bool(track.stream.codec_context.extradata)
+def _copyable(track: AudioTrack) -> bool:
+    return described(track) or describable(track)
 
 
 class CopiedAudio:
     """Packets as they are, under another name. Side data (priming, padding) goes along."""
 
-    def __init__(self, track: AudioTrack, name: str, default: bool) -> None:
+    def __init__(self, track: AudioTrack, telemetry: Telemetry, name: str, default: bool) -> None:
         context = track.stream.codec_context
+        self._adts = None if described(track) else AdtsCut(track)
+        self._telemetry = telemetry
         self.track = EncodedTrack(
             name=name,
             kind="audio",
             codec=track.codec,
             time_base=track.time_base,
-            template=track.stream,
+            template=track.stream if self._adts is None else self._adts.template,
             bitrate_bps=context.bit_rate or 0,
             rate_hz=track.rate_hz,
             channels=track.channels,
@@ -132,6 +132,12 @@ class CopiedAudio:
 
     def push(self, packet: Packet) -> list[Packet]:
         packet = replace(packet, track=self.track.name)
+        if self._adts is not None:
+            bare = self._adts.cut(packet)
+            if bare is None:
+                self._telemetry.count("lost", "audio")
+                return []
+            packet = bare
         if self._preroll is None:
             return [] if packet.discard else [self._counted(packet)]
         if packet.discard:

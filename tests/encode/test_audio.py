@@ -12,7 +12,14 @@ import av
 import numpy as np
 import pytest
 
-from streamgen.encode.audio import AudioPath, AudioSettings, open_audio
+from streamgen.encode.adts import audio_specific_config
+from streamgen.encode.audio import (
+    PREROLL_S,
+    AudioPath,
+    AudioSettings,
+    CopiedAudio,
+    open_audio,
+)
 from streamgen.errors import ConfigError
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import AudioTrack
@@ -310,13 +317,37 @@ def test_the_output_is_never_given_a_codec_it_does_not_take(tmp_path: Path) -> N
                 )
 
 
-def test_sound_without_its_own_description_is_encoded_not_copied(tmp_path: Path) -> None:
-    source = write(tmp_path / "in.ts", "aac")
+@pytest.mark.parametrize("name", ["in.ts", "in.aac"])
+@pytest.mark.parametrize("rate_hz", [48_000, 44_100])
+def test_aac_with_a_header_in_every_packet_is_copied_without(
+    tmp_path: Path, name: str, rate_hz: int
+) -> None:
+    source = write(tmp_path / name, "aac", rate_hz)
     path = carry(source, tmp_path / "out.mp4", Telemetry())
-    assert path.track.template.codec_context.extradata
+    assert isinstance(path, CopiedAudio)
     after, _, _ = heard_s(tmp_path / "out.mp4")
-    # A transport stream starts a little after zero.
+    # A transport stream starts a little after zero, and the muxer of MP4 at zero.
     assert np.allclose(np.diff(after), np.diff(CLICKS_S), atol=0.020)
+    with av.open(str(source)) as one, av.open(str(tmp_path / "out.mp4")) as other:
+        packets = [[bytes(p) for p in file.demux(audio=0) if p.size] for file in (one, other)]
+    assert [p[7:] for p in packets[0]] == packets[1]
+
+
+def test_a_packet_that_is_no_adts_is_lost_alone_and_counted(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.ts", "aac")
+    telemetry = Telemetry()
+    carry(source, tmp_path / "out.mp4", telemetry, lose=(20,))
+    assert telemetry.counts("lost") == {"audio": 1}
+
+
+def test_the_description_of_aac_is_the_one_its_encoder_writes() -> None:
+    for rate_hz in (48_000, 44_100, 16_000):
+        for channels, layout in LAYOUTS.items():
+            context: Any = av.CodecContext.create("aac", "w")
+            context.sample_rate, context.layout, context.format = rate_hz, layout, "fltp"
+            context.flags |= 1 << 22
+            context.open()
+            assert context.extradata[:2] == audio_specific_config(rate_hz, channels)
 
 
 def test_an_encoder_says_how_much_priming_it_adds(tmp_path: Path) -> None:
@@ -334,3 +365,18 @@ def test_an_encoder_says_how_much_priming_it_adds(tmp_path: Path) -> None:
         last = out[-1]
         assert last.pts is not None
         assert last.pts + last.duration == pytest.approx(LENGTH_S * 48_000, abs=0.020 * 48_000)
+
+
+def test_copied_sound_brings_what_the_decoder_needs_before_the_first_heard_packet(
+    tmp_path: Path,
+) -> None:
+    # An edit list hides the first second: its packets are there, and never heard.
+    source = write(tmp_path / "in.mp4", "aac", start_s=-1.0)
+    carry(source, tmp_path / "out.mp4", Telemetry())
+    before, begin_before, end_before = heard_s(source)
+    after, begin_after, end_after = heard_s(tmp_path / "out.mp4")
+    assert np.allclose(before, after, atol=0.001)
+    assert (begin_before, end_before) == (begin_after, end_after)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        hidden = sum(packet.is_discard for packet in file.demux(audio=0))
+    assert 1 <= hidden <= PREROLL_S * 48_000 / 1024 + 1
