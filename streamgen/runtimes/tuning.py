@@ -200,7 +200,8 @@ class _Run:
         planes = (Plane.of(random.integers(16, 236, s, dtype=np.uint8)) for s in shapes)
         self._inputs: Mapping[str, Plane | float] = {
             **dict(zip(PLANES, planes, strict=True)),
-            **dict.fromkeys(model.live, 1.0),
+            # A network that keeps the size takes a strength; runtimes overlook what is no input.
+            **dict.fromkeys(("strength", *model.live), 1.0),
         }
         self._engine = engine
         self._pool = FramePool()

@@ -1,1 +1,1 @@
-"""What can be done with a picture."""
+"""Built-in stages, found by their entry-point names like everybody's."""
