@@ -17,6 +17,7 @@ def looped(clip: Path, target: Path, frames: int) -> int:
         streams = [source.streams.video[0], *source.streams.audio[:1]]
         packets = [packet for packet in source.demux(streams) if packet.dts is not None]
         length_s = float(streams[0].duration * streams[0].time_base)
+        packets = [p for p in packets if p.dts * p.time_base + p.duration * p.time_base <= length_s]
         times = -(-frames // streams[0].frames)
         with av.open(str(target), "w") as sink:
             outs = {s.index: sink.add_stream_from_template(s) for s in streams}

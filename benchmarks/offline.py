@@ -57,8 +57,9 @@ def ours(bench: Bench, stages: str, name: str) -> dict[str, Any]:
     pipeline.write_text(PIPELINE.format(stages=stages))
     report = bench.folder / f"{name}.json"
     target = f"{bench.folder / name}/"
-    command = [sys.executable, "-m", "streamgen.cli", "run", str(pipeline), str(bench.clip)]
-    command += ["-o", target, "--overwrite", "--report", str(report)]
+    command = [str(Path(sys.executable).with_name("streamgen")), "run"]
+    command += [str(pipeline), str(bench.clip), "-o", target]
+    command += ["--overwrite", "--report", str(report)]
     began = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     whole_s = time.monotonic() - began

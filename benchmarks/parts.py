@@ -91,7 +91,7 @@ def bound(clip: Path, spec: ModelSpec) -> dict[str, Any]:
         scaled = [f.reformat(width, height, interpolation="BICUBIC") for f in frames]
 
         def work(_: int) -> int:
-            encoder = open_encoder(width, height, bitrate, frames[0].time_base)
+            encoder = open_encoder(width, height, bitrate, frames[0].time_base, threads=1)
             for frame in scaled:
                 planes = tuple(
                     np.ndarray((p.height, p.width), np.uint8, p, strides=(p.line_size, 1))

@@ -19,14 +19,16 @@ from onnx import TensorProto, helper, numpy_helper
 RUNGS = ((1280, 720, 2_500_000), (854, 480, 1_200_000), (426, 240, 400_000))
 
 
-def open_encoder(width: int, height: int, bitrate_bps: int, time_base: Fraction) -> av.CodecContext:
-    """x264 veryfast zerolatency, as the other variants use it."""
+def open_encoder(
+    width: int, height: int, bitrate_bps: int, time_base: Fraction, threads: int = 0
+) -> av.CodecContext:
+    """x264 veryfast zerolatency, as the other variants use it; 0 threads: as x264 likes."""
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base = time_base
     encoder.framerate = Fraction(25)
     encoder.bit_rate = bitrate_bps
-    encoder.thread_count = 1
+    encoder.thread_count = threads
     encoder.options = {
         "preset": "veryfast",
         "tune": "zerolatency",

@@ -1,0 +1,55 @@
+"""Units, and settings from text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamgen.config import Bitrate, DurationNs, Settings, load, parse_bitrate, parse_duration
+from streamgen.errors import ConfigError
+
+
+class Both(Settings):
+    rate: Bitrate = 1
+    every: DurationNs = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [("2500k", 2_500_000), ("2.5M", 2_500_000), ("64000", 64_000), (64_000, 64_000)],
+)
+def test_bitrates_have_units(text: str | int, bits: int) -> None:
+    assert parse_bitrate(text) == bits
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"), [("2s", 2 * 10**9), ("333ms", 333 * 10**6), ("1.5min", 90 * 10**9)]
+)
+def test_durations_have_units(text: str, ns: int) -> None:
+    assert parse_duration(text) == ns
+
+
+@pytest.mark.parametrize("text", ["2", 2, 2.0, "-1s", "2 h", "", None, True])
+def test_a_duration_without_a_known_unit_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        parse_duration(text)
+
+
+@given(st.integers(0, 10**9))
+def test_milliseconds_are_exact(number: int) -> None:
+    assert parse_duration(f"{number}ms") == number * 1_000_000
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x00")
+    with pytest.raises(ConfigError, match=r"x.yaml"):
+        load(Both, path)
+
+
+def test_a_value_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Both().rate = 3  # type: ignore[misc]
