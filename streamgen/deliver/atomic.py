@@ -74,13 +74,6 @@ class Partial:
         self._unlock()
         self._forget_parents()
 
-    @property
-    def without_percent(self) -> Path:
-        """Another way to `path`, for writers that read `%` in names as a template."""
-        if "%" not in str(self.path) or self._lock is None:
-            return self.path
-        return Path(f"/proc/self/fd/{self._lock}")
-
     def _make_parents(self) -> None:
         missing = []
         parent = self.final.parent

@@ -14,7 +14,7 @@ from streamgen.deliver.atomic import (
     refuse_input,
 )
 from streamgen.deliver.manifest import TAG, Manifest, append_to_mp4
-from streamgen.deliver.muxer import Muxer, check_whole, taken_codecs
+from streamgen.deliver.muxer import Muxer, taken_codecs
 from streamgen.errors import ConfigError, OutputError
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import EncodedTrack
@@ -123,7 +123,6 @@ class FileOutlet:
             raise OutputError(f"cannot finish {self.path}: its track {self._lost} broke off")
         muxer, partial = self._muxer, self._partial
         muxer.close()
-        check_whole([partial.path], muxer.payload_bytes, str(self.path))
         if self._manifest is not None and self.container != "matroska":
             append_to_mp4(partial.path, self._manifest)
         partial.commit()

@@ -5,15 +5,14 @@
     out/audio/0/index.m3u8, init.mp4, seg_00001.m4s, ...
     out/streamgen.json                  manifest
 
-libavformat's segmenter cuts each rendition at the first key frame at or after every multiple of
-the segment length. Key frames have identical times on all rungs, so the cuts have too. Times in
-the segments are those of the packets; a reordering delay (B-frames) and audio priming stand in the
-edit list of the rendition's `init.mp4`, so every rendition is presented from the same zero.
+Times in the segments are those of the packets; a reordering delay (B-frames) and audio priming
+stand in the edit list of the rendition's `init.mp4`, so every rendition is presented from the
+same zero.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,14 +28,22 @@ from streamgen.deliver.atomic import (
 )
 from streamgen.deliver.codecs import codec_string
 from streamgen.deliver.manifest import Manifest, write_into_folder
-from streamgen.deliver.muxer import Muxer, check_whole
-from streamgen.deliver.playlist import Rendition, multivariant, read_segments
+from streamgen.deliver.muxer import Muxer
+from streamgen.deliver.playlist import Rendition, media, multivariant
+from streamgen.deliver.segments import Segments
 from streamgen.errors import OutputError
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import EncodedTrack
 
 _SOUNDS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 """Audio codecs that HLS knows in fragmented MP4."""
+
+_FRAGMENTS = "+frag_keyframe+delay_moov+default_base_moof+skip_trailer"
+"""`delay_moov`: the edit list is known before the header is written."""
+_LATE = "+frag_discont"
+"""A late start stands in the fragments' times: players of segments ignore empty edits."""
+_SOUND_FRAGMENT_S = Fraction(1, 2)
+"""Sound can be cut anywhere; every half second keeps its segments close to the picture's."""
 
 
 @dataclass(slots=True)
@@ -48,6 +55,12 @@ class _Folder:
     """Folder below the ladder's, with `/`."""
     codecs: str
     muxer: Muxer | None = None
+    segments: Segments | None = None
+
+    def abandon(self) -> None:
+        if self.segments is not None and self.muxer is not None:
+            self.segments.stop()
+            self.muxer.abandon()
 
 
 class HlsOutlet:
@@ -101,7 +114,7 @@ class HlsOutlet:
         if folder is None or self._partial is None:
             return
         if folder.muxer is None:
-            folder.muxer = self._begin(folder, packet, self._partial)
+            folder.muxer = self._begin(folder, packet, self._partial.path)
         folder.muxer.write(packet)
 
     def drop(self, track: str) -> None:
@@ -110,9 +123,8 @@ class HlsOutlet:
         if folder is None or self._partial is None:
             return
         self.dropped_tracks.append(f"{track}: broke off")
-        if folder.muxer is not None:
-            _clear(self._partial.path / folder.place)
-            folder.muxer.abandon()
+        folder.abandon()
+        shutil.rmtree(self._partial.path / folder.place, ignore_errors=True)
 
     def finish(self) -> None:
         if self._partial is None:
@@ -121,11 +133,11 @@ class HlsOutlet:
         sounds: list[Rendition] = []
         try:
             for folder in self._folders.values():
-                if folder.muxer is None:
+                if folder.muxer is None or folder.segments is None:
                     self.dropped_tracks.append(f"{folder.track.name}: empty")
                     continue
                 kind = rungs if folder.track.kind == "video" else sounds
-                kind.append(self._end(folder, folder.muxer, self._partial.path))
+                kind.append(self._end(folder, folder.muxer, folder.segments))
             if not rungs:
                 raise OutputError(f"cannot finish {self.path}: there is no picture")
             playlist = self._partial.path / "index.m3u8"
@@ -141,51 +153,38 @@ class HlsOutlet:
         if self._partial is not None:
             self._partial.discard()
         for folder in self._folders.values():
-            if folder.muxer is not None:
-                folder.muxer.abandon()
+            folder.abandon()
         self._folders.clear()
         self._partial = None
 
-    def _begin(self, folder: _Folder, first: Packet, partial: Partial) -> Muxer:
-        place = partial.path / folder.place
+    def _begin(self, folder: _Folder, first: Packet, root: Path) -> Muxer:
+        place = root / folder.place
         try:
             place.mkdir(parents=True)
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {reason(error)}") from error
-        harmless = partial.without_percent / folder.place
-        options = {
-            "hls_segment_type": "fmp4",
-            "hls_playlist_type": "vod",
-            "hls_time": f"{self.segment_ns / 1e9:.6f}",
-            "hls_list_size": "0",
-            "hls_flags": "independent_segments",
-            "hls_fmp4_init_filename": "init.mp4",
-            "hls_segment_filename": f"file:{harmless}/seg_%05d.m4s",
-            "start_number": "1",
-            "avoid_negative_ts": "disabled",
-        }
-        if (first.pts or 0) > 0:
-            # A late start stands in the fragments' times: players of segments ignore empty edits.
-            options["hls_segment_options"] = "movflags=+frag_discont"
-        muxer = Muxer(harmless / "index.m3u8", "hls", options=options, name=str(self.path))
+        movflags = _FRAGMENTS + (_LATE if (first.pts or 0) > 0 else "")
+        options = {"movflags": movflags, "avoid_negative_ts": "disabled"}
+        if folder.track.kind == "audio":
+            options["frag_duration"] = str(int(_SOUND_FRAGMENT_S * 1_000_000))
+        every = Fraction(self.segment_ns, 1_000_000_000)
+        folder.segments = Segments(place, every=every)
+        muxer = Muxer(folder.segments, "mp4", options=options, name=str(self.path))
         if not muxer.add(folder.track):
-            muxer.abandon()
             raise OutputError(f"{self.path}: HLS does not take {folder.track.codec}")
         return muxer
 
-    def _end(self, folder: _Folder, muxer: Muxer, root: Path) -> Rendition:
-        """Close a rendition and measure it."""
+    def _end(self, folder: _Folder, muxer: Muxer, segments: Segments) -> Rendition:
+        """Close a rendition, write its playlist and measure it."""
         muxer.close()
-        place, track = root / folder.place, folder.track
-        files = [Path(entry.path) for entry in os.scandir(place)]
-        check_whole(files, muxer.payload_bytes, str(self.path))
-        segments = read_segments(place / "index.m3u8")
-        lasted_s = sum(segment.duration_s for segment in segments)
-        rate = track.rate or (Fraction(muxer.packets / lasted_s) if lasted_s else None)
+        segments.close()
+        track, table = folder.track, segments.table(muxer.end)
+        (segments.folder / "index.m3u8").write_text(media(table), encoding="utf-8")
+        rate = track.rate or (muxer.packets / muxer.end if muxer.end else None)
         return Rendition(
             uri=f"{folder.place}/index.m3u8",
             codecs=folder.codecs,
-            segments=segments,
+            segments=table,
             target_s=self.segment_ns / 1e9,
             size=_display_size(track),
             rate=rate if track.kind == "video" else None,
@@ -205,9 +204,3 @@ def _display_size(track: EncodedTrack) -> tuple[int, int]:
     """Width and height on the screen: after pixel aspect and rotation."""
     width, height = round(track.width * track.sar), track.height
     return (height, width) if track.rotation in {90, 270} else (width, height)
-
-
-def _clear(folder: Path) -> None:
-    for entry in os.scandir(folder):
-        os.unlink(entry.path)
-    folder.rmdir()

@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError
 
 from streamgen.config import Settings
 from streamgen.deliver.atomic import FOLDER_SIGN, reason
+from streamgen.deliver.boxes import boxes
 from streamgen.errors import SourceError
 
 BOX_ID = uuid.UUID("5f1c9a52-7f1e-4d8b-9a53-73747265616d")
@@ -111,25 +112,17 @@ def _find(output: Path) -> str | bytes | None:
         return (output / FOLDER_SIGN).read_bytes()
     with output.open("rb") as file:
         if file.read(8)[4:] == b"ftyp":
-            return next(_boxes(file), None)
+            return next(_payloads(file), None)
     with av.open(f"file:{output.resolve()}") as container:
         tags = {key.upper(): value for key, value in container.metadata.items()}
     return tags.get(TAG)
 
 
-def _boxes(file: BinaryIO) -> Iterator[bytes]:
-    """Payloads of our boxes on the top level of an MP4 file."""
-    end = file.seek(0, os.SEEK_END)
-    at = 0
-    while at + 8 <= end:
-        file.seek(at)
-        head = file.read(32)
-        size, kind = struct.unpack_from(">I4s", head)
-        if size == 1:
-            size = int.from_bytes(head[8:16], "big")
-        if kind == b"uuid" and head[8:24] == BOX_ID.bytes and size <= _LARGEST_BYTES:
-            file.seek(at + 24)
-            yield file.read(size - 24)
-        if size < 8:
-            return
-        at += size
+def _payloads(file: BinaryIO) -> Iterator[bytes]:
+    """What our boxes in an MP4 file hold."""
+    for box in boxes(file):
+        if box.kind == "uuid" and box.end - box.start <= _LARGEST_BYTES:
+            file.seek(box.start)
+            payload = file.read(box.end - box.start)
+            if payload.startswith(BOX_ID.bytes):
+                yield payload[len(BOX_ID.bytes) :]

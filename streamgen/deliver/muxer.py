@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 
@@ -26,27 +27,33 @@ _DEFAULT = 1
 _ATTACHMENT = "attachment"
 
 
+class Sink(Protocol):
+    """What libavformat may write to instead of a file."""
+
+    def write(self, data: bytes) -> int: ...
+
+
 class Muxer:
     """Owned by one thread. The header is written with the first packet."""
 
     def __init__(
-        self, path: Path, container: str, *, options: Mapping[str, str], name: str = ""
+        self, target: Path | Sink, container: str, *, options: Mapping[str, str], name: str
     ) -> None:
-        """Open `path` (replaced) as libavformat's `container`; errors name it `name`.
+        """Open `target` as libavformat's `container`; errors name it `name`.
 
         Raises `OutputError`.
         """
-        self.name = name or str(path)
-        self.payload_bytes = 0
+        self.name = name
         self.packets = 0
-        self.mp4 = container in {"mp4", "mov", "hls"}
+        self.end = Fraction(0)
+        """End of the last packet in presentation order, in seconds."""
+        self.mp4 = container in {"mp4", "mov"}
         self._streams: dict[str, Any] = {}
         self._spans: dict[str, int] = {}
         try:
             # The explicit protocol and the absolute path keep colons and dashes in names harmless.
-            self._container = av.open(
-                f"file:{path.absolute()}", "w", format=container, container_options=dict(options)
-            )
+            file = f"file:{target.absolute()}" if isinstance(target, Path) else target
+            self._container = av.open(file, "w", format=container, container_options=dict(options))
         except (av.error.FFmpegError, OSError) as error:
             raise OutputError(f"cannot write {self.name}: {reason(error)}") from error
 
@@ -86,8 +93,8 @@ class Muxer:
         stream = self._streams[packet.track]
         shell = _shell(packet, packet.duration or self._spans.get(packet.track, 0))
         shell.stream = stream
-        self.payload_bytes += shell.size
         self.packets += 1
+        self.end = max(self.end, ((packet.pts or 0) + shell.duration) * packet.time_base)
         try:
             self._container.mux_one(shell)
         except (av.error.FFmpegError, OSError) as error:
@@ -105,14 +112,6 @@ class Muxer:
         """Let go of the file, whatever state it is in. The caller has removed it already."""
         with suppress(av.error.FFmpegError, OSError):  # the trailer of what nobody will read
             self._container.close()
-
-
-def check_whole(written: Sequence[Path], payload_bytes: int, name: str) -> None:
-    """Compare what lies on disk with what was muxed: a full disk can pass unnoticed inside
-    libavformat, whose segment writer only logs it. Raises `OutputError`.
-    """
-    if sum(os.path.getsize(path) for path in written) < payload_bytes:
-        raise OutputError(f"cannot finish {name}: it is shorter than what was written to it")
 
 
 def _shell(packet: Packet, duration: int) -> Any:

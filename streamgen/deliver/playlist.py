@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 VERSION = 7
 """EXT-X-VERSION: the first with EXT-X-MAP in playlists that are not I-frame only is 6; FFmpeg and
@@ -65,16 +65,22 @@ class Rendition:
         return max(round(peak), self.average_bps)
 
 
-def read_segments(playlist: Path) -> tuple[Segment, ...]:
-    """Segments of a media playlist on disk, with the sizes of their files."""
-    segments = []
-    duration_s = 0.0
-    for line in playlist.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#EXTINF:"):
-            duration_s = float(line.removeprefix("#EXTINF:").partition(",")[0])
-        elif line and not line.startswith("#"):
-            segments.append(Segment(line, duration_s, (playlist.parent / line).stat().st_size))
-    return tuple(segments)
+def media(segments: Sequence[Segment]) -> str:
+    """Text of a complete media playlist over `init.mp4` and its segments."""
+    # A half second rounds up (4.4.3.1), where Python's `round` goes to the even number.
+    longest_s = max(math.floor(segment.duration_s + 0.5) for segment in segments)
+    lines = [
+        "#EXTM3U",
+        f"#EXT-X-VERSION:{VERSION}",
+        f"#EXT-X-TARGETDURATION:{max(longest_s, 1)}",
+        "#EXT-X-MEDIA-SEQUENCE:1",
+        "#EXT-X-PLAYLIST-TYPE:VOD",
+        "#EXT-X-INDEPENDENT-SEGMENTS",
+        '#EXT-X-MAP:URI="init.mp4"',
+    ]
+    for segment in segments:
+        lines += [f"#EXTINF:{segment.duration_s:.6f},", segment.uri]
+    return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
 
 
 def multivariant(rungs: Sequence[Rendition], sounds: Sequence[Rendition]) -> str:

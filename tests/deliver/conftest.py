@@ -51,7 +51,7 @@ def encode_video(
     **facts: Any,
 ) -> Encoded:
     """Encode moving pictures; `times` are presentation times in 1/90000 s."""
-    step = CLOCK_HZ // RATE
+    step = round(CLOCK_HZ / (facts.get("rate") or RATE))
     times = range(0, SECONDS * CLOCK_HZ, step) if times is None else times
     null = av.open(os.devnull, "w", format="null")
     stream: Any = null.add_stream(codec, rate=RATE)
