@@ -168,10 +168,10 @@ class Requests:
     def __init__(
         self, requests: Sequence[Request], failures: tuple[type[Exception], ...], name: str
     ) -> None:
+        self.all = requests
         self._failures = failures
         self._free: Bounded[Request] = Bounded(len(requests), name="free requests")
         self._work: Bounded[tuple[Request, Completion]] = Bounded(len(requests), name="requests")
-        self._number = len(requests)
         self._closed = False
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name} {number}", daemon=True)
