@@ -29,6 +29,10 @@ MOST_WAITING = 64
 and reordering hold back (16 each)."""
 
 
+DEFAULT_RATE = Fraction(25)
+"""Pictures per second where neither the container nor the packets say."""
+
+
 @dataclass(slots=True)
 class _Announced:
     """What a packet said of its picture, kept until libavcodec gives it."""
@@ -79,7 +83,9 @@ class FFmpegDecoder:
         self._waiting: dict[int, _Announced] = {}
         self._untimed: list[int] = []
         """Decoding times of packets without a presentation time, smallest first."""
-        self._last_pts = 0
+        self._last_pts = -1
+        rate = track.rate or DEFAULT_RATE
+        self._step = max(1, round(1 / (rate * track.time_base)))
         self._tags: dict[tuple[int | str, ...], tuple[Color, Layout | None]] = {}
         self._to_i420 = ToI420()
         self._tone_map: ToneMap | None = None
@@ -131,8 +137,8 @@ class FFmpegDecoder:
 
     def _give_up(self, token: int) -> None:
         announced = self._waiting.pop(token)
-        if announced.pts is None:
-            self._untimed_pts()
+        if announced.pts is None and self._untimed:
+            heapq.heappop(self._untimed)
         if not announced.discard:
             self._count("dropped", "undecodable")
 
@@ -182,7 +188,7 @@ class FFmpegDecoder:
             picture, color = self._converted(picture, color)
             planes, layout = picture.planes, Layout.I420
         pts = self._untimed_pts() if announced.pts is None else announced.pts
-        self._last_pts = pts + announced.duration
+        self._last_pts, self._step = pts, announced.duration or self._step
         return Frame(
             planes=_lent(picture, planes, layout),
             layout=layout,
@@ -199,8 +205,13 @@ class FFmpegDecoder:
         )
 
     def _untimed_pts(self) -> int:
-        """Pictures without a time are shown in the order of their packets' decoding times."""
-        return heapq.heappop(self._untimed) if self._untimed else self._last_pts
+        """Time of a picture whose packet had none, in presentation order.
+
+        Where no packet has one, the decoding times in order are the presentation times. Where only
+        some are missing (AVI, MPEG-PS), decoding times run behind: it follows its predecessor.
+        """
+        dts = heapq.heappop(self._untimed) if self._untimed else self._last_pts
+        return dts if dts > self._last_pts else self._last_pts + self._step
 
     def _described(self, picture: av.VideoFrame) -> tuple[Color, Layout | None]:
         """Colour, and the layout if the picture can be lent as it is."""

@@ -154,6 +154,8 @@ class ContainerSource:
                 break
             except InvalidDataError:
                 damages += 1
+            except IndexError:
+                break  # PyAV at the end of an input in which more streams turned up on the way
             except (FFmpegError, OSError) as error:
                 if self._cancelled.is_set():
                     return

@@ -57,13 +57,15 @@ def color_of(
     """Colour of YCbCr pictures from their tags.
 
     A missing matrix is guessed as players do: BT.601 below 720 lines, else BT.709 (BT.2020
-    primaries or an HDR transfer say more). `yuvj*` formats are full range whatever the tag says.
+    primaries or an HDR transfer say more). `yuvj*` formats are full range whatever the tag says,
+    grey ones where there is none.
     """
     known = MATRICES.get(matrix)
     if known is None and matrix in UNTAGGED:
         wide = primaries == 9 or transfer in tuple(Transfer)
         known = Matrix.BT2020 if wide else Matrix.BT601 if height < 720 else Matrix.BT709
     full = range_ == Tagged.FULL or pix_fmt.startswith("yuvj")
+    full |= range_ == 0 and pix_fmt.startswith("gray")
     return Color(
         matrix=Matrix.BT709 if known is None else known,
         range=Range.FULL if full else Range.STUDIO,
@@ -94,7 +96,9 @@ class ToI420:
             color = Color(Matrix.BT709, Range.STUDIO, color.primaries, color.transfer)
         else:
             source = self._matrix(picture, color)
-            range_ = Tagged.FULL if color.range is Range.FULL else Tagged.STUDIO
+            # swscale takes grey for full range whatever it is told; so tell it of no change.
+            full = color.range is Range.FULL or picture.format.name.startswith("gray")
+            range_ = Tagged.FULL if full else Tagged.STUDIO
         out = self._swscale.reformat(
             picture,
             format="yuv420p",
