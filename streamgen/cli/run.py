@@ -74,13 +74,14 @@ class Board:
     @contextmanager
     def watching(self, job: Job, session: Session, telemetry: Telemetry) -> Iterator[None]:
         self.metrics.add(str(job.output), telemetry)
+        name = session.source.info.name
         for note in session.notes:
-            self._screen.say(f"note: {note}")
+            self._screen.say(f"{name}: {note}")
         said = len(session.notes)
         with self._screen.watching(job, session, telemetry):
             yield
         for note in session.notes[said:]:
-            self._screen.say(f"note: {note}")
+            self._screen.say(f"{name}: {note}")
 
     def ended(self, outcome: Outcome) -> None:
         job = outcome.job

@@ -16,7 +16,7 @@ from streamgen.deliver.container import CONTAINERS, FileOutlet
 from streamgen.deliver.hls import HlsOutlet
 from streamgen.deliver.manifest import InputIdentity, Manifest, describe_input, matches
 from streamgen.encode.audio import AudioSettings
-from streamgen.errors import ConfigError, StreamGenError
+from streamgen.errors import ConfigError, SourceError, StreamGenError
 from streamgen.graph.lane import Lane
 from streamgen.ingest.container import expand_inputs, open_source
 from streamgen.media.tracks import SourceInfo
@@ -89,7 +89,7 @@ def plan(inputs: Sequence[str], output: str) -> list[Job]:
     the HLS ladder of one input; if several are named, or a directory or pattern that may hold
     several, it gets one file for each. Raises `SourceError` and `ConfigError`.
     """
-    found = expand_inputs(inputs)
+    found = [name for text in inputs for name in _expanded(text, alone=len(inputs) == 1)]
     path = Path(output)
     if "://" in output:
         raise ConfigError(f"an output is a file or a folder here, not a URL: '{output}'")
@@ -109,6 +109,16 @@ def plan(inputs: Sequence[str], output: str) -> list[Job]:
     jobs = [Job(text, path / _file_name(text), ladder=False) for text in found]
     _refuse_collisions(jobs)
     return jobs
+
+
+def _expanded(text: str, *, alone: bool) -> list[str]:
+    """What one argument names. Of several, a missing one fails later, as a job of its own."""
+    try:
+        return expand_inputs([text])
+    except SourceError:
+        if alone:
+            raise
+        return [text]
 
 
 def _file_name(text: str) -> str:

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import pytest
+from typer.testing import CliRunner
+
+from streamgen.cli import app
+from streamgen.testing import synthetic_clip
+
+from .conftest import Run
+
+
+def frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_file_is_made_with_picture_and_sound(run: Run, clip: Path, tmp_path: Path) -> None:
+    told = run(clip, "-o", tmp_path / "out.mkv")
+    assert told.exit_code == 0, told.output
+    assert "12 frames in" in told.stdout and "aac sound" in told.stdout
+    assert told.stderr == ""
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        assert [stream.type for stream in made.streams] == ["video", "audio"]
+    assert frames(tmp_path / "out.mkv") == 12
+
+
+def test_a_folder_gets_the_ladder_of_one_input(run: Run, clip: Path, tmp_path: Path) -> None:
+    told = run(clip, "-o", f"{tmp_path}/out/")
+    assert told.exit_code == 0, told.output
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"index.m3u8", "source", "32p", "audio"} <= made
+
+
+def test_a_folder_gets_one_file_for_each_of_several(run: Run, clip: Path, tmp_path: Path) -> None:
+    second = synthetic_clip(tmp_path / "second.mkv", width=64, height=48, frames=5, audio=None)
+    third = synthetic_clip(tmp_path / "third.avi", width=64, height=48, frames=5, audio=None)
+    told = run(clip, second, third, "-o", f"{tmp_path}/out/")
+    assert told.exit_code == 0, told.output
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert made == ["clip.mp4", "second.mkv", "third.mp4"]
+    assert "second.mkv" in told.stdout and "no sound" in told.stdout
+
+
+def test_the_input_that_fails_does_not_stop_the_others(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    report = tmp_path / "r.json"
+    inputs = (tmp_path / "broken.mp4", tmp_path / "gone.mp4", clip)
+    told = run(*inputs, "-o", f"{tmp_path}/out/", "--report", report)
+    assert told.exit_code == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip.mp4"]
+    first, second, last = told.stderr.splitlines()
+    assert "broken.mp4: " in first and "gone.mp4: " in second
+    assert last == "streamgen: 2 of 3 inputs failed"
+    rows = json.loads(report.read_text())
+    assert [("error" in row, row["name"].rpartition("/")[2]) for row in rows] == [
+        (True, "broken.mp4"),
+        (True, "gone.mp4"),
+        (False, "clip.mp4"),
+    ]
+
+
+def test_two_inputs_never_become_one_file(run: Run, clip: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(clip, other / clip.name)
+    told = run(clip, other / clip.name, "-o", f"{tmp_path}/out/")
+    assert told.exit_code == 2
+    assert "would both become" in told.stderr
+    told = run(clip, other / clip.name, "-o", tmp_path / "out.mp4")
+    assert told.exit_code == 2
+    assert "2 inputs cannot become the one file" in told.stderr
+
+
+def test_the_report_says_what_was_done(run: Run, clip: Path, tmp_path: Path) -> None:
+    report, metrics = tmp_path / "r.json", tmp_path / "m.txt"
+    told = run(clip, "-o", f"{tmp_path}/out/", "--report", report, "--metrics", metrics)
+    assert told.exit_code == 0, told.output
+    said = json.loads(report.read_text())
+    assert said["frames_in"] == said["frames_out"] == 12
+    assert [rung["name"] for rung in said["rungs"]] == ["source", "32p"]
+    assert said["audio"]["codec"] == "aac"
+    assert "streamgen_step_seconds_count" in metrics.read_text()
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_work(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    told = run(clip, "-o", tmp_path / "out.mp4", "--report", tmp_path / "gone" / "r.json")
+    assert told.exit_code == 1
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_values_of_the_pipeline_can_be_set(run: Run, clip: Path, tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    told = run(clip, "-o", tmp_path / "o.mp4", "--set", "audio.codec=none", "--report", report)
+    assert told.exit_code == 0, told.output
+    assert json.loads(report.read_text())["audio"] is None
+
+
+def test_audio_tracks_are_chosen(run: Run, clip: Path, tmp_path: Path) -> None:
+    told = run(clip, "-o", tmp_path / "none.mp4", "--audio", "none")
+    assert told.exit_code == 0, told.output
+    with av.open(str(tmp_path / "none.mp4")) as made:
+        assert not made.streams.audio
+
+
+def test_an_existing_output_is_kept_unless_told_otherwise(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"mine")
+    told = run(clip, "-o", out)
+    assert (told.exit_code, out.read_bytes()) == (1, b"mine")
+    assert len(told.stderr.splitlines()) == 1
+    assert run(clip, "-o", out, "--overwrite").exit_code == 0
+    assert frames(out) == 12
+
+
+def test_resume_skips_only_what_is_the_same(run: Run, clip: Path, tmp_path: Path) -> None:
+    for output in (tmp_path / "out.mp4", tmp_path / "out.mkv", f"{tmp_path}/out/"):
+        assert run(clip, "-o", output).exit_code == 0
+        again = run(clip, "-o", output, "--resume")
+        assert again.exit_code == 0 and "made already, skipped" in again.stdout
+        other = run(clip, "-o", output, "--resume", "--set", "encoder.preset=veryfast")
+        assert other.exit_code == 1 and "exists" in other.stderr
+        other = run(
+            clip, "-o", output, "--resume", "--overwrite", "--set", "encoder.preset=veryfast"
+        )
+        assert other.exit_code == 0 and "frames in" in other.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["two\nlines.mp4", "-dash.mp4", "a:b.mp4", "100%.mp4", "[x].mp4", "--set.mp4"]
+)
+def test_any_file_name_works(
+    plain: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(clip, tmp_path / "in" / name)
+    monkeypatch.chdir(tmp_path / "in")
+    out = tmp_path / "out" / name
+    told = CliRunner().invoke(app, ["run", "-o", str(out), "--", plain, name])
+    assert told.exit_code == 0, told.output
+    assert len(told.stdout.splitlines()) == 1, told.stdout
+    assert frames(out) == 12
