@@ -11,6 +11,7 @@ from streamgen.encode.rungs import (
     Plan,
     PlannedRung,
     Rung,
+    ladder_problem,
     plan_rungs,
 )
 from streamgen.encode.scaler import CascadeScaler
@@ -28,6 +29,7 @@ __all__ = [
     "PlannedRung",
     "Rung",
     "encoder_threads",
+    "ladder_problem",
     "plan_rungs",
 ]
 

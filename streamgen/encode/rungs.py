@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import permutations
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -112,10 +113,12 @@ def plan_rungs(
 
     No rung is larger than the picture. One that would be is left out and said so; if that leaves
     none, the lowest rung stays, at the picture's own size. Widths follow the aspect ratio. A
-    picture with an odd side is padded by one row or column. Raises `ConfigError` for a ladder that
-    is empty or has a rung twice.
+    picture with an odd side is padded by one row or column. Raises `ConfigError` for an impossible
+    ladder (`ladder_problem`).
     """
-    _check(rungs)
+    problem = ladder_problem(rungs)
+    if problem is not None:
+        raise ConfigError(problem)
     even = (width + width % 2, height + height % 2)
     # The side that is short on the display: anamorphic pictures may be stored the other way round.
     landscape = width * sar >= height
@@ -142,13 +145,20 @@ def plan_rungs(
     return Plan(tuple(largest_first), tuple(notes))
 
 
-def _check(rungs: Sequence[Rung]) -> None:
+def ladder_problem(rungs: Sequence[Rung]) -> str | None:
+    """What makes this ladder impossible for any picture, as a sentence; None: nothing."""
     if not rungs:
-        raise ConfigError("impossible ladder: a ladder has at least one rung")
+        return "impossible ladder: a ladder has at least one rung"
     names = [rung.name for rung in rungs]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"impossible ladder: rung {name} stands twice")
+            return f"impossible ladder: rung {name} stands twice"
+    sized = [rung for rung in rungs if rung.height != "source"]
+    for small, large in permutations(sized, 2):
+        same_codec = small.codec == large.codec
+        if same_codec and int(small.height) < int(large.height) and small.bitrate > large.bitrate:
+            return f"impossible ladder: {small.name} has a higher bitrate than {large.name}"
+    return None
 
 
 def _planned(rung: Rung, name: str, width: int, height: int) -> PlannedRung:

@@ -52,7 +52,7 @@ def write(
     """A sound file with clicks; blocks that begin within `leave_out` seconds are missing."""
     sound = clicks(rate_hz, channels, length_s)
     with av.open(str(path), "w") as out:
-        stream: Any = out.add_stream(codec, rate=rate_hz)
+        stream: Any = out.add_stream(codec, rate=rate_hz, options={"strict": "experimental"})
         stream.codec_context.layout = LAYOUTS[channels]
         size = 960
         for begin in range(0, sound.shape[1], size):
@@ -166,15 +166,25 @@ SOURCES = [
     ("pcm_s16le", "in.wav", 48_000, 2),
     ("pcm_s16le", "in.wav", 8_000, 1),
     ("pcm_s16le", "in.wav", 96_000, 2),
+    ("pcm_s16le", "in.avi", 48_000, 2),
+    ("pcm_s16le", "in.mov", 48_000, 6),
     ("flac", "in.flac", 44_100, 2),
+    ("vorbis", "in.ogg", 48_000, 2),
     ("ac3", "in.mkv", 48_000, 6),
     ("aac", "in.mp4", 48_000, 8),
     ("aac", "in.mp4", 22_050, 1),
 ]
 
 
-@pytest.mark.parametrize(("codec", "name", "rate_hz", "channels"), SOURCES)
-@pytest.mark.parametrize("target", ["aac", "opus"])
+WAYS = [(*source, "aac") for source in SOURCES] + [
+    ("aac", "in.mp4", 44_100, 2, "opus"),
+    ("libopus", "in.ogg", 48_000, 2, "opus"),
+    ("pcm_s16le", "in.wav", 8_000, 1, "opus"),
+    ("ac3", "in.mkv", 48_000, 6, "opus"),
+]
+
+
+@pytest.mark.parametrize(("codec", "name", "rate_hz", "channels", "target"), WAYS)
 def test_encoded_sound_stays_in_sync_at_both_ends(
     tmp_path: Path, codec: str, name: str, rate_hz: int, channels: int, target: str
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgen.encode.clock import FrameClock, RateCap
@@ -89,6 +89,7 @@ def test_rates_above_the_cap_are_halved_evenly(rate: Fraction, cap_hz: int, ever
     assert telemetry.counts("dropped").get("fps_cap", 0) == 240 - len(left)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(-3, 3), min_size=20, max_size=120))
 def test_jitter_below_a_fifth_of_a_picture_does_not_change_which_pictures_stay(
     jitter: list[int],

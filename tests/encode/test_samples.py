@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgen.encode.samples import TOLERANCE_S, SampleLine
@@ -28,6 +28,7 @@ def laid(blocks: list[tuple[int | None, int]], telemetry: Telemetry) -> np.ndarr
     return np.concatenate(pieces)[:, 0] if pieces else np.zeros(0)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(-100, 400), st.integers(1, 100)), min_size=1, max_size=30))
 def test_no_sample_lies_further_from_its_time_than_the_tolerance(
     moves: list[tuple[int, int]],
