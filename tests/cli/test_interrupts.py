@@ -24,7 +24,7 @@ CASES = [
 
 def half(folder: Path) -> bytes:
     """Half of a clip; more than what demuxers read ahead."""
-    clip = synthetic_clip(folder / "clip.mkv", frames=150, audio=None, gop=10)
+    clip = synthetic_clip(folder / "clip.mkv", width=96, height=64, frames=150, audio=None, gop=10)
     return clip.read_bytes()[: clip.stat().st_size // 2]
 
 
