@@ -12,7 +12,7 @@ from typing import Any
 
 import av
 from av.container import InputContainer
-from av.error import ExitError, FFmpegError, HTTPError, InvalidDataError
+from av.error import ExitError, FFmpegError, HTTPClientError, HTTPError, InvalidDataError
 from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
@@ -253,7 +253,7 @@ def _refused(error: Exception, address: Address, timeout_s: float) -> str:
     """Why it did not open, in words for the user."""
     if isinstance(error, ExitError | TimeoutError):
         return f"no answer within {timeout_s:g} s"
-    if isinstance(error, HTTPError):
+    if isinstance(error, HTTPClientError | HTTPError):
         return f"the server refused it ({_words(error)})"
     if isinstance(error, ConnectionError):
         return f"cannot be reached ({_words(error)})"
@@ -273,4 +273,5 @@ def _ended(error: Exception, timeout_s: float) -> str:
 
 
 def _words(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).lower()
+    text = str(getattr(error, "strerror", None) or error).lower()
+    return text.removeprefix("server returned ")
