@@ -17,7 +17,7 @@ from streamgen.errors import DecodeError, SourceError
 from streamgen.media.color import LENT, MATRICES, UNTAGGED, ToI420, Transfer, color_of
 from streamgen.media.frame import CPU, Color, Frame, Layout, Plane, plane_shapes
 from streamgen.media.packet import Packet
-from streamgen.media.pool import FramePool
+from streamgen.media.pool import Pool
 from streamgen.media.tonemap import STANDARD, ToneMap
 from streamgen.media.tracks import VideoTrack
 from streamgen.telemetry import Clock, Telemetry
@@ -63,7 +63,7 @@ class FFmpegDecoder:
         self,
         track: VideoTrack,
         *,
-        pool: FramePool,
+        pool: Pool,
         telemetry: Telemetry,
         threads: int = 0,
         clock: Clock | None = None,

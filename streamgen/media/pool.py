@@ -91,7 +91,9 @@ class WritableFrame:
 
 
 class Pool(Protocol):
-    """What stages need of a pool; `testing.py` has one that is pitched, poisoned and late."""
+    """What stages need of a pool; `streamgen.testing` has one that is pitched and poisoned."""
+
+    meter: CopyMeter
 
     def take(
         self, layout: Layout, width: int, height: int, *, multiple: int = 1

@@ -1,0 +1,37 @@
+"""Public fakes for tests of streamgen and of its plugins: hard to please, and deterministic.
+
+`HarshPool` is pitched and poisoned, as GPU memory is, and `late` makes a picture ready only some
+time from now. `KeepingEncoder` keeps frames, as NVENC does. `PacketSource`, `PassDecoder` and
+`Basket` carry a run without any codec; `synthetic_clip` writes a real one.
+"""
+
+from __future__ import annotations
+
+from streamgen.testing.clips import frame_of, picture, synthetic_clip
+from streamgen.testing.fakes import (
+    Basket,
+    KeepingEncoder,
+    NoEngines,
+    PacketSource,
+    PassDecoder,
+    video_track,
+)
+from streamgen.testing.memory import POISON, HarshPool, LateFence, ManualClock, ManualFence, late
+
+__all__ = [
+    "POISON",
+    "Basket",
+    "HarshPool",
+    "KeepingEncoder",
+    "LateFence",
+    "ManualClock",
+    "ManualFence",
+    "NoEngines",
+    "PacketSource",
+    "PassDecoder",
+    "frame_of",
+    "late",
+    "picture",
+    "synthetic_clip",
+    "video_track",
+]
