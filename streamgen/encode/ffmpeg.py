@@ -34,6 +34,7 @@ BUFFER_S = {Mode.LIVE: 1, Mode.OFFLINE: 2}
 B_FRAMES = 3
 """Offline, the same on all rungs, so that their first decoding times agree."""
 
+_USUAL_RATE_HZ = Fraction(30)
 # AVCodecContext.flags: headers out of band, as MP4 and HLS want them.
 _GLOBAL_HEADER = 1 << 22
 _MATRIX = {Matrix.BT709: 1, Matrix.BT601: 6, Matrix.BT2020: 9}
@@ -161,11 +162,6 @@ def _speed(rung: PlannedRung, encoding: Encoding, mode: Mode) -> dict[str, str]:
     return preset if tune is None else preset | {"tune": tune}
 
 
-def encoder_time_base(time_base: Fraction) -> Fraction:
-    """A unit in which every time of the source is a whole number, one millisecond or finer."""
-    return Fraction(1, time_base.denominator * max(1, -(-1000 // time_base.denominator)))
-
-
 class _Codec:
     """One opened libavcodec encoder, and the container-less stream that describes it."""
 
@@ -179,9 +175,8 @@ class _Codec:
         threads: int,
     ) -> None:
         self._rung = rung.name
-        self.time_base = encoder_time_base(picture.time_base)
-        self._source_base = picture.time_base
-        self._per_source_unit = int(picture.time_base / self.time_base)
+        # The picture's own unit, however coarse: every PTS stays the whole number it was.
+        self.time_base = picture.time_base
         # Opening within a container fills the stream's parameters, which outlets copy as template.
         self._nowhere = av.open(os.devnull, "w", format="null")
         try:
@@ -213,8 +208,7 @@ class _Codec:
         context.height = rung.height
         context.pix_fmt = "yuv420p"
         context.time_base = self.time_base
-        if picture.rate is not None:
-            context.framerate = picture.rate
+        context.framerate = _believable(picture.rate)
         context.bit_rate = rung.bitrate_bps
         context.sample_aspect_ratio = picture.sar
         color: Color = picture.color
@@ -245,8 +239,8 @@ class _Codec:
         return self._packets(None)
 
     def _units(self, value: int, time_base: Fraction) -> int:
-        if time_base is self._source_base or time_base == self._source_base:
-            return value * self._per_source_unit
+        if time_base is self.time_base or time_base == self.time_base:
+            return value
         return round(value * time_base / self.time_base)
 
     def _packets(self, picture: av.VideoFrame | None) -> list[Packet]:
@@ -272,6 +266,11 @@ class _Codec:
             track=self.track.name,
             epoch=epoch,
         )
+
+
+def _believable(rate: Fraction | None) -> Fraction:
+    """A frame rate for rate control: without one, x264 takes the unit of time for a picture."""
+    return rate if rate is not None and 1 <= rate <= 240 else _USUAL_RATE_HZ
 
 
 def _track(
