@@ -11,12 +11,16 @@ import typer
 Row = Mapping[str, Any]
 
 
-def show(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print `rows`: all keys as JSON, or the named columns as text."""
+def show(
+    rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, header: bool = True
+) -> None:
+    """Print `rows`: all keys as JSON, or the named columns as text under their names."""
     if as_json:
         typer.echo(json.dumps(list(rows), indent=2, ensure_ascii=False, default=str))
         return
     cells = [[_text(row.get(column)) for column in columns] for row in rows]
+    if header:
+        cells.insert(0, [column.upper().replace("_", " ") for column in columns])
     widths = [max((len(line[i]) for line in cells), default=0) for i in range(len(columns))]
     for line in cells:
         typer.echo("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,6 +14,8 @@ from streamgen.errors import ConfigError
 from streamgen.plugins import find_model
 from streamgen.plugins import models as all_models
 from streamgen.protocols import Mode, ModelSpec
+from streamgen.runtimes.compose import parse_layout
+from streamgen.runtimes.importing import import_model
 from streamgen.runtimes.tuning import tune as measure
 
 app = typer.Typer(
@@ -42,6 +45,7 @@ def show(name: str, as_json: bool = JSON) -> None:
         [{"key": key, "value": value} for key, value in row.items() if value not in ("", None, [])],
         ["key", "value"],
         as_json=False,
+        header=False,
     )
 
 
@@ -59,6 +63,24 @@ def _row(spec: ModelSpec) -> dict[str, Any]:
         "credit": spec.credit,
         "files": [str(path) for path in spec.files.values()],
     }
+
+
+@app.command("import")
+def import_file(
+    file: Path,
+    name: str | None = typer.Option(None, help="Its name here; default: the file's."),
+    layout: str = typer.Option(
+        "",
+        help="How it wants its picture: rgb or bgr; 0..1, 0..255 or -1..1 (with '>' where the "
+        "output's range differs: '0..255>0..1'); nchw or nhwc. Such as 'bgr,0..255,nhwc'.",
+    ),
+) -> None:
+    """Check another ONNX network in a process of its own and make it usable as a stage.
+
+    Afterwards a pipeline can say '- model: {model: NAME}'.
+    """
+    spec = import_model(file, name=name, layout=parse_layout(layout))
+    typer.echo(f"{spec.name}: imported; in a pipeline: - model: {{model: {spec.name}}}")
 
 
 @app.command()

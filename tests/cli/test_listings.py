@@ -3,10 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
 import pytest
+from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from streamgen.cli import app
+from streamgen.protocols import Mode
+from streamgen.runtimes.cache import TuneResult
 
 LISTINGS = [["pipelines", "list"], ["models", "list"], ["doctor"]]
 
@@ -25,8 +29,8 @@ def test_every_listing_reads_as_a_table(listing: list[str]) -> None:
         row["name"] for row in json.loads(CliRunner().invoke(app, [*listing, "--json"]).stdout)
     ]
     table = CliRunner().invoke(app, listing).stdout.splitlines()
-    assert len(table) == len(names)
-    for name, line in zip(names, table, strict=True):
+    assert "NAME" in table[0]
+    for name, line in zip(names, table[1:], strict=True):
         assert name in line
 
 
@@ -76,3 +80,78 @@ def test_a_wrong_pipeline_file_is_refused_with_line_and_reason(
 def test_a_model_is_shown_with_licence_and_files() -> None:
     told = json.loads(CliRunner().invoke(app, ["models", "show", "starry", "--json"]).stdout)
     assert told[0]["license"] and all(Path(file).exists() for file in told[0]["files"])
+
+
+def inverted(path: Path) -> Path:
+    """Somebody's network: RGB 0..1 in, the negative out, any size."""
+    shape = [1, 3, "height", "width"]
+    one = helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])
+    graph = helper.make_graph(
+        [helper.make_node("Sub", ["one", "input"], ["output"])],
+        "inverted",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)],
+        [one],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    path.write_bytes(
+        helper.make_model(graph, ir_version=9, opset_imports=opset).SerializeToString()
+    )
+    return path
+
+
+def test_another_network_is_imported_and_then_runs_as_a_stage(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMGEN_CACHE", str(tmp_path / "cache"))
+    told = CliRunner().invoke(app, ["models", "import", str(inverted(tmp_path / "inverted.onnx"))])
+    assert told.exit_code == 0, told.output
+    rows = json.loads(CliRunner().invoke(app, ["models", "list", "--json"]).stdout)
+    assert {row["name"]: row["kind"] for row in rows}["inverted"] == "imported"
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "name: mine\nstages:\n  - model: {model: inverted}\n"
+        "ladder:\n  - {height: source, bitrate: 1M}\n"
+    )
+    told = CliRunner().invoke(app, ["run", str(mine), str(clip), "-o", str(tmp_path / "out.mp4")])
+    assert told.exit_code == 0, told.output
+    assert abs(brightness(clip) + brightness(tmp_path / "out.mp4") - 251) < 12
+
+
+def brightness(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return float(next(container.decode(video=0)).to_ndarray(format="gray").mean())
+
+
+def test_what_is_no_network_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMGEN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "text.onnx").write_text("no network")
+    told = CliRunner().invoke(app, ["models", "import", str(tmp_path / "text.onnx")])
+    assert told.exit_code == 1
+    assert len(told.stderr.splitlines()) == 1
+    assert not list((tmp_path / "cache").glob("models/*"))
+
+
+def test_tuning_shows_every_way_and_the_chosen_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def measured(*question: object, again: bool) -> list[TuneResult]:
+        asked.append((*question[1:], again))
+        return [
+            TuneResult("one", "int8", 2, 2, 10.0, 180.0, 20.0, chosen=True),
+            TuneResult("two", "fp32", 2, 2, 20.0, 90.0, 40.0),
+        ]
+
+    monkeypatch.setattr("streamgen.cli.models.measure", measured)
+    told = CliRunner().invoke(app, ["models", "tune", "starry", "--size", "854x478", "--json"])
+    rows = json.loads(told.stdout)
+    assert [(row["name"], row["chosen"]) for row in rows] == [("starry", True), ("starry", False)]
+    assert asked == [(856, 480, Mode.OFFLINE, False)]
+
+
+def test_a_wrong_size_is_wrong_usage() -> None:
+    told = CliRunner().invoke(app, ["models", "tune", "starry", "--size", "big"])
+    assert told.exit_code == 2
+    assert "1280x720" in told.stderr
