@@ -54,6 +54,7 @@ def synthetic_clip(
     b_frames: int = 0,
     audio: str | None = "aac",
     audio_s: float | None = None,
+    audio_start_s: float = 0.0,
     pts: Sequence[int] | None = None,
     time_base: Fraction | None = None,
     options: dict[str, str] | None = None,
@@ -61,7 +62,8 @@ def synthetic_clip(
 ) -> Path:
     """Write a real clip: moving shapes and a click once a second, flash and click together.
 
-    `pts` gives times (in `time_base`) for variable frame rates; `audio_s` another audio length.
+    `pts` gives times (in `time_base`) for variable frame rates; `audio_s` another audio length,
+    `audio_start_s` another start (no click then stands at a flash).
     """
     with av.open(os.fspath(path), "w", options=container_options or {}) as container:
         video: Any = container.add_stream(codec, rate=rate, options=options or {})
@@ -86,7 +88,7 @@ def synthetic_clip(
         container.mux(video.encode(None))
         if sound is not None:
             length_s = frames / rate if audio_s is None else audio_s
-            for block in _clicks(length_s, sound.codec_context.frame_size or 1024):
+            for block in _clicks(length_s, sound.codec_context.frame_size or 1024, audio_start_s):
                 container.mux(sound.encode(block))
             container.mux(sound.encode(None))
     return path
@@ -109,7 +111,7 @@ def _drawn(number: int, width: int, height: int, rate: int) -> av.VideoFrame:
     return av.VideoFrame.from_dlpack(planes, format="yuv420p", width=width, height=height)
 
 
-def _clicks(length_s: float, block: int) -> Iterator[av.AudioFrame]:
+def _clicks(length_s: float, block: int, start_s: float) -> Iterator[av.AudioFrame]:
     total = round(length_s * 48_000)
     at = np.arange(total)
     tone = 0.05 * np.sin(at * (2 * np.pi * 220 / 48_000))
@@ -119,6 +121,6 @@ def _clicks(length_s: float, block: int) -> Iterator[av.AudioFrame]:
         part = np.ascontiguousarray(samples[start : start + block][None])
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
         frame.sample_rate = 48_000
-        frame.pts = start
+        frame.pts = start + round(start_s * 48_000)
         frame.time_base = Fraction(1, 48_000)
         yield frame
