@@ -89,7 +89,7 @@ def table(transfer: int) -> Values:
 class ToneMap:
     """Turns HDR pictures of one size and format into I420 BT.709; build a new one when they change.
 
-    About 100 ms per 1080p picture on two cores: right, not fast. One thread.
+    About 120 ms per 1080p picture on two cores: right, not fast. One thread.
     """
 
     def __init__(self, picture: av.VideoFrame, color: Color) -> None:
@@ -110,7 +110,7 @@ class ToneMap:
             self._graph.link_nodes(
                 source,
                 self._graph.add("scale", in_color_matrix="bt2020", in_range=full, flags="bicubic"),
-                self._graph.add("format", "gbrp10le"),
+                self._graph.add("format", "gbrp16le"),
                 self._graph.add("lut3d", file=str(cube), interp="tetrahedral"),
                 self._graph.add("scale", out_color_matrix="bt709", out_range="tv", flags="bicubic"),
                 self._graph.add("format", "yuv420p"),
