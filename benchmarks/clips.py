@@ -17,16 +17,19 @@ def looped(clip: Path, target: Path, frames: int) -> int:
         streams = [source.streams.video[0], *source.streams.audio[:1]]
         packets = [packet for packet in source.demux(streams) if packet.dts is not None]
         length_s = float(streams[0].duration * streams[0].time_base)
-        packets = [p for p in packets if p.dts * p.time_base + p.duration * p.time_base <= length_s]
         times = -(-frames // streams[0].frames)
         with av.open(str(target), "w") as sink:
             outs = {s.index: sink.add_stream_from_template(s) for s in streams}
+            last = dict.fromkeys(outs, -(10**9))
             for turn in range(times):
                 for packet in packets:
                     copy = av.Packet(bytes(packet))
                     shift = round(
                         Fraction(length_s).limit_denominator(10**6) * turn / packet.time_base
                     )
+                    if packet.dts + shift <= last[packet.stream_index]:
+                        continue  # sound that reaches into the next turn
+                    last[packet.stream_index] = packet.dts + shift
                     copy.pts, copy.dts = packet.pts + shift, packet.dts + shift
                     copy.duration, copy.time_base = packet.duration, packet.time_base
                     copy.is_keyframe = packet.is_keyframe

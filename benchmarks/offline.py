@@ -56,12 +56,9 @@ def ours(bench: Bench, stages: str, name: str) -> dict[str, Any]:
     pipeline = bench.folder / f"{name}.yaml"
     pipeline.write_text(PIPELINE.format(stages=stages))
     report = bench.folder / f"{name}.json"
-    target = f"{bench.folder / name}/"
-    command = [str(Path(sys.executable).with_name("streamgen")), "run"]
-    command += [str(pipeline), str(bench.clip), "-o", target]
-    command += ["--overwrite", "--report", str(report)]
     began = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    line = command(pipeline, bench.clip, f"{bench.folder / name}/", report)
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
     whole_s = time.monotonic() - began
     row = json.loads(report.read_text())
     row = row[0] if isinstance(row, list) else row
@@ -73,6 +70,13 @@ def ours(bench: Bench, stages: str, name: str) -> dict[str, Any]:
         "copies": row["copies_per_frame"],
         "frames": row["frames_out"],
     }
+
+
+def command(pipeline: Path, clip: Path, target: str, report: Path) -> list[str]:
+    """The command line of one run of ours."""
+    program = str(Path(sys.executable).with_name("streamgen"))
+    line = [program, "run", str(pipeline), str(clip), "-o", target]
+    return [*line, "--overwrite", "--report", str(report)]
 
 
 def ladder(bench: Bench) -> dict[str, Any]:
