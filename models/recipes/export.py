@@ -1,8 +1,8 @@
 """Write a trained student as fp32 and int8 ONNX and enter it in the manifest.
 
-    python export.py NAME CHECKPOINT.pt --targets FOLDER
+    python export.py NAME CHECKPOINT.pt --pictures WORK/targets/STYLE/train.0.npz
 
-The int8 ranges come from crops of the training pictures.
+The int8 ranges come from crops of the training pictures. A new name needs an entry in the manifest.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import onnx
 import quantize
 import torch
 from planes import as_bytes, from_rgb
+from student import Student
+from train_sr import Enlarger
 
 from streamgen_models import networks
 
@@ -37,16 +39,22 @@ def feed(rgb: npt.NDArray[np.float32], *, strength: bool = True) -> Feed:
     return inputs
 
 
-def calibration(folder: Path, *, strength: bool) -> Iterator[Feed]:
-    """Crops of 256 px, spread evenly over the training pictures."""
-    with np.load(folder / "train.0.npz") as stored:
-        keys = [k for k in stored.files if k.endswith(".content")]
+def calibration(pictures: Path, *, strength: bool) -> Iterator[Feed]:
+    """Crops of 256 px, spread evenly over `train.0.npz` of targets.py or a cache of pairs."""
+    with np.load(pictures) as stored:
+        keys = [k for k in stored.files if k.endswith((".content", ".coded"))]
         for key in keys[:: max(1, len(keys) // CALIBRATION_PICTURES)]:
-            yield feed(stored[key][:256, :256].astype(np.float32) / 255, strength=strength)
+            if key.endswith(".content"):
+                rgb = stored[key][:256, :256].astype(np.float32) / 255
+                yield feed(rgb, strength=strength)
+            else:
+                y, u, v = stored[key][:, :256, :256, None].transpose(0, 3, 1, 2)[:, None]
+                one = np.ones((1, 1, 1, 1), np.float32)
+                yield {"y": y, "u": u[..., ::2, ::2], "v": v[..., ::2, ::2], "strength": one}
 
 
 def write(name: str, fp32: onnx.ModelProto, int8: onnx.ModelProto) -> None:
-    """Save both files; the manifest's hashes are refreshed by `python manifest.py`."""
+    """Save both files; the manifest's hashes are refreshed by `refresh_hashes`."""
     folder = PACKAGE / "weights"
     folder.mkdir(exist_ok=True)
     for precision, model in (("fp32", fp32), ("int8", int8)):
@@ -77,17 +85,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--targets", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path, required=True, help="train.0.npz or restore.npz")
     args = parser.parse_args()
-    from student import Student
-
     kept = torch.load(args.checkpoint, weights_only=True)
-    net = Student(*kept["shape"])
+    enlarges = len(kept["shape"]) == 2
+    net = Enlarger(*kept["shape"]) if enlarges else Student(*kept["shape"])
+    build = networks.enlarge if enlarges else networks.paint
     net.load_state_dict(kept["average"])
     weights = net.export()
-    fp32 = networks.paint(weights)
-    found = quantize.ranges(fp32, calibration(args.targets, strength=True))
-    write(args.name, fp32, networks.paint(weights, found))
+    fp32 = build(weights)
+    found = quantize.ranges(fp32, calibration(args.pictures, strength=not enlarges))
+    write(args.name, fp32, build(weights, found))
     refresh_hashes()
     print(args.name, "step", kept["step"], "parameters", sum(w.size for w in weights.values()))
 

@@ -45,8 +45,8 @@ def _two_scales(graph: Graph, fine: str) -> str:
     An odd size is rounded up on the way down, hence the cut on the way back.
     """
     coarse = _blocks(graph, graph.conv_relu(fine, "down", stride=2))
-    graph.conv(coarse, "up", "up.out")
-    graph.node("DepthToSpace", [graph.rounded("up.out")], "up.spread", blocksize=2, mode="DCR")
+    graph.conv(coarse, "up", "up.sum")
+    graph.node("DepthToSpace", ["up.sum"], "up.spread", blocksize=2, mode="DCR")
     start = graph.constant("cut.start", np.zeros(2, np.int64))
     axes = graph.constant("cut.axes", np.array([2, 3], np.int64))
     end = graph.node("Shape", [fine], "cut.end", start=2, end=4)
