@@ -220,9 +220,18 @@ def test_one_rung_that_breaks_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("rate", [Fraction(25), None, Fraction(1000)])
+@pytest.mark.parametrize(
+    ("codec", "rate"),
+    [
+        ("x264", Fraction(25)),
+        ("x264", None),
+        ("x264", Fraction(1000)),
+        ("x265", None),
+        ("svt-av1", None),
+    ],
+)
 def test_the_bitrate_is_kept_whatever_rate_the_container_claims(
-    mode: Mode, rate: Fraction | None
+    mode: Mode, codec: Any, rate: Fraction | None
 ) -> None:
     random = np.random.default_rng(1)
     base = Fraction(1, 90_000)
@@ -235,7 +244,7 @@ def test_the_bitrate_is_kept_whatever_rate_the_container_claims(
         soft = [(p // 8 + 100).astype(np.uint8) for p in planes]
         shell = av.VideoFrame.from_dlpack(soft, format="yuv420p", width=160, height=120)
         noisy.append(unwrap(shell, like.retimed(pts=3600 * index)))
-    only = [Rung(height="source", bitrate=300_000)]
+    only = [Rung(height="source", bitrate=300_000, codec=codec)]
     rungs = ladder(rungs=only, mode=mode, rate=rate, time_base=base)
     (packets,) = encoded(rungs, noisy).values()
     bits = 8 * sum(p.size_bytes for p in packets) / 6
@@ -274,11 +283,17 @@ def test_colour_and_pixel_aspect_are_written_into_the_stream() -> None:
 
 
 @pytest.mark.parametrize("codec", ["x264", "x265", "svt-av1"])
-def test_live_encoders_keep_no_picture(codec: Any) -> None:
-    rungs = ladder(rungs=[Rung(height="source", bitrate=200_000, codec=codec)], mode=Mode.LIVE)
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_live_encoders_keep_no_picture(codec: Any, threads: int) -> None:
+    rungs = ladder(
+        rungs=[Rung(height="source", bitrate=200_000, codec=codec)],
+        mode=Mode.LIVE,
+        encoding=Encoding(threads=threads),
+    )
     for index, frame in enumerate(moving(8)):
         (packet,) = rungs.encoders[0].encode(frame.retimed(keyframe=index == 0))
         assert packet.pts == packet.dts == index
+    assert not rungs.encoders[0].flush()
 
 
 def test_epochs_go_through_the_encoder() -> None:
