@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -121,8 +122,6 @@ def _views(folder: Path, rng: np.random.Generator) -> Iterator[tuple[str, Array]
 
 def frames(path: Path, every: int, limit: int) -> Iterator[tuple[str, Array]]:
     """Every `every`-th frame of a clip, at most `limit`, long side at most 512 px."""
-    import av
-
     with av.open(str(path)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number % every == 0 and number // every < limit:

@@ -1,6 +1,6 @@
 """Style pictures of our own, drawn from a seed: nothing scanned, nothing borrowed.
 
-python procedural.py ink OUT.png        python procedural.py glass OUT.png
+python procedural.py ink OUT.png        python procedural.py stained-glass OUT.png
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ GLASS = (
 )  # fmt: skip
 
 
-def glass(seed: int = 3, panes: int = 170) -> Array:
+def stained_glass(seed: int = 3, panes: int = 170) -> Array:
     """Leaded panes of coloured glass with the light behind them, RGB [H, W, 3] in 0..1."""
     rng = np.random.default_rng(seed)
     seats = rng.random((panes, 2)) * SIDE_PX
@@ -89,7 +89,7 @@ def glass(seed: int = 3, panes: int = 170) -> Array:
     return np.clip(picture * (1 - lead[..., None]) + metal * lead[..., None], 0, 1)
 
 
-PICTURES = {"ink": ink, "glass": glass}
+PICTURES = {"ink": ink, "stained-glass": stained_glass}
 
 
 if __name__ == "__main__":
