@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamgen.errors import ModelError
 from streamgen.media.frame import Plane
 from streamgen.media.queue import Bounded
@@ -87,6 +90,49 @@ def check_plane(name: str, plane: Plane, shape: tuple[int, int] | None) -> None:
             f"{name}: the network runs at {columns}x{rows}, "
             f"got {plane.shape[1]}x{plane.shape[0]} {plane.dtype}"
         )
+
+
+KNOWN_ADDRESSES = 64
+"""Tensors that are kept per port: decoders and pools use the same few buffers again and again."""
+
+
+class Port:
+    """One input or output of a request.
+
+    A tensor here is an address and a shape, and owns nothing: the ticket keeps the planes, so a
+    tensor made for an address is right for any plane that lies there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, int] | None,
+        wrap: Callable[[NDArray[Any]], Any],
+        bind: Callable[[Any], None],
+    ) -> None:
+        """`wrap` makes the runtime's tensor of an array, `bind` points the request at it."""
+        self.name = name
+        self._shape = shape
+        self._wrap = wrap
+        self._bind = bind
+        self._bound = 0
+        self._tensors: dict[int, Any] = {}
+
+    def point(self, plane: Plane | float) -> None:
+        """Read or write this plane from now on."""
+        if not isinstance(plane, Plane):
+            raise ModelError(f"{self.name} is a plane, got {plane}")
+        check_plane(self.name, plane, self._shape)
+        if plane.ptr == self._bound:
+            return
+        tensor = self._tensors.get(plane.ptr)
+        if tensor is None:
+            if len(self._tensors) >= KNOWN_ADDRESSES:
+                self._tensors.clear()
+            view = np.asarray(Address(plane.ptr, (1, 1, *plane.shape)))
+            tensor = self._tensors[plane.ptr] = self._wrap(view)
+        self._bind(tensor)
+        self._bound = plane.ptr
 
 
 class Completion:

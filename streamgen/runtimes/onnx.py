@@ -7,11 +7,13 @@ writes into the pool's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from streamgen.errors import ModelError
@@ -20,9 +22,9 @@ from streamgen.protocols import Inputs
 from streamgen.runtimes.engine import (
     Completion,
     EngineSettings,
+    Port,
     Requests,
     check_names,
-    check_plane,
     first_line,
     input_shape,
 )
@@ -41,7 +43,7 @@ FAILURES = (
     RuntimeError,
     ValueError,
 )
-ERRORS_ONLY = 3
+SILENT = 4
 
 
 class OnnxRuntime:
@@ -87,7 +89,7 @@ def _compile(model: bytes | Path, width: int, height: int, settings: EngineSetti
 
 def _options(threads: int, *, optimise: bool) -> Any:
     options = ort.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = SILENT
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     level = ort.GraphOptimizationLevel
@@ -103,20 +105,20 @@ class _Request:
     def __init__(self, session: Any, width: int, height: int) -> None:
         self._session = session
         self._binding = session.io_binding()
-        self._planes: list[_Port] = []
+        self._planes: list[Port] = []
         self._values: list[tuple[str, Any]] = []
         for port in session.get_inputs():
+            bind = partial(self._binding.bind_ortvalue_input, port.name)
             if port.type == "tensor(uint8)":
                 shape = input_shape(port.name, width, height)[2:]
-                self._planes.append(_Port(port.name, self._binding.bind_input, shape))
+                self._planes.append(Port(port.name, shape, _tensor, bind))
             else:
                 value = np.zeros((1, 1, 1, 1), np.float32)
-                self._binding.bind_input(
-                    port.name, "cpu", 0, np.float32, value.shape, value.ctypes.data
-                )
+                bind(_tensor(value))
                 self._values.append((port.name, value))
         for port in session.get_outputs():
-            self._planes.append(_Port(port.name, self._binding.bind_output, None))
+            bind = partial(self._binding.bind_ortvalue_output, port.name)
+            self._planes.append(Port(port.name, None, _tensor, bind))
 
     def bind(self, inputs: Inputs, out: Mapping[str, Plane]) -> None:
         for name, value in self._values:
@@ -128,19 +130,25 @@ class _Request:
         self._session.run_with_iobinding(self._binding)
 
 
-class _Port:
-    """One input or output: an address that owns nothing, since the ticket keeps the planes."""
+def _tensor(array: NDArray[Any]) -> Any:
+    return ort.OrtValue.ortvalue_from_numpy(array)
 
-    def __init__(self, name: str, bind: Any, shape: tuple[int, int] | None) -> None:
-        self.name = name
-        self._bind = bind
-        self._shape = shape
-        self._bound = 0
 
-    def point(self, plane: Plane | float) -> None:
-        if not isinstance(plane, Plane):
-            raise ModelError(f"{self.name} is a plane, got {plane}")
-        check_plane(self.name, plane, self._shape)
-        if plane.ptr != self._bound:
-            self._bind(self.name, "cpu", 0, np.uint8, (1, 1, *plane.shape), plane.ptr)
-            self._bound = plane.ptr
+class Reference:
+    """Runs any network on arrays, as it is: for checking strangers' files, not for streams."""
+
+    def __init__(self, model: bytes) -> None:
+        """Raises `ModelError`."""
+        try:
+            options = _options(1, optimise=True)
+            self._session = ort.InferenceSession(model, options, ["CPUExecutionProvider"])
+        except FAILURES as error:
+            raise ModelError(f"the network cannot be loaded: {first_line(error)}") from error
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """All outputs in their order. Raises `ModelError`."""
+        try:
+            outputs = self._session.run(None, dict(inputs))
+        except FAILURES as error:
+            raise ModelError(f"the network cannot be run: {first_line(error)}") from error
+        return [np.asarray(output) for output in outputs]

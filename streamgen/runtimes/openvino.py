@@ -6,30 +6,29 @@ memory and writes into the pool's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
 from streamgen.errors import ModelError
 from streamgen.media.frame import Plane
 from streamgen.protocols import Inputs
 from streamgen.runtimes.engine import (
-    Address,
     Completion,
     EngineSettings,
+    Port,
     Requests,
     check_names,
-    check_plane,
     first_line,
     input_shape,
 )
 
 VERSION: str = ov.__version__
-KNOWN_ADDRESSES = 64
-"""Tensors that are kept per port: decoders and pools use the same few buffers again and again."""
 
 
 class OpenVINORuntime:
@@ -82,18 +81,18 @@ class _Request:
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
-        self._planes: list[_Port] = []
+        self._planes: list[Port] = []
         self._values: list[tuple[str, Any]] = []
         for index, port in enumerate(compiled.inputs):
-            name = port.get_any_name()
+            bind = partial(self._request.set_input_tensor, index)
             if port.get_element_type() == ov.Type.u8:
-                self._planes.append(_Port(port, index, self._request.set_input_tensor))
+                self._planes.append(_port(port, bind))
             else:
                 value = np.zeros(tuple(port.get_shape()), np.float32)
-                self._request.set_input_tensor(index, ov.Tensor(value, shared_memory=True))
-                self._values.append((name, value))
+                bind(_tensor(value))
+                self._values.append((port.get_any_name(), value))
         for index, port in enumerate(compiled.outputs):
-            self._planes.append(_Port(port, index, self._request.set_output_tensor))
+            self._planes.append(_port(port, partial(self._request.set_output_tensor, index)))
 
     def bind(self, inputs: Inputs, out: Mapping[str, Plane]) -> None:
         for name, value in self._values:
@@ -106,34 +105,11 @@ class _Request:
         self._request.wait()
 
 
-def _rows_columns(port: Any) -> tuple[int, int] | None:
-    """None where the size is only known after a run."""
-    return tuple(port.get_shape())[2:] if port.get_partial_shape().is_static else None
+def _tensor(array: NDArray[Any]) -> Any:
+    return ov.Tensor(array, shared_memory=True)
 
 
-class _Port:
-    """One input or output. A tensor here is an address and a shape, and owns nothing: the ticket
-    keeps the planes, so a tensor made for an address is right for any plane that lies there."""
-
-    def __init__(self, port: Any, index: int, bind: Callable[[int, Any], None]) -> None:
-        self.name: str = port.get_any_name()
-        self._shape = _rows_columns(port)
-        self._index = index
-        self._bind = bind
-        self._bound = 0
-        self._tensors: dict[int, Any] = {}
-
-    def point(self, plane: Plane | float) -> None:
-        if not isinstance(plane, Plane):
-            raise ModelError(f"{self.name} is a plane, got {plane}")
-        check_plane(self.name, plane, self._shape)
-        if plane.ptr == self._bound:
-            return
-        tensor = self._tensors.get(plane.ptr)
-        if tensor is None:
-            if len(self._tensors) >= KNOWN_ADDRESSES:
-                self._tensors.clear()
-            view = np.asarray(Address(plane.ptr, (1, 1, *plane.shape)))
-            tensor = self._tensors[plane.ptr] = ov.Tensor(view, shared_memory=True)
-        self._bind(self._index, tensor)
-        self._bound = plane.ptr
+def _port(port: Any, bind: Any) -> Port:
+    """The size of an output may be known only after a run."""
+    static = port.get_partial_shape().is_static
+    return Port(port.get_any_name(), tuple(port.get_shape())[2:] if static else None, _tensor, bind)

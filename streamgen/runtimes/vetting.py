@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from google.protobuf.message import DecodeError as BrokenMessage
 from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, helper
@@ -34,7 +33,7 @@ from streamgen.runtimes.compose import (
 )
 from streamgen.runtimes.engine import first_line, input_shape
 from streamgen.runtimes.legacy import modernised
-from streamgen.runtimes.onnx import FAILURES
+from streamgen.runtimes.onnx import Reference
 
 MEMORY_BYTES = 6 << 30
 PROCESSOR_S = 120
@@ -125,14 +124,14 @@ def _examined(model: onnx.ModelProto, layout: PictureLayout) -> tuple[Network, i
     order = _order(dims, layout)
     size = (dims[2], dims[3]) if order == "nchw" else (dims[1], dims[2])
     fixed = size if all(size) else None
-    session = _session(model)
+    reference = Reference(model.SerializeToString())
     steps = (4,) if fixed is not None else MULTIPLES
     failure = ModelError("the network takes no picture")
     for exactly in (True, False):
         for step in steps:
             rows, columns = fixed or (64 + step, 64 + 3 * step)
             try:
-                output = _run(session, value.name, tensor.elem_type, order, rows, columns, layout)
+                output = _run(reference, value.name, tensor.elem_type, order, rows, columns, layout)
                 scale, exact = _scale(output, order, rows, columns)
             except ModelError as error:
                 failure = error
@@ -156,18 +155,8 @@ def _order(dims: list[int], layout: PictureLayout) -> Order:
     return order
 
 
-def _session(model: onnx.ModelProto) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    try:
-        return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    except FAILURES as error:
-        raise ModelError(f"the network cannot be loaded: {first_line(error)}") from error
-
-
 def _run(
-    session: Any,
+    reference: Reference,
     name: str,
     element: int,
     order: Order,
@@ -177,14 +166,12 @@ def _run(
 ) -> NDArray[Any]:
     """Run on a textured picture; the output in its own layout, checked for rank and numbers."""
     low, high = RANGES[layout.range]
-    picture = np.random.default_rng(0).uniform(low, high, (1, 3, rows, columns))
+    random = np.random.default_rng(0)
+    picture = random.uniform(low, high, (1, 3, rows, columns))
     if order == "nhwc":
         picture = picture.transpose(0, 2, 3, 1)
     picture = np.ascontiguousarray(picture, helper.tensor_dtype_to_np_dtype(element))
-    try:
-        output = np.asarray(session.run(None, {name: picture})[0])
-    except FAILURES as error:
-        raise ModelError(f"the network cannot be run: {first_line(error)}") from error
+    output = reference.run({name: picture})[0]
     channels = 1 if order == "nchw" else 3
     if output.ndim != 4 or output.shape[channels] != 3:
         shape = "x".join(map(str, output.shape))
@@ -217,10 +204,7 @@ def _try_composed(composed: onnx.ModelProto, network: Network, multiple: int) ->
     }
     if network.scale == 1:
         inputs["strength"] = np.zeros((1, 1, 1, 1), np.float32)
-    try:
-        outputs = _session(composed).run(["y_out", "u_out", "v_out"], inputs)
-    except FAILURES as error:
-        raise ModelError(f"the network cannot be wrapped: {first_line(error)}") from error
+    outputs = Reference(composed.SerializeToString()).run(inputs)
     for name, output in zip("yuv", outputs, strict=True):
         shape = input_shape(name, width * network.scale, height * network.scale)
         if output.shape != shape or (network.scale == 1 and (output != inputs[name]).any()):
