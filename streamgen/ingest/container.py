@@ -109,7 +109,7 @@ class ContainerSource:
         self._timeout_s = timeout_s
         self._cancelled = threading.Event()
         video = best_video(container, address.name)
-        self.info = self._described(video, _rotation(address, video.index, timeout_s))
+        self.info = self._described(video, _rotation(address, container, video.index, timeout_s))
 
     def _described(self, video: VideoStream, rotation: int) -> SourceInfo:
         container = self._container
@@ -223,17 +223,18 @@ def _opened(address: Address, timeout_s: float, pipe: Pipe | None = None) -> Inp
     return container
 
 
-def _rotation(address: Address, index: int, timeout_s: float) -> int:
-    """Degrees counter-clockwise from the first picture of a file, which is opened again for it."""
-    if not address.local:
+def _rotation(address: Address, container: InputContainer, index: int, timeout_s: float) -> int:
+    """Degrees counter-clockwise, from the first picture of a file, which is opened again for it."""
+    rotates = container.format.name.startswith(("mov", "matroska")) and container.duration
+    if not address.local and (address.pipe or not rotates):
         return 0
-    with _opened(address, timeout_s) as container:
-        stream = container.streams[index]
+    with _opened(address, timeout_s) as again:
+        stream = again.streams[index]
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = 1
         number = 0
         try:
-            for number, unit in enumerate(container.demux(stream)):
+            for number, unit in enumerate(again.demux(stream)):
                 for picture in unit.decode():
                     return round(picture.rotation / 90) * 90 % 360
                 if number == PROBED_PACKETS:
@@ -258,7 +259,7 @@ def _refused(error: Exception, address: Address, timeout_s: float) -> str:
     if isinstance(error, ConnectionError):
         return f"cannot be reached ({_words(error)})"
     if address.head[4:8] == b"ftyp":
-        return "is a broken MP4: its index is missing, the file was probably cut short"
+        return "is a broken MP4: its index is missing or damaged; perhaps it was cut short"
     if isinstance(
         error, InvalidDataError | av.error.EOFError | av.error.ArgumentError | ValueError
     ):

@@ -8,7 +8,7 @@ from typing import Any
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import AttachmentStream, DataStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 from streamgen.errors import SourceError
@@ -121,8 +121,10 @@ def _codec_name(stream: Stream) -> str:
     if stream.disposition & STILLS:
         return "cover art"
     context: Any = stream.codec_context
-    name = stream.name if context is None else context.codec.canonical_name
-    return name or "unknown"
+    if context is not None:
+        return str(context.codec.canonical_name)
+    named = isinstance(stream, DataStream | AttachmentStream)
+    return (stream.name if named else None) or "unknown"
 
 
 def duration_s(stream: Stream, container: InputContainer) -> float | None:

@@ -88,9 +88,10 @@ class Timeline:
     `negative_start`. A video packet without a presentation time keeps none (only the decoder
     knows the order); audio takes the decoding time.
 
-    `start` is the time of the first presentation in seconds, which becomes zero; without it the
-    first packet decides. `rates` gives, by track, the frame rate for packets without any time.
-    A gap longer than `max_gap_s` in which no track has anything is a jump and is closed.
+    `start` is the time of the first presentation in seconds, which becomes zero; without it, or
+    when it is far from what comes, the first packet decides. `rates` gives, by track, the frame
+    rate for packets without any time. A gap longer than `max_gap_s` in which no track has anything
+    is a jump and is closed.
     """
 
     def __init__(
@@ -229,7 +230,8 @@ class Timeline:
 
     def _origin(self, first: Fraction) -> Fraction:
         """The time on the input's clock that becomes zero, in seconds."""
-        origin = first if self._start is None else self._start
+        start = self._start
+        origin = first if start is None or abs(first - start) > self._gap_s else start
         if -PRIMING_S < origin < 0:
             origin = Fraction(0)
         if origin < 0:

@@ -275,6 +275,27 @@ def test_a_file_is_read_over_http(clip: Path, serve: Serve) -> None:
     source.close()
 
 
+def test_the_rotation_is_known_over_http_too(tmp_path: Path, serve: Serve) -> None:
+    with av.open(str(tmp_path / "r.mp4"), "w", options={"movflags": "faststart"}) as container:
+        stream: Any = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(270)
+        container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(stream.encode(None))
+    source = open_source(f"{serve()}/r.mp4")
+    assert source.info.video.rotation == 270
+    source.close()
+
+
+def test_an_unknown_sound_codec_is_listed_and_does_no_harm(tmp_path: Path) -> None:
+    clip = synthetic_clip(tmp_path / "a.mkv", width=64, height=48, frames=5)
+    write(clip, clip.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    source = open_source(str(clip))
+    assert source.info.audio == ()
+    assert [(t.kind, t.codec) for t in source.info.data] == [("data", "unknown")]
+    assert {p.track for p in source.packets()} == {"video/0"}
+
+
 def test_a_playlist_on_the_network_plays_its_segments(tmp_path: Path, serve: Serve) -> None:
     synthetic_clip(tmp_path / "s.ts", width=64, height=48, frames=25, audio=None)
     (tmp_path / "l.m3u8").write_text(PLAYLISTS["hls"].format(target="s.ts"))

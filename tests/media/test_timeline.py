@@ -109,6 +109,11 @@ def test_a_start_far_below_zero_becomes_zero_for_all_tracks() -> None:
     assert corrected == {"negative_start": 1}
 
 
+def test_an_announced_start_that_cannot_be_is_not_believed() -> None:
+    out, _ = mended(video(3, at=126_000), start=Fraction(10**6))
+    assert out[0].pts == 0
+
+
 def test_the_announced_start_decides_what_becomes_zero() -> None:
     source = [packet("video/0", 132_000), packet("audio/0", 67_200, time_base=AUDIO)]
     out, _ = mended(source, start=Fraction(7, 5))
@@ -300,6 +305,18 @@ def test_any_reordered_stream_is_only_shifted(
     shift = {after.pts - before.pts for before, after in zip(source, out, strict=True)}
     assert len(shift) <= 1
     assert {a.dts - b.dts for b, a in zip(source, out, strict=True)} == shift
+
+
+@given(steps, st.sampled_from([32, 33]), st.integers(0, 10**6))
+def test_a_wrap_anywhere_is_not_seen(gaps: list[int], bits: int, before: int) -> None:
+    top = 1 << bits
+    clock = [top - before]
+    for gap in gaps:
+        clock.append(clock[-1] + gap)
+    plain, _ = mended([packet("video/0", at + 7200, at) for at in clock])
+    wrapped, corrected = mended([packet("video/0", (at + 7200) % top, at % top) for at in clock])
+    assert [(p.pts, p.dts) for p in wrapped] == [(p.pts, p.dts) for p in plain]
+    assert corrected == ({"wrap": 1} if clock[0] < top <= clock[-1] else {})
 
 
 @given(
