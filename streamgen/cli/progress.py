@@ -98,12 +98,12 @@ def figures(state: State) -> str:
 def loads(load: Mapping[str, float]) -> str:
     """The share of time each step is busy, encoders as one: `decode 12% style 95% encode 60%`.
 
-    Above 100% a step works on several pictures at once.
+    A step that works on several pictures at once is busy, not busier.
     """
     shares: dict[str, float] = {}
     for step, share in load.items():
         name = step.rpartition("/")[2] if step.startswith("stage/") else step.partition("/")[0]
-        shares[name] = max(share, shares.get(name, 0.0))
+        shares[name] = max(min(share, 1.0), shares.get(name, 0.0))
     return " ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.01)
 
 
