@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ RUNTIMES = {
     "openvino": "streamgen.runtimes.openvino:OpenVINORuntime",
     "onnx": "streamgen.runtimes.onnx:OnnxRuntime",
 }
+RUNTIME_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
+"""The distribution that each runtime needs."""
 TABLES = {"decoder": DECODERS, "encoder": ENCODERS, "runtime": RUNTIMES}
 
 
@@ -41,6 +44,15 @@ def find(kind: str, name: str) -> Any:
         return getattr(import_module(module), attribute)
     except ImportError as error:
         raise ConfigError(f"{kind} '{name}' needs the package '{error.name}'") from error
+
+
+def runtime_versions() -> dict[str, str]:
+    """The runtimes that are installed here, with their versions; loads none of them."""
+    found: dict[str, str] = {}
+    for name, package in RUNTIME_PACKAGES.items():
+        with suppress(PackageNotFoundError):
+            found[name] = version(package)
+    return found
 
 
 def stage_names() -> list[str]:

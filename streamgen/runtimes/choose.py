@@ -21,7 +21,7 @@ from streamgen.config import cache_dir
 from streamgen.config import cores as usable_cores
 from streamgen.errors import ModelError
 from streamgen.media.frame import Plane
-from streamgen.plugins import find_fold
+from streamgen.plugins import find_fold, runtime_versions
 from streamgen.protocols import Inputs, Mode, ModelSpec, Runtime, Ticket
 from streamgen.runtimes.cache import TunedChoices, ask, chosen
 from streamgen.runtimes.compose import fold_color
@@ -32,7 +32,6 @@ from streamgen.runtimes.tuning import (
     command,
     open_engine,
     sharing,
-    versions,
 )
 from streamgen.telemetry import Telemetry
 
@@ -87,7 +86,7 @@ class MeasuredEngines:
 
         answer = tuning.answer()
         likely = [answer] if answer is not None else []
-        likely += candidates(tuple(versions()), _precisions(model), self.mode, self.cores)
+        likely += candidates(tuple(runtime_versions()), _precisions(model), self.mode, self.cores)
         engine, candidate = _first(model, likely, build)
         self.running[model.name] = candidate
         opened = Chosen(engine, candidate)
@@ -142,7 +141,7 @@ class Tuning:
         self, model: ModelSpec, width: int, height: int, mode: Mode, cores: int, cache: Path
     ) -> None:
         try:
-            self._question = ask(model, width, height, mode, cores, versions())
+            self._question = ask(model, width, height, mode, cores, runtime_versions())
         except OSError as error:
             raise ModelError(f"cannot read {model.name}: {error.strerror}") from error
         self._choices = TunedChoices(cache)

@@ -27,7 +27,7 @@ from streamgen.config import cores as usable_cores
 from streamgen.errors import ConfigError, ModelError, StreamGenError
 from streamgen.media.frame import Layout, Plane
 from streamgen.media.pool import FramePool
-from streamgen.plugins import RUNTIMES, find
+from streamgen.plugins import find, runtime_versions
 from streamgen.protocols import Mode, ModelSpec, Runtime, Ticket
 from streamgen.runtimes.cache import Question, TunedChoices, TuneResult, ask
 from streamgen.runtimes.engine import OUTPUTS, PLANES, EngineSettings
@@ -53,18 +53,6 @@ class Candidate:
     @property
     def precision(self) -> str:
         return self.settings.precision
-
-
-def versions() -> dict[str, str]:
-    """The runtimes that are installed here, with their versions."""
-    found: dict[str, str] = {}
-    for name in RUNTIMES:
-        try:
-            runtime = find("runtime", name)
-        except ConfigError:
-            continue  # not built for this processor
-        found[name] = sys.modules[runtime.__module__].VERSION
-    return found
 
 
 def candidates(
@@ -118,7 +106,7 @@ def tune(
     """
     cores = cores or usable_cores()
     choices = TunedChoices(cache or cache_dir())
-    question = ask(model, width, height, mode, cores, versions())
+    question = ask(model, width, height, mode, cores, runtime_versions())
     with choices.measuring(question):
         known = None if again else choices.read(question)
         if known is not None:
@@ -163,7 +151,10 @@ def _best(rows: list[TuneResult], mode: Mode) -> TuneResult:
 
 def open_engine(model: bytes | Path, candidate: Candidate, width: int, height: int) -> Runtime:
     """Compile one candidate. Raises `ModelError`."""
-    runtime = find("runtime", candidate.runtime)
+    try:
+        runtime = find("runtime", candidate.runtime)
+    except ConfigError as error:  # installed, but not for this machine
+        raise ModelError(str(error)) from error
     engine: Runtime = runtime(model, width=width, height=height, settings=candidate.settings)
     return engine
 

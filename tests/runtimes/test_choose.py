@@ -12,12 +12,13 @@ import pytest
 from streamgen.errors import ModelError
 from streamgen.media.frame import Layout, Plane
 from streamgen.media.pool import FramePool
+from streamgen.plugins import runtime_versions
 from streamgen.protocols import Inputs, Mode, ModelSpec
 from streamgen.runtimes import choose, tuning
 from streamgen.runtimes.cache import TunedChoices, TuneResult, ask
 from streamgen.runtimes.choose import Chosen, MeasuredEngines, Tuning
 from streamgen.runtimes.engine import Completion, EngineSettings
-from streamgen.runtimes.tuning import Candidate, versions
+from streamgen.runtimes.tuning import Candidate
 from streamgen.telemetry import Telemetry
 from streamgen.testing import picture
 
@@ -108,7 +109,7 @@ def answer(model: ModelSpec, cache: Path, candidate: Candidate) -> None:
         candidate.runtime, settings.precision, settings.threads, settings.requests,
         1.0, 1.0, 1.0, chosen=True,
     )  # fmt: skip
-    question = ask(model, 64, 48, Mode.OFFLINE, 2, versions())
+    question = ask(model, 64, 48, Mode.OFFLINE, 2, runtime_versions())
     TunedChoices(cache).write(question, [row])
 
 

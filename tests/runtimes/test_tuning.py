@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgen.errors import ModelError
+from streamgen.plugins import runtime_versions
 from streamgen.protocols import Mode, ModelSpec
 from streamgen.runtimes import tuning
 from streamgen.runtimes.cache import TunedChoices, TuneResult, ask, chosen
-from streamgen.runtimes.tuning import Candidate, command, sharing, tune, versions
+from streamgen.runtimes.tuning import Candidate, command, sharing, tune
 
 SPEEDS = {  # ms, CPU ms
     ("openvino", "int8", 1): (9.0, 8.0),
@@ -42,7 +43,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Candidate]:
         )  # fmt: skip
 
     monkeypatch.setattr(tuning, "_sample", sample)
-    monkeypatch.setattr(tuning, "versions", lambda: {"openvino": "1", "onnx": "1"})
+    monkeypatch.setattr(tuning, "runtime_versions", lambda: {"openvino": "1", "onnx": "1"})
     return tried
 
 
@@ -107,8 +108,8 @@ def test_another_process_measures_real_engines(
 ) -> None:
     arguments = command(tiny_model, 64, 48, Mode.LIVE, 1, tmp_path)
     subprocess.run(arguments, check=True, timeout=60)
-    question = ask(tiny_model, 64, 48, Mode.LIVE, 1, versions())
+    question = ask(tiny_model, 64, 48, Mode.LIVE, 1, runtime_versions())
     rows = TunedChoices(tmp_path).read(question)
     assert rows is not None
-    assert {row.runtime for row in rows} == set(versions())
+    assert {row.runtime for row in rows} == set(runtime_versions())
     assert all(row.ms_per_frame > 0 and row.fps > 0 for row in rows)
