@@ -152,8 +152,8 @@ class ContainerSource:
                     pictures += packet.track == "video/0"
                     yield packet
                 break
-            except InvalidDataError:
-                damages += 1
+            except (InvalidDataError, av.error.MemoryError):
+                damages += 1  # the second: a damaged length asked for far too much
             except IndexError:
                 break  # PyAV at the end of an input in which more streams turned up on the way
             except (FFmpegError, OSError) as error:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -17,102 +14,12 @@ import pytest
 from streamgen.decode.ffmpeg import FFmpegDecoder
 from streamgen.errors import DecodeError, SourceError
 from streamgen.ingest.container import open_source
-from streamgen.media.color import color_of
-from streamgen.media.frame import Frame, Layout, Matrix, Range, plane_shapes
+from streamgen.media.frame import Frame
 from streamgen.media.packet import Packet
 from streamgen.media.pool import FramePool
-from streamgen.media.timeline import Presentation, Timeline
-from streamgen.media.tracks import VideoTrack
 from streamgen.telemetry import Telemetry
 from streamgen.testing import ManualClock, synthetic_clip, video_track
-
-
-@dataclass
-class Played:
-    """What came of a file."""
-
-    frames: list[Frame]
-    announced: int
-    errors: int
-    telemetry: Telemetry
-    pool: FramePool
-    video: VideoTrack
-
-    @property
-    def pts(self) -> list[int]:
-        return [f.pts for f in self.frames]
-
-    @property
-    def dropped(self) -> int:
-        return sum(self.telemetry.counts("dropped").values())
-
-
-def play(path: Path, *, threads: int = 2, low_delay: bool = False, keep: bool = True) -> Played:
-    """The whole way from file to shown pictures, as a session goes it."""
-    telemetry, pool = Telemetry(), FramePool()
-    source = open_source(str(path))
-    video = source.info.video
-    rates = {} if video.rate is None else {video.name: video.rate}
-    timeline = Timeline(telemetry, start=source.info.start, rates=rates)
-    presentation = Presentation(telemetry)
-    decoder = FFmpegDecoder(
-        video, pool=pool, telemetry=telemetry, threads=threads, low_delay=low_delay
-    )
-    played = Played([], 0, 0, telemetry, pool, video)
-
-    def show(frames: Sequence[Frame]) -> None:
-        shown = [presentation.show(frame) for frame in frames]
-        played.frames += [f if keep else f.retimed() for f in shown if f is not None]
-
-    for packet in source.packets():
-        mended = timeline.mend(packet)
-        if mended.track != "video/0":
-            continue
-        try:
-            show(decoder.decode(mended))
-        except DecodeError:
-            played.errors += 1
-    show(decoder.flush())
-    source.close()
-    played.announced = timeline.announced
-    return played
-
-
-def raw_clip(
-    path: Path,
-    pix_fmt: str,
-    *,
-    codec: str = "ffv1",
-    width: int = 64,
-    height: int = 48,
-    frames: int = 3,
-    options: dict[str, str] | None = None,
-    tags: dict[str, int] | None = None,
-    fill: dict[int, int] | None = None,
-) -> Path:
-    """Flat pictures in any pixel format, lossless; `fill` gives the code value of each plane."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=25, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
-        for name, value in (tags or {}).items():
-            setattr(stream.codec_context, name, value)
-        for number in range(frames):
-            picture = av.VideoFrame(width, height, pix_fmt)
-            for plane_number, plane in enumerate(picture.planes):
-                wide = "10" in pix_fmt or "16" in pix_fmt
-                values = np.frombuffer(plane, np.uint16 if wide else np.uint8)
-                values[:] = (fill or {}).get(plane_number, 128)
-            for name, value in (tags or {}).items():
-                setattr(picture, name, value)
-            picture.pts = number
-            picture.time_base = Fraction(1, 25)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-    return path
-
-
-def mean(frame: Frame) -> list[float]:
-    return [float(plane.array().mean()) for plane in frame.planes]
+from tests.decode.played import play
 
 
 @pytest.mark.parametrize(
@@ -305,134 +212,6 @@ def test_the_size_may_change_inside_a_stream(tmp_path: Path) -> None:
     assert sizes == [(160, 120)] * 10 + [(320, 240)] * 10
     assert played.frames[-1].planes[1].shape == (120, 160)
     assert all(b > a for a, b in pairwise(played.pts))
-
-
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (17, 31), (8192, 16)])
-def test_odd_sizes_have_their_chroma_rounded_up(tmp_path: Path, width: int, height: int) -> None:
-    clip = raw_clip(tmp_path / "a.mkv", "yuv420p", width=width, height=height, fill={0: 90, 1: 60})
-    played = play(clip)
-    frame = played.frames[0]
-    assert [p.shape for p in frame.planes] == list(plane_shapes(Layout.I420, width, height))
-    assert mean(frame) == [90, 60, 128]
-    assert played.pool.meter.total == 0
-
-
-@pytest.mark.parametrize(
-    ("pix_fmt", "fill", "expected"),
-    [
-        ("yuv422p", {0: 100, 1: 90, 2: 160}, [100, 90, 160]),
-        ("yuv444p", {0: 100, 1: 90, 2: 160}, [100, 90, 160]),
-        ("yuv420p10le", {0: 400, 1: 360, 2: 640}, [100, 90, 160]),
-        ("yuv422p10le", {0: 400, 1: 360, 2: 640}, [100, 90, 160]),
-        ("gray", {0: 100}, [100, 128, 128]),
-        ("gray10le", {0: 400}, [100, 128, 128]),
-        ("bgr0", {0: 255}, [235, 128, 128]),
-        ("yuva420p", {0: 100, 1: 90, 2: 160, 3: 255}, [100, 90, 160]),
-    ],
-)
-def test_other_pixel_formats_are_converted_once_and_counted(
-    tmp_path: Path, pix_fmt: str, fill: dict[int, int], expected: list[float]
-) -> None:
-    tags = {} if pix_fmt == "bgr0" else {"color_range": 1}
-    played = play(raw_clip(tmp_path / "a.mkv", pix_fmt, fill=fill, tags=tags))
-    frame = played.frames[0]
-    assert frame.layout is Layout.I420
-    assert mean(frame) == pytest.approx(expected, abs=1)
-    assert played.telemetry.counts("converted") == {pix_fmt: 3}
-    assert played.pool.meter.planes == {"converted": 9}
-
-
-def test_colour_survives_a_conversion_of_red(tmp_path: Path) -> None:
-    played = play(raw_clip(tmp_path / "a.nut", "gbrp", codec="rawvideo", fill={0: 0, 1: 0, 2: 255}))
-    assert mean(played.frames[0]) == pytest.approx([63, 102, 240], abs=1)
-    assert played.frames[0].color.matrix is Matrix.BT709
-
-
-def test_full_range_jpeg_pictures_are_lent_and_tagged(tmp_path: Path) -> None:
-    clip = synthetic_clip(
-        tmp_path / "a.avi", frames=3, codec="mjpeg", pix_fmt="yuvj420p", audio=None
-    )
-    played = play(clip)
-    assert {f.color.range for f in played.frames} == {Range.FULL}
-    assert played.video.color.range is Range.FULL
-    assert played.pool.meter.total == 0
-
-
-@pytest.mark.parametrize("pix_fmt", ["nv12", "p010le"])
-def test_semi_planar_pictures_are_lent_as_they_are(pix_fmt: str) -> None:
-    context: Any = av.CodecContext.create("rawvideo", "r")
-    context.width, context.height, context.pix_fmt = 64, 48, pix_fmt
-    track = replace(video_track(64, 48), codec_context=context)
-    pool = FramePool()
-    decoder = FFmpegDecoder(track, pool=pool, telemetry=Telemetry())
-    depth = np.uint8 if pix_fmt == "nv12" else np.uint16
-    data = np.arange(72 * 64, dtype=depth)
-    packet = Packet(data.tobytes(), 0, 0, 1, Fraction(1, 25), True, "video/0")
-    [frame] = [*decoder.decode(packet), *decoder.flush()]
-    assert frame.layout is Layout(pix_fmt)
-    assert [p.shape for p in frame.planes] == [(48, 64), (24, 64)]
-    assert np.array_equal(np.concatenate([p.array() for p in frame.planes]), data.reshape(72, 64))
-    assert pool.meter.total == 0
-
-
-def test_interlaced_pictures_become_progressive_one_for_one(tmp_path: Path) -> None:
-    options = {"flags": "+ildct+ilme", "top": "1", "bf": "0"}
-    clip = synthetic_clip(
-        tmp_path / "a.mpg", frames=20, codec="mpeg2video", audio=None, options=options
-    )
-    with av.open(str(clip)) as container:
-        assert next(container.decode(video=0)).interlaced_frame
-    played = play(clip)
-    assert played.announced == len(played.frames) == 20
-    assert played.telemetry.counts("converted") == {"interlaced": 20}
-    steps = np.diff(played.pts) * played.video.time_base
-    assert set(steps) == {Fraction(1, 25)}
-
-
-@pytest.mark.parametrize("height", [480, 720])
-def test_an_untagged_matrix_is_guessed_from_the_height(height: int) -> None:
-    color = color_of(2, 0, 2, 2, height=height, pix_fmt="yuv420p")
-    assert color.matrix is (Matrix.BT601 if height < 720 else Matrix.BT709)
-    assert color.range is Range.STUDIO
-
-
-def test_tags_of_the_source_reach_the_frames(tmp_path: Path) -> None:
-    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 14, "color_range": 1}
-    frame = play(raw_clip(tmp_path / "a.mkv", "yuv420p", tags=tags)).frames[0]
-    assert frame.color.matrix is Matrix.BT2020
-    assert (frame.color.primaries, frame.color.transfer) == (9, 14)
-
-
-def test_a_matrix_nobody_can_undo_is_refused_by_name(tmp_path: Path) -> None:
-    clip = raw_clip(tmp_path / "a.mkv", "yuv420p", tags={"colorspace": 14})
-    with pytest.raises(SourceError, match="colour matrix 14"):
-        play(clip)
-
-
-@pytest.mark.parametrize(("transfer", "white"), [(16, 573), (18, 721)], ids=["pq", "hlg"])
-def test_hdr_is_tone_mapped_to_a_bright_white(tmp_path: Path, transfer: int, white: int) -> None:
-    # Reference white, 203 cd/m2: 58 % in PQ, 75 % in HLG (BT.2408 table 1).
-    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer, "color_range": 1}
-    fill = {0: white, 1: 512, 2: 512}
-    played = play(raw_clip(tmp_path / "a.mkv", "yuv420p10le", tags=tags, fill=fill))
-    y, u, v = mean(played.frames[0])
-    assert 200 < y < 235
-    assert (u, v) == pytest.approx((128, 128), abs=1)
-    assert played.frames[0].color == played.video.color
-    assert (played.video.color.matrix, played.video.color.transfer) == (Matrix.BT709, 1)
-    assert played.telemetry.counts("converted") == {"hdr": 3}
-
-
-def test_rotation_of_a_phone_video_is_told_before_and_with_the_pictures(tmp_path: Path) -> None:
-    path = tmp_path / "a.mov"
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.set_display_rotation(90)
-        container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
-        container.mux(stream.encode(None))
-    played = play(path)
-    assert played.video.rotation == played.frames[0].rotation == 90
 
 
 def test_a_track_without_a_decoder_is_refused(tmp_path: Path) -> None:

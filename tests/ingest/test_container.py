@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +14,8 @@ import pytest
 
 from streamgen.errors import SourceError
 from streamgen.ingest.container import expand_inputs, open_source
-from streamgen.media.packet import Packet
 from streamgen.testing import synthetic_clip
-
-
-def packets(text: str | Path, **options: Any) -> list[Packet]:
-    source = open_source(str(text), **options)
-    try:
-        return list(source.packets())
-    finally:
-        source.close()
-
-
-def refusal(text: str | Path, **options: Any) -> str:
-    """Why an input was refused; one line without the library's words."""
-    with pytest.raises(SourceError) as caught:
-        packets(text, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert not any(word in message.lower() for word in ("avcodec", "avformat", "errno", "averror"))
-    return message
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    return synthetic_clip(tmp_path / "clip.mp4", width=64, height=48, frames=10)
-
-
-Serve = Callable[..., str]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Serves the test's folder over HTTP; a handler may be given instead."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(handler: Any = None) -> str:
-        class Quiet(SimpleHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                pass
-
-        wanted = partial(Quiet, directory=str(tmp_path)) if handler is None else handler
-        server = ThreadingHTTPServer(("127.0.0.1", 0), wanted)
-        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+from tests.ingest.opening import packets, refusal, write
 
 
 def test_a_file_tells_its_tracks_before_the_first_packet(clip: Path) -> None:
@@ -110,28 +58,6 @@ def test_hidden_pictures_of_vp8_are_marked(tmp_path: Path) -> None:
             copy.time_base, copy.is_keyframe = unit.time_base, unit.is_keyframe
             container.mux(copy)
     assert [p.discard for p in packets(hiding)] == [number == 3 for number in range(8)]
-
-
-@pytest.mark.parametrize(
-    "name", ["a:b.mp4", "-dash.mp4", "line\nbreak.mp4", "50%d %03d.mp4", "ünï 'q\".mp4", "a|b?.mp4"]
-)
-def test_any_file_name_is_only_a_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, name: str
-) -> None:
-    clip.rename(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    assert len(packets(name)) > 10
-    assert expand_inputs([name]) == [name]
-    assert "\n" not in open_source(name).info.name
-
-
-def test_a_file_url_is_a_file(clip: Path) -> None:
-    assert open_source(clip.as_uri()).info.name == "clip.mp4"
-
-
-def write(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
-    return path
 
 
 def cover_art(path: Path) -> Path:
@@ -235,56 +161,12 @@ def test_the_larger_default_video_is_chosen_and_cover_art_is_listed(tmp_path: Pa
     assert {p.track for p in source.packets()} == {"video/0"}
 
 
-PLAYLISTS = {
-    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{target}\n#EXT-X-ENDLIST\n",
-    "concat": "ffconcat version 1.0\nfile '{target}'\n",
-    "dash": '<?xml version="1.0"?>\n<MPD><BaseURL>{target}</BaseURL></MPD>',
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
-}
-
-
-@pytest.mark.parametrize("kind", PLAYLISTS)
-@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4"])
-def test_a_playlist_on_disk_is_refused_by_name(
-    tmp_path: Path, clip: Path, kind: str, name: str
-) -> None:
-    path = tmp_path / name
-    path.write_text(PLAYLISTS[kind].format(target="/etc/passwd"))
-    assert "is a playlist" in refusal(path)
-    path.write_text(PLAYLISTS[kind].format(target=clip.name))
-    assert "is a playlist" in refusal(path)
-
-
-@pytest.mark.parametrize(
-    "prefix", ["concat:", "subfile,,start,0,end,0,,:", "data:", "pipe:", "async:"]
-)
-def test_protocols_of_the_library_are_not_spoken(clip: Path, prefix: str) -> None:
-    assert "no such file" in refusal(f"{prefix}{clip}")
-
-
-@pytest.mark.parametrize("scheme", ["ftp", "gopher", "concat", "udp", "srt"])
-def test_other_schemes_are_refused_by_name(scheme: str) -> None:
-    assert f"cannot open {scheme}://" in refusal(f"{scheme}://127.0.0.1/a.mp4")
-
-
-def test_a_file_is_read_over_http(clip: Path, serve: Serve) -> None:
-    base = serve()
-    source = open_source(f"{base}/clip.mp4?token=secret")
-    assert source.info.name == f"{base}/clip.mp4"
-    assert sum(p.track == "video/0" for p in source.packets()) == 10
-    source.close()
-
-
-def test_the_rotation_is_known_over_http_too(tmp_path: Path, serve: Serve) -> None:
-    with av.open(str(tmp_path / "r.mp4"), "w", options={"movflags": "faststart"}) as container:
-        stream: Any = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.set_display_rotation(270)
-        container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
-        container.mux(stream.encode(None))
-    source = open_source(f"{serve()}/r.mp4")
-    assert source.info.video.rotation == 270
-    source.close()
+def test_cancel_ends_a_file_too(clip: Path) -> None:
+    source = open_source(str(clip))
+    stream = source.packets()
+    next(stream)
+    source.cancel()
+    assert list(stream) == []
 
 
 def test_an_unknown_sound_codec_is_listed_and_does_no_harm(tmp_path: Path) -> None:
@@ -294,124 +176,6 @@ def test_an_unknown_sound_codec_is_listed_and_does_no_harm(tmp_path: Path) -> No
     assert source.info.audio == ()
     assert [(t.kind, t.codec) for t in source.info.data] == [("data", "unknown")]
     assert {p.track for p in source.packets()} == {"video/0"}
-
-
-def test_a_playlist_on_the_network_plays_its_segments(tmp_path: Path, serve: Serve) -> None:
-    synthetic_clip(tmp_path / "s.ts", width=64, height=48, frames=25, audio=None)
-    (tmp_path / "l.m3u8").write_text(PLAYLISTS["hls"].format(target="s.ts"))
-    assert len(packets(f"{serve()}/l.m3u8")) == 25
-
-
-@pytest.mark.parametrize("form", ["file://{path}", "concat:{path}", "file:{path}", "{path}"])
-def test_a_playlist_on_the_network_cannot_read_files_here(
-    tmp_path: Path, serve: Serve, form: str
-) -> None:
-    secret = synthetic_clip(tmp_path / "s.ts", frames=25, audio=None)
-    (tmp_path / "l.m3u8").write_text(PLAYLISTS["hls"].format(target=form.format(path=secret)))
-    message = refusal(f"{serve()}/l.m3u8", timeout_s=2)
-    assert message.startswith("http://127.0.0.1")
-
-
-def redirecting(target: str) -> Any:
-    class Redirect(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(302)
-            self.send_header("Location", target)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Redirect
-
-
-def test_a_redirect_cannot_read_files_here(clip: Path, serve: Serve) -> None:
-    assert refusal(f"{serve(redirecting(f'file://{clip}'))}/a.mp4", timeout_s=2)
-
-
-def test_a_missing_page_and_a_silent_server_are_told_apart(serve: Serve) -> None:
-    assert "the server refused it" in refusal(f"{serve()}/nothing.mp4")
-
-    class Silent(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            time.sleep(1.5)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    began = time.monotonic()
-    assert "no answer within 0.5 s" in refusal(f"{serve(Silent)}/a.mp4", timeout_s=0.5)
-    assert time.monotonic() - began < 1.4
-
-
-def test_nobody_at_the_address_is_said_so() -> None:
-    assert "cannot be reached" in refusal("http://127.0.0.1:9/a.mp4", timeout_s=2)
-    assert "127.0.0.1:9" in refusal("rtmp://user:pw@127.0.0.1:9/live/a", timeout_s=2)
-
-
-def fed(path: Path, data: bytes, *, hold: threading.Event | None = None) -> threading.Thread:
-    """A FIFO with a writer."""
-    os.mkfifo(path)
-
-    def feed() -> None:
-        with path.open("wb") as fifo:
-            fifo.write(data)
-            if hold is not None:
-                fifo.flush()
-                hold.wait(5)
-
-    writer = threading.Thread(target=feed)
-    writer.start()
-    return writer
-
-
-def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
-    clip = synthetic_clip(tmp_path / "a.mkv", width=64, height=48, frames=30)
-    writer = fed(tmp_path / "fifo", clip.read_bytes())
-    assert sum(p.track == "video/0" for p in packets(tmp_path / "fifo")) == 30
-    writer.join()
-
-
-def test_a_dash_is_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = synthetic_clip(tmp_path / "a.mkv", width=64, height=48, frames=10)
-    with clip.open("rb") as stdin:
-        monkeypatch.setattr("sys.stdin", stdin)
-        assert sum(p.track == "video/0" for p in packets("-")) == 10
-        assert stdin.fileno() >= 0
-
-
-def test_a_playlist_in_a_pipe_opens_nothing(tmp_path: Path, clip: Path) -> None:
-    text = PLAYLISTS["hls"].format(target=clip)
-    writer = fed(tmp_path / "fifo", text.encode())
-    assert "not a video" in refusal(tmp_path / "fifo")
-    writer.join()
-
-
-def test_a_pipe_without_a_writer_times_out(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    assert "no answer within 0.2 s" in refusal(tmp_path / "fifo", timeout_s=0.2)
-
-
-def test_a_pipe_that_falls_silent_is_an_error_and_cancel_ends_it_at_once(tmp_path: Path) -> None:
-    clip = synthetic_clip(tmp_path / "a.ts", frames=50, audio=None)
-    hold = threading.Event()
-    writer = fed(tmp_path / "fifo", clip.read_bytes(), hold=hold)
-    source = open_source(str(tmp_path / "fifo"), timeout_s=4)
-    threading.Timer(0.2, source.cancel).start()
-    began = time.monotonic()
-    list(source.packets())
-    assert time.monotonic() - began < 2
-    source.close()
-    hold.set()
-    writer.join()
-
-
-def test_cancel_ends_a_file_too(clip: Path) -> None:
-    source = open_source(str(clip))
-    stream = source.packets()
-    next(stream)
-    source.cancel()
-    assert list(stream) == []
 
 
 def test_a_directory_is_its_media_files_in_order(tmp_path: Path) -> None:
