@@ -67,6 +67,16 @@ def test_offline_takes_the_least_processor_time(two_files: ModelSpec, tmp_path: 
     assert {row.threads for row in rows} == {2}
 
 
+@pytest.mark.usefixtures("measured")
+def test_a_hairs_breadth_is_no_reason_to_leave_the_usual(
+    two_files: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SPEEDS, ("onnx", "int8", 1), (8.8, 11.0))
+    monkeypatch.setitem(SPEEDS, ("onnx", "fp32", 1), (8.7, 12.0))
+    best = chosen(tune(two_files, 64, 48, Mode.LIVE, cores=2, cache=tmp_path))
+    assert (best.runtime, best.precision, best.threads) == ("openvino", "int8", 2)
+
+
 def test_an_answer_is_measured_once(
     two_files: ModelSpec, tmp_path: Path, measured: list[Candidate]
 ) -> None:
