@@ -7,6 +7,7 @@ left behind from what another process is still writing, and removes the former.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import secrets
@@ -113,14 +114,8 @@ class Partial:
             os.rename(self.path, self.final)  # fails on a folder that is not empty
         else:
             check_free_name(self.final, folder=True, overwrite=True)
-            old = self.final.parent / f"{_prefix(self.final)}{secrets.token_hex(4)}"
-            os.rename(self.final, old)
-            try:
-                os.rename(self.path, self.final)
-            except OSError:
-                os.rename(old, self.final)
-                raise
-            _remove(old)
+            _exchange(self.path, self.final)
+            _remove(self.path)
 
 
 def check_free_name(final: Path, *, folder: bool, overwrite: bool) -> None:
@@ -220,6 +215,22 @@ def _rename_file(path: Path, final: Path, *, overwrite: bool) -> None:
         os.rename(path, final)
     else:
         os.unlink(path)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders: in one step where the system can (renameat2), else in three."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here = -100  # AT_FDCWD
+    if swap is not None and swap(here, os.fsencode(new), here, os.fsencode(old), 2) == 0:
+        return
+    aside = new.with_name(f"{new.name}-old")
+    os.rename(old, aside)
+    try:
+        os.rename(new, old)
+    except OSError:
+        os.rename(aside, old)
+        raise
+    os.rename(aside, new)
 
 
 def _sweep(final: Path) -> None:

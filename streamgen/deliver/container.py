@@ -71,9 +71,7 @@ class FileOutlet:
         check_free_name(path, folder=False, overwrite=overwrite)
         self.path = path
         self.dropped_tracks: list[str] = []
-        """Tracks left out, each with its reason; complete after `open`."""
-        self.dropped_tags: list[str] = []
-        """Names of tags that the container has no place for; complete after `open`."""
+        """Tracks and tags left out, each with its reason; complete after `open`."""
         self._overwrite = overwrite
         self._fragmented = fragmented
         self._metadata = dict(metadata or {})
@@ -87,8 +85,9 @@ class FileOutlet:
         self._muxer: Muxer | None = None
 
     def takes(self, codec: str) -> bool:
-        """True when packets of this codec can be carried as they are."""
-        return codec in taken_codecs(self.container)
+        """True when packets of this codec, or an attached file of this name, can be carried."""
+        attached = "." in codec  # no name of a codec has a dot
+        return codec in taken_codecs(self.container) or (attached and self.container == "matroska")
 
     def open(self, tracks: Sequence[EncodedTrack]) -> None:
         chosen = self._choose(tracks)
@@ -142,7 +141,8 @@ class FileOutlet:
                 continue  # a lower rung: belongs to ladders
             if track.kind == "video":
                 self._top = track.name
-            if track.kind == "attachment" and self.container != "matroska":
+            attached = track.kind == "attachment" and self.container == "matroska"
+            if track.kind not in {"video", "audio", "subtitle"} and not attached:
                 self._leave_out(track)
             else:
                 chosen.append(track)
@@ -160,12 +160,20 @@ class FileOutlet:
         return {"movflags": _FRAGMENTED if self._fragmented else _FASTSTART}
 
     def _tags(self) -> dict[str, str]:
-        tags = {k: v for k, v in self._metadata.items() if k.lower() not in _OLD_FILE}
+        tags = {
+            key: value
+            for key, value in self._metadata.items()
+            if key.lower() not in _OLD_FILE and not key.startswith("_STATISTICS")
+        }
         if self.container == "matroska":
             if self._manifest is not None:
                 tags[TAG] = self._manifest.model_dump_json()
             return tags
-        self.dropped_tags = sorted(key for key in tags if key.lower() not in _MP4_TAGS)
+        self.dropped_tracks += [
+            f"tag '{key}': {self.path.suffix[1:]} has no place for it"
+            for key in sorted(tags)
+            if key.lower() not in _MP4_TAGS
+        ]
         return {key: value for key, value in tags.items() if key.lower() in _MP4_TAGS}
 
 

@@ -13,10 +13,11 @@ same zero.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from streamgen.deliver.atomic import (
     Partial,
@@ -35,8 +36,8 @@ from streamgen.errors import OutputError
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import EncodedTrack
 
-_SOUNDS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
-"""Audio codecs that HLS knows in fragmented MP4."""
+_SOUNDS = frozenset({"aac", "opus", "flac"})
+"""Audio codecs that browsers play from fragmented MP4; others are better encoded again."""
 
 _FRAGMENTS = "+frag_keyframe+delay_moov+default_base_moof+skip_trailer"
 """`delay_moov`: the edit list is known before the header is written."""
@@ -74,21 +75,28 @@ class HlsOutlet:
         *,
         overwrite: bool = False,
         segment_ns: int = 6_000_000_000,
+        metadata: Mapping[str, str] | None = None,
+        chapters: Sequence[dict[str, Any]] = (),
         manifest: Manifest | None = None,
         duration_s: float | None = None,
         inputs: Sequence[Path] = (),
     ) -> None:
         """Check what can be checked before any work is done; writes nothing.
 
-        `duration_s` is the expected length, for the check of free space; `inputs` are files that
-        must not be overwritten. Raises `OutputError`.
+        `metadata` and `chapters` have no place in a ladder and are only reported. `duration_s` is
+        the expected length, for the check of free space; `inputs` are files that must not be
+        overwritten. Raises `OutputError`.
         """
         refuse_input(folder, inputs)
         check_free_name(folder, folder=True, overwrite=overwrite)
         self.path = folder
         self.segment_ns = segment_ns
         self.dropped_tracks: list[str] = []
-        """Tracks left out, each with its reason; complete after `finish`."""
+        """What is left out, each with its reason; complete after `finish`."""
+        if chapters:
+            self.dropped_tracks.append("chapters: not carried in ladders")
+        if "title" in {key.lower() for key in metadata or {}}:
+            self.dropped_tracks.append("title and other tags: not carried in ladders")
         self._overwrite = overwrite
         self._manifest = manifest
         self._duration_s = duration_s

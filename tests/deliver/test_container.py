@@ -172,7 +172,7 @@ def test_languages_titles_chapters_and_tags_are_kept(
 def test_tags_without_a_place_in_mp4_are_reported(tmp_path: Path, video: Encoded) -> None:
     outlet = FileOutlet(tmp_path / "x.mp4", metadata={"title": "T", "weather": "rain"})
     deliver(outlet, video)
-    assert outlet.dropped_tags == ["weather"]
+    assert outlet.dropped_tracks == ["tag 'weather': mp4 has no place for it"]
 
 
 def subtitles(tmp_path: Path) -> Encoded:
@@ -237,6 +237,7 @@ def test_attachments_go_where_they_can(
         found = [(a.name, a.data) for a in back.streams.attachments]
     assert found == ([("font.ttf", b"glyphs")] if kept else [])
     assert bool(outlet.dropped_tracks) is not kept
+    assert outlet.takes("font.ttf") is kept
 
 
 def test_only_the_top_rung_goes_into_a_file(

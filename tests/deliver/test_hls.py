@@ -300,10 +300,12 @@ def test_hevc_and_av1_ladders_are_named_and_read(tmp_path: Path, probe: Probe) -
 
 
 def test_what_a_ladder_cannot_carry_is_named(tmp_path: Path, video: Encoded, probe: Probe) -> None:
-    outlet = HlsOutlet(tmp_path / "out")
+    outlet = HlsOutlet(tmp_path / "out", metadata={"title": "T"}, chapters=[{"id": 1}])
     silent = Encoded(encode_audio(seconds=0.1).track, ())
     deliver(outlet, video, subtitles(tmp_path), silent)
     assert outlet.dropped_tracks == [
+        "chapters: not carried in ladders",
+        "title and other tags: not carried in ladders",
         "subtitle/0 (subrip): not carried in ladders",
         "audio/0: empty",
     ]
