@@ -284,6 +284,39 @@ def test_checking_a_model_is_bounded_in_time(save: Save, tmp_path: Path) -> None
     assert not list((tmp_path / "models").iterdir())
 
 
+def test_checking_a_model_is_bounded_in_memory(save: Save, tmp_path: Path) -> None:
+    # 64 GB of zeros, asked for in a hundred bytes.
+    nodes = [
+        helper.make_node("ConstantOfShape", ["huge"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["none"], axes=[0], keepdims=0),
+        helper.make_node("Add", ["x", "none"], ["out"]),
+    ]
+    huge = network(nodes, constants={"huge": np.array([1 << 34])})
+    with pytest.raises(ModelError, match=r"cannot be|memory"):
+        import_model(save(huge), cache=tmp_path)
+
+
+def test_a_network_that_never_ends_is_stopped(save: Save, tmp_path: Path) -> None:
+    keep = helper.make_graph(
+        [helper.make_node("Identity", [f"{n}_in"], [f"{n}_next"]) for n in ("on", "now")],
+        "keep",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("on_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("now_in", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("on_next", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("now_next", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [helper.make_node("Loop", ["", "yes", "x"], ["out"], body=keep)]
+    endless = network(nodes, constants={"yes": np.array(True)})
+    with pytest.raises(ModelError, match="took longer than 3 s"):
+        import_model(save(endless), cache=tmp_path, timeout_s=3.0)
+    assert not list((tmp_path / "models").iterdir())
+
+
 def test_missing_empty_and_too_large_files_are_refused(
     save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
