@@ -263,7 +263,11 @@ def _refused(error: Exception, address: Address, timeout_s: float) -> str:
     if isinstance(
         error, InvalidDataError | av.error.EOFError | av.error.ArgumentError | ValueError
     ):
+        if is_url(address.text):
+            return "does not answer with a video of a known kind"
         return "is not a video of a known kind, or is damaged"
+    if is_url(address.text):
+        return "cannot be reached, or broke off at once"
     return f"cannot be opened ({_words(error)})"
 
 

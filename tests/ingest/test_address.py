@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -110,6 +111,14 @@ def test_a_missing_page_and_a_silent_server_are_told_apart(serve: Serve) -> None
     began = time.monotonic()
     assert "no answer within 0.5 s" in refusal(f"{serve(Silent)}/a.mp4", timeout_s=0.5)
     assert time.monotonic() - began < 1.4
+
+
+@pytest.mark.parametrize("scheme", ["rtmp", "rtsp", "https"])
+def test_a_server_that_accepts_and_says_nothing_is_left_in_time(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        refusal(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live/a", timeout_s=0.3)
+        assert time.monotonic() - began < 1.5
 
 
 def test_nobody_at_the_address_is_said_so() -> None:
