@@ -10,6 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The clip of the demo: your own with `make demo INPUT=my.mp4`.
 INPUT ?=
+export INPUT_PATH = $(INPUT)
 OUT ?= demo
 PIPELINE ?= starry
 SYSTEM_DEPS ?= 0
@@ -50,7 +51,6 @@ demo: setup $(if $(INPUT),,$(CLIP)) ## redraw a real clip: HLS ladder, MP4, cont
 	$(BIN)/streamgen run '$(PIPELINE)' --overwrite -o '$(OUT)/hls/' --report '$(OUT)/hls.json' -- "$$clip"; \
 	$(BIN)/streamgen run '$(PIPELINE)' --overwrite -o '$(OUT)/$(PIPELINE).mp4' --report '$(OUT)/mp4.json' -- "$$clip"; \
 	$(BIN)/streamgen contact -o '$(OUT)/contact.png' --overwrite -- "$$clip" '$(OUT)/$(PIPELINE).mp4'
-demo: export INPUT_PATH = $(INPUT)
 
 test: export STREAMGEN_TEST_HLSJS = $(abspath $(HLSJS)/dist/hls.min.js)
 test: $(VENV)/.ready-test ## set up what tests need and run them all (SYSTEM_DEPS=1: also by apt-get)
@@ -80,8 +80,8 @@ $(HLSJS)/dist/hls.min.js:
 serve: ## the live server and its page (not in this release)
 	@echo "The live server is not in this release; 'streamgen run' and 'make demo' are." >&2; exit 2
 
-bench: $(VENV)/.ready-bench ## run the benchmarks
-	@$(BIN)/streamgen bench
+bench: $(VENV)/.ready-bench $(if $(INPUT),,$(CLIP)) ## run the benchmarks
+	@$(BIN)/streamgen bench --clip $(if $(INPUT),"$${INPUT_PATH}",'$(CLIP)')
 
 check: $(VENV)/.ready-dev $(VENV)/.ready-test ## format, lint, types, imports
 	@$(BIN)/ruff format --check --quiet .

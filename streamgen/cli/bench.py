@@ -17,16 +17,32 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 @app.command()
 def bench(
     name: str | None = typer.Argument(None, help="One benchmark; without it, all in turn."),
+    clip: Path | None = typer.Option(None, help="The video that they work on."),
     as_json: bool = typer.Option(False, "--json", help="One JSON line per answer."),
 ) -> None:
-    """Run the benchmarks of a source checkout."""
-    files = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
-    if not files:
+    """Run the benchmarks of a source checkout. `make bench` brings a clip."""
+    programs = _programs()
+    if not programs:
         raise ConfigError("the benchmarks come with the source checkout, not with the package")
-    if name is not None and name not in files:
-        raise ConfigError(f"unknown benchmark '{name}' (there are: {', '.join(files)})")
-    for stem in files if name is None else [name]:
-        command = [sys.executable, str(files[stem]), *(["--json"] if as_json else [])]
+    if name is not None and name not in programs:
+        raise ConfigError(f"unknown benchmark '{name}' (there are: {', '.join(programs)})")
+    for stem in programs if name is None else [name]:
+        path, takes_clip = programs[stem]
+        command = [sys.executable, str(path), *(["--json"] if as_json else [])]
+        if takes_clip:
+            if clip is None:
+                raise ConfigError(f"benchmark {stem} needs --clip FILE ('make bench' brings one)")
+            command += ["--clip", str(clip)]
         status = subprocess.run(command, check=False).returncode
         if status:
             raise StreamGenError(f"benchmark {stem} failed with status {status}")
+
+
+def _programs() -> dict[str, tuple[Path, bool]]:
+    """By name: the file, and whether it takes a clip. Beside them lie modules that they share."""
+    found: dict[str, tuple[Path, bool]] = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if '__name__ == "__main__"' in text:
+            found[path.stem] = (path, '"--clip"' in text)
+    return found
