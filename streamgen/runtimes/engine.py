@@ -207,15 +207,20 @@ class Request(Protocol):
 class Requests:
     """The requests of one engine, each with its thread; free ones wait in a queue.
 
-    `failures` are the exceptions that the runtime raises. `submit` belongs to one thread at a
-    time; `close` may come from another once nobody submits any more.
+    `failures` are the exceptions that the runtime raises, `reason` makes a line of one. `submit`
+    belongs to one thread at a time; `close` may come from another once nobody submits any more.
     """
 
     def __init__(
-        self, requests: Sequence[Request], failures: tuple[type[Exception], ...], name: str
+        self,
+        requests: Sequence[Request],
+        failures: tuple[type[Exception], ...],
+        reason: Callable[[BaseException], str],
+        name: str,
     ) -> None:
         self.all = requests
         self._failures = failures
+        self._reason = reason
         self._free: Bounded[Request] = Bounded(len(requests), name="free requests")
         self._work: Bounded[tuple[Request, Completion]] = Bounded(len(requests), name="requests")
         self._closed = False
@@ -237,7 +242,7 @@ class Requests:
             request.bind(inputs, out)
         except self._failures as error:
             self._free.put(request)
-            raise ModelError(f"the network takes no such planes: {first_line(error)}") from error
+            raise ModelError(f"the network takes no such planes: {self._reason(error)}") from error
         except (ModelError, KeyError) as error:
             self._free.put(request)
             if isinstance(error, ModelError):
@@ -253,7 +258,7 @@ class Requests:
             try:
                 request.run()
             except self._failures as error:
-                failure = f"the network failed: {first_line(error)}"
+                failure = f"the network failed: {self._reason(error)}"
             self._free.put(request)
             ticket.finish(failure)
 
@@ -266,7 +271,7 @@ class Requests:
                 thread.join()
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of a runtime's long message, for an error a person reads."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def lines(error: BaseException) -> list[str]:
+    """The lines of a runtime's long message, without empty ones; at least one."""
+    text = [line.strip() for line in str(error).splitlines()]
+    return [line for line in text if line] or [type(error).__name__]

@@ -6,6 +6,7 @@ writes into the pool's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,8 @@ from streamgen.runtimes.engine import (
     Port,
     Requests,
     check_names,
-    first_line,
     input_shape,
+    lines,
 )
 
 VERSION: str = ort.__version__
@@ -44,6 +45,7 @@ FAILURES = (
     ValueError,
 )
 SILENT = 4
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 class OnnxRuntime:
@@ -58,10 +60,8 @@ class OnnxRuntime:
             session = _compile(model, width, height, settings)
             requests = [_Request(session, width, height) for _ in range(settings.requests)]
         except FAILURES as error:
-            raise ModelError(
-                f"ONNX Runtime cannot load the network: {first_line(error)}"
-            ) from error
-        self._requests = Requests(requests, FAILURES, "onnxruntime")
+            raise ModelError(f"ONNX Runtime cannot load the network: {_reason(error)}") from error
+        self._requests = Requests(requests, FAILURES, _reason, "onnxruntime")
 
     def submit(self, inputs: Inputs, out: Mapping[str, Plane]) -> Completion:
         """Start one picture; see `protocols.Runtime`. Raises `ModelError`."""
@@ -134,6 +134,11 @@ def _tensor(array: NDArray[Any]) -> Any:
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
+def _reason(error: BaseException) -> str:
+    """ONNX Runtime says first what is wrong, after its own codes."""
+    return _PREFIX.sub("", lines(error)[0])
+
+
 class Reference:
     """Runs any network on arrays, as it is: for checking strangers' files, not for streams."""
 
@@ -143,12 +148,12 @@ class Reference:
             options = _options(1, optimise=True)
             self._session = ort.InferenceSession(model, options, ["CPUExecutionProvider"])
         except FAILURES as error:
-            raise ModelError(f"the network cannot be loaded: {first_line(error)}") from error
+            raise ModelError(f"the network cannot be loaded: {_reason(error)}") from error
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """All outputs in their order. Raises `ModelError`."""
         try:
             outputs = self._session.run(None, dict(inputs))
         except FAILURES as error:
-            raise ModelError(f"the network cannot be run: {first_line(error)}") from error
+            raise ModelError(f"the network cannot be run: {_reason(error)}") from error
         return [np.asarray(output) for output in outputs]

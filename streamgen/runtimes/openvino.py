@@ -24,8 +24,8 @@ from streamgen.runtimes.engine import (
     Port,
     Requests,
     check_names,
-    first_line,
     input_shape,
+    lines,
 )
 
 VERSION: str = ov.__version__
@@ -43,8 +43,8 @@ class OpenVINORuntime:
             compiled = _compile(model, width, height, settings)
             requests = [_Request(compiled) for _ in range(settings.requests)]
         except RuntimeError as error:
-            raise ModelError(f"OpenVINO cannot load the network: {first_line(error)}") from error
-        self._requests = Requests(requests, (RuntimeError,), "openvino")
+            raise ModelError(f"OpenVINO cannot load the network: {_reason(error)}") from error
+        self._requests = Requests(requests, (RuntimeError,), _reason, "openvino")
 
     def submit(self, inputs: Inputs, out: Mapping[str, Plane]) -> Completion:
         """Start one picture; see `protocols.Runtime`. Raises `ModelError`."""
@@ -113,3 +113,8 @@ def _port(port: Any, bind: Any) -> Port:
     """The size of an output may be known only after a run."""
     static = port.get_partial_shape().is_static
     return Port(port.get_any_name(), tuple(port.get_shape())[2:] if static else None, _tensor, bind)
+
+
+def _reason(error: BaseException) -> str:
+    """OpenVINO's messages go through its source files, and say last what is wrong."""
+    return lines(error)[-1]

@@ -31,7 +31,7 @@ from streamgen.runtimes.compose import (
     only_input,
     parse_layout,
 )
-from streamgen.runtimes.engine import first_line, input_shape
+from streamgen.runtimes.engine import input_shape, lines
 from streamgen.runtimes.legacy import modernised
 from streamgen.runtimes.onnx import Reference
 
@@ -77,7 +77,7 @@ def _load(path: Path) -> onnx.ModelProto:
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"its weights cannot be read: {first_line(error)}") from error
+        raise ModelError(f"its weights cannot be read: {lines(error)[0]}") from error
     return model
 
 

@@ -8,7 +8,7 @@ import pytest
 from streamgen.errors import ModelError
 from streamgen.media.frame import Plane
 from streamgen.protocols import Inputs
-from streamgen.runtimes.engine import Completion, EngineSettings, Requests, first_line
+from streamgen.runtimes.engine import Completion, EngineSettings, Requests, lines
 
 
 class GatedRequest:
@@ -25,7 +25,7 @@ class GatedRequest:
 
 def test_submit_waits_only_while_every_request_is_busy() -> None:
     gate = threading.Event()
-    requests = Requests([GatedRequest(gate), GatedRequest(gate)], (RuntimeError,), "gated")
+    requests = Requests([GatedRequest(gate), GatedRequest(gate)], (RuntimeError,), str, "gated")
     tickets = [requests.submit({}, {}), requests.submit({}, {})]
     third = threading.Thread(target=lambda: tickets.append(requests.submit({}, {})))
     third.start()
@@ -62,6 +62,9 @@ def test_a_request_without_a_thread_is_refused() -> None:
         EngineSettings(threads=1, requests=2)
 
 
-def test_an_error_is_told_in_one_line() -> None:
-    assert first_line(RuntimeError("\n  bad shape \n at core.cpp:12")) == "bad shape"
-    assert first_line(RuntimeError()) == "RuntimeError"
+def test_a_long_message_is_read_line_by_line() -> None:
+    assert lines(RuntimeError("\n  bad shape \n\n at core.cpp:12\n")) == [
+        "bad shape",
+        "at core.cpp:12",
+    ]
+    assert lines(RuntimeError()) == ["RuntimeError"]
