@@ -116,7 +116,9 @@ def _open(
         meter=context.meter,
         timeline=_timeline(info, telemetry),
         presentation=Presentation(telemetry),
-        decoder=FFmpegDecoder(video, pool=context.pool, telemetry=telemetry),
+        decoder=FFmpegDecoder(
+            video, pool=context.pool, telemetry=telemetry, low_delay=mode is Mode.LIVE
+        ),
         cap=cap,
         chain=chain,
         lane=lane,
@@ -210,4 +212,4 @@ def _carried(info: SourceInfo, outlets: Sequence[Outlet]) -> tuple[list[EncodedT
 def _timeline(info: SourceInfo, telemetry: Telemetry) -> Timeline:
     video = info.video
     rates = {} if video.rate is None else {video.name: video.rate}
-    return Timeline(telemetry, rates=rates)
+    return Timeline(telemetry, start=info.start, rates=rates)

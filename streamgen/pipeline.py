@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from streamgen.config import DurationNs, Settings, check, line_of, parse_duration, read_yaml
 from streamgen.encode.audio import AudioSettings
-from streamgen.encode.ladder import Encoding, Rung
+from streamgen.encode.ladder import Encoding, Rung, ladder_problem
 from streamgen.errors import ConfigError
 from streamgen.plugins import find_model, find_stage, pipeline_files
 
@@ -70,8 +70,9 @@ class Pipeline(Settings):
     @field_validator("ladder")
     @classmethod
     def _ladder(cls, value: tuple[Rung, ...]) -> tuple[Rung, ...]:
-        if not value:
-            raise ValueError("a ladder has at least one rung")
+        problem = ladder_problem(value)
+        if problem is not None:
+            raise ValueError(problem)
         return value
 
     def keyframe_interval_ns(self, *, live: bool) -> int:
