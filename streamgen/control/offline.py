@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -204,15 +204,8 @@ def _models_of(pipeline: Pipeline) -> dict[str, str]:
 def _outlet(
     job: Job, choices: Choices, info: SourceInfo, manifest: Manifest, inputs: Sequence[Path]
 ) -> Outlet:
-    if job.ladder:
-        return HlsOutlet(
-            job.output,
-            overwrite=choices.overwrite,
-            manifest=manifest,
-            duration_s=info.duration_s,
-            inputs=inputs,
-        )
-    return FileOutlet(
+    make: Callable[..., Outlet] = HlsOutlet if job.ladder else FileOutlet
+    return make(
         job.output,
         overwrite=choices.overwrite,
         metadata=info.metadata,

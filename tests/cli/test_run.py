@@ -78,6 +78,24 @@ def test_two_inputs_never_become_one_file(run: Run, clip: Path, tmp_path: Path) 
     assert "2 inputs cannot become the one file" in told.stderr
 
 
+def test_what_a_ladder_does_not_carry_is_said(run: Run, clip: Path, tmp_path: Path) -> None:
+    titled = tmp_path / "titled.mkv"
+    with av.open(str(clip)) as source, av.open(str(titled), "w") as made:
+        made.metadata["title"] = "Holiday"
+        stream = made.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    told = run(titled, "-o", f"{tmp_path}/out/")
+    assert told.exit_code == 0, told.output
+    assert "titled.mkv: title and other tags" in told.stdout
+    told = run(titled, "-o", tmp_path / "out.mkv")
+    assert "title" not in told.stdout.replace("titled", "")
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        assert made.metadata["title"] == "Holiday"
+
+
 def test_the_report_says_what_was_done(run: Run, clip: Path, tmp_path: Path) -> None:
     report, metrics = tmp_path / "r.json", tmp_path / "m.txt"
     told = run(clip, "-o", f"{tmp_path}/out/", "--report", report, "--metrics", metrics)
@@ -104,11 +122,33 @@ def test_values_of_the_pipeline_can_be_set(run: Run, clip: Path, tmp_path: Path)
     assert json.loads(report.read_text())["audio"] is None
 
 
-def test_audio_tracks_are_chosen(run: Run, clip: Path, tmp_path: Path) -> None:
-    told = run(clip, "-o", tmp_path / "none.mp4", "--audio", "none")
+def two_tracks(path: Path, clip: Path) -> Path:
+    """The clip's sound twice."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as made:
+        picture, sound = source.streams.video[0], source.streams.audio[0]
+        targets = [made.add_stream_from_template(s) for s in (picture, sound, sound)]
+        for packet in source.demux(picture, sound):
+            if packet.dts is None:
+                continue
+            for target in targets[:1] if packet.stream is picture else targets[1:]:
+                copy = av.Packet(bytes(packet))
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                copy.is_keyframe, copy.duration = packet.is_keyframe, packet.duration
+                copy.stream = target
+                made.mux(copy)
+    return path
+
+
+@pytest.mark.parametrize(("choice", "number"), [("first", 1), ("all", 2), ("none", 0)])
+def test_audio_tracks_are_chosen(
+    run: Run, clip: Path, tmp_path: Path, choice: str, number: int
+) -> None:
+    both = two_tracks(tmp_path / "both.mkv", clip)
+    told = run(both, "-o", tmp_path / "out.mp4", "--audio", choice)
     assert told.exit_code == 0, told.output
-    with av.open(str(tmp_path / "none.mp4")) as made:
-        assert not made.streams.audio
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        assert len(made.streams.audio) == number
+    assert told.stdout.count("left out") == 2 - number
 
 
 def test_an_existing_output_is_kept_unless_told_otherwise(
