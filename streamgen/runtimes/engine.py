@@ -254,13 +254,15 @@ class Requests:
 
     def _serve(self) -> None:
         for request, ticket in self._work:
-            failure: str | None = None
+            failure: str | None = "the network failed in a way that its runtime does not know"
             try:
                 request.run()
+                failure = None
             except self._failures as error:
                 failure = f"the network failed: {self._reason(error)}"
-            self._free.put(request)
-            ticket.finish(failure)
+            finally:  # whatever happens, nobody waits for ever
+                self._free.put(request)
+                ticket.finish(failure)
 
     def close(self) -> None:
         """Wait for what is on its way, then end the threads. Twice is fine."""
