@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +116,22 @@ def test_only_a_folder_of_ours_is_overwritten(tmp_path: Path, video: Encoded) ->
     empty.mkdir()
     deliver(outlet_for(empty), video)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "ours", "theirs"]
+
+
+@pytest.mark.parametrize("system", ["swaps", "does not"])
+def test_a_replaced_folder_leaves_nothing_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    if system == "does not":
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    final = tmp_path / "out"
+    for text in ("first", "second"):
+        partial = Partial(final, folder=True, overwrite=True)
+        (partial.path / "streamgen.json").write_text("{}")
+        (partial.path / text).write_text(text)
+        partial.commit()
+    assert sorted(path.name for path in final.iterdir()) == ["second", "streamgen.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo"])
@@ -238,16 +256,28 @@ def test_a_place_that_cannot_be_written_is_one_clean_error(tmp_path: Path, video
         FileOutlet(tmp_path / f"{'x' * 300}.mp4")
 
 
-def test_a_read_only_folder_is_one_clean_error(tmp_path: Path, video: Encoded) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o555)
-    if os.access(closed, os.W_OK):
-        pytest.skip("this user may write into read-only folders")
-    for name in KINDS:
-        outlet = outlet_for(closed / name)
-        with pytest.raises(OutputError, match="permission denied"):
-            outlet.open([video.track])
-        outlet.abort()
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A folder that this process may look into but not write; root becomes nobody meanwhile."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65_534)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(user)
+            os.chmod(name, 0o755)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_read_only_folder_is_one_clean_error(closed: Path, video: Encoded, name: str) -> None:
+    outlet = outlet_for(closed / name)
+    with pytest.raises(OutputError, match="permission denied"):
+        outlet.open([video.track])
+    outlet.abort()
+    assert list(closed.iterdir()) == []
 
 
 KILLED = """
