@@ -6,6 +6,7 @@ Everything that can be refused is refused here, before the first output byte is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 
 from streamgen.config import cache_dir, cores
@@ -13,7 +14,6 @@ from streamgen.decode.ffmpeg import FFmpegDecoder
 from streamgen.encode.audio import AudioPath, open_audio
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder, PictureFormat, plan_rungs
-from streamgen.errors import StreamGenError
 from streamgen.graph.graph import Chain
 from streamgen.graph.lane import Lane
 from streamgen.media.pool import FramePool
@@ -47,12 +47,15 @@ def open_session(
     """
     telemetry = telemetry if telemetry is not None else Telemetry()
     chosen = engines or MeasuredEngines(mode, cache=cache_dir(), cores=cores(), telemetry=telemetry)
-    chain: Chain | None = None
-    try:
-        pool = FramePool()
-        context = StageContext(lane.device, mode, pool, pool.meter, chosen, models())
+    pool = FramePool()
+    context = StageContext(lane.device, mode, pool, pool.meter, chosen, models())
+    with ExitStack() as undo:  # an interrupt in the middle must leave as little behind as an error
+        undo.callback(source.close)
+        for outlet in outlets:
+            undo.callback(outlet.abort)
         chain = open_chain(pipeline, context, telemetry)
-        return _open(
+        undo.callback(chain.close)
+        session = _open(
             pipeline,
             source,
             outlets,
@@ -63,13 +66,8 @@ def open_session(
             all_audio=all_audio,
             top_only=top_only,
         )
-    except StreamGenError:
-        source.close()
-        if chain is not None:
-            chain.close()
-        for outlet in outlets:
-            outlet.abort()
-        raise
+        undo.pop_all()
+    return session
 
 
 def open_chain(pipeline: Pipeline, context: StageContext, telemetry: Telemetry) -> Chain:
