@@ -63,9 +63,7 @@ def network_ms(spec: ModelSpec) -> float:
     source = pool.take(Layout.I420, 1280, 720)
     for plane in source.planes:
         np.asarray(plane)[:] = np.random.default_rng(0).integers(16, 235, plane.shape, np.uint8)
-    inputs: dict[str, Any] = dict(zip("yuv", source.planes, strict=True)) | dict.fromkeys(
-        spec.live, 1.0
-    )
+    inputs: dict[str, Any] = dict(zip("yuv", source.planes, strict=True)) | {"strength": 1.0}
     tickets: list[Any] = []
     began = 0.0
     for number in range(FRAMES + 10):
