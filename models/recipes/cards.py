@@ -39,6 +39,7 @@ def _style(figures: Figures) -> str:
         ),
         row("PSNR to raw MicroAST, frozen statistics", lambda f: f"{f['raw']:.2f} dB"),
         row("mean change of the held-out pictures (0..1)", lambda f: f"{f['change']:.3f}"),
+        row("4 px pattern, luma steps of 255", lambda f: f"{f['grid']:.2f}"),
     ]
     for kind, file in (("camera", "nasa_13013"), ("animation", "bigbuckbunny")):
         rows.append(
@@ -68,10 +69,10 @@ def _enlarger(figures: Figures) -> str:
 
 
 def _restorer(figures: Figures) -> str:
-    rates = [key for key in figures["int8"] if key.startswith("crf")]
+    rates = [key for key in figures["int8"] if key != "speed"]
     rows = [
         (
-            f"gain at {rate.upper().replace('CRF', 'CRF ')}, y / u / v",
+            f"x264 {rate.replace(' ', ', CRF ')}, y / u / v",
             *(" / ".join(f"{v:+.2f}" for v in figures[p][rate].values()) for p in PRECISIONS),
         )
         for rate in rates

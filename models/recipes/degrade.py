@@ -36,7 +36,7 @@ def _planes(frame: av.VideoFrame) -> Triple:
     return found[0], found[1], found[2]
 
 
-def through_x264(clip: list[Triple], rate_factor: int, preset: str = "veryfast") -> list[Triple]:
+def through_x264(clip: list[Triple], rate_factor: int, preset: str) -> list[Triple]:
     """Encode and decode the frames in memory."""
     encoder = av.CodecContext.create("libx264", "w")
     encoder.height, encoder.width = clip[0][0].shape
@@ -59,7 +59,12 @@ def through_x264(clip: list[Triple], rate_factor: int, preset: str = "veryfast")
 
 
 def coded(
-    rgb: npt.NDArray[np.float32], rate_factor: int, seed: int, noise: float = 0.0
+    rgb: npt.NDArray[np.float32],
+    rate_factor: int,
+    seed: int,
+    *,
+    preset: str = "veryfast",
+    noise: float = 0.0,
 ) -> tuple[Triple, Triple]:
     """Clean and coded planes of one frame; `noise` is camera noise in code values.
 
@@ -78,4 +83,4 @@ def coded(
         noisy = [p + noise * rng.standard_normal(p.shape).astype(np.float32) for p in parts]
         clip.append(tuple(as_bytes(p) for p in noisy))  # type: ignore[arg-type]
     kept = int(rng.integers(0, FRAMES))
-    return clean[kept], through_x264(clip, rate_factor)[kept]
+    return clean[kept], through_x264(clip, rate_factor, preset)[kept]

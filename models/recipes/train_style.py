@@ -92,12 +92,13 @@ def temporal_loss(packed: Tensor, shift: tuple[int, int]) -> Tensor:
     return loss
 
 
-def distill_loss(packed: Tensor, target: Tensor, gradient: float, texture: float) -> Tensor:
-    """Squared error in RGB, plus two terms on luma differences.
+def distill_loss(packed: Tensor, target: Tensor, args: argparse.Namespace) -> Tensor:
+    """Squared error in RGB, plus three terms.
 
-    `gradient` weighs their error, which keeps edges crisp; `texture` weighs the error of their
-    local strength (RMS over 16 px), since squared error alone would rather paint no stroke than
-    one a little out of place.
+    `gradient` weighs the error of luma differences, which keeps edges crisp; `texture` that of
+    their local strength (RMS over 16 px), since squared error alone would rather paint no stroke
+    than one a little out of place; `grid` the local mean error of each phase beside that of all
+    phases, which is a 4 px pattern and nothing else.
     """
     error = packed - target
     painted, wanted = (F.pixel_shuffle(p[:, :16], 4) / 219 for p in (packed, target))
@@ -107,7 +108,11 @@ def distill_loss(packed: Tensor, target: Tensor, gradient: float, texture: float
         edges = edges + (ours - theirs).abs().mean()
         rms = [(F.avg_pool2d(d.square(), 16, 8) + 1e-4).sqrt() for d in (ours, theirs)]
         strength = strength + (rms[0] - rms[1]).abs().mean()
-    return rgb_mse(error) + gradient * edges + texture * strength
+    local = F.avg_pool2d(error, 8, 4) / 219
+    phases = [part - part.mean(1, keepdim=True) for part in local.split((16, 4, 4), 1)]
+    grid = torch.cat(phases, 1).square().mean()
+    detail = args.gradient * edges + args.texture * strength
+    return rgb_mse(error) + detail + args.grid * grid
 
 
 def disturbed(content: Tensor, random: torch.Generator, noise: float) -> Tensor:
@@ -162,7 +167,7 @@ def train(args: argparse.Namespace) -> None:
         content, target, shift = next(crops)
         x = disturbed(content, random, args.noise).contiguous(memory_format=torch.channels_last)
         out = x + net(x - CENTER)
-        distilled = distill_loss(out, target, args.gradient, args.texture)
+        distilled = distill_loss(out, target, args)
         steady = temporal_loss(out, shift)
         loss = distilled + args.temporal * steady
         optimizer.zero_grad(set_to_none=True)
@@ -207,6 +212,7 @@ def main() -> None:
         ("temporal", 0.5),
         ("gradient", 0.02),
         ("texture", 0.05),
+        ("grid", 30.0),
         ("noise", 1.0),
     ):
         parser.add_argument(f"--{name}", type=float, default=weight)
