@@ -107,7 +107,12 @@ def _copyable(track: AudioTrack) -> bool:
 
 
 class CopiedAudio:
-    """Packets as they are, under another name. Side data (priming, padding) goes along."""
+    """Packets as they are, under another name. Side data (priming, padding) goes along.
+
+    Where times were mended, as after a splice, two packets may claim one moment: every decoder
+    plays both in full, so the second is left out, counted as `corrected{audio_overlap}`, or all
+    sound behind it would be late.
+    """
 
     def __init__(self, track: AudioTrack, telemetry: Telemetry, name: str, default: bool) -> None:
         context = track.stream.codec_context
@@ -128,9 +133,13 @@ class CopiedAudio:
         )
         self.worst_offset_ms = 0.0
         self._ticks = 0
+        self._end: int | None = None
         self._preroll: list[Packet] | None = []
 
     def push(self, packet: Packet) -> list[Packet]:
+        if self._overlaps(packet):
+            self._telemetry.count("corrected", "audio_overlap")
+            return []
         packet = replace(packet, track=self.track.name)
         if self._adts is not None:
             bare = self._adts.cut(packet)
@@ -149,6 +158,15 @@ class CopiedAudio:
 
     def flush(self) -> list[Packet]:
         return []
+
+    def _overlaps(self, packet: Packet) -> bool:
+        """More than half of it lies before the end of its predecessor."""
+        if packet.pts is None:
+            return False
+        if self._end is not None and packet.pts < self._end - packet.duration // 2:
+            return True
+        self._end = packet.pts + packet.duration
+        return False
 
     def _counted(self, packet: Packet) -> Packet:
         self._ticks += packet.duration

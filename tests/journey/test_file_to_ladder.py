@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -153,3 +154,41 @@ def test_a_run_without_sound_is_a_run(tmp_path: Path, carry: Callable[..., Repor
     report = carry(pipeline(), clip, tmp_path / "x.mkv")
     assert report.audio is None
     assert report.frames_out == 10
+
+
+def test_a_jump_in_time_continues_the_output_with_a_key_frame(
+    tmp_path: Path, carry: Callable[..., Report]
+) -> None:
+    parts = [synthetic_clip(tmp_path / f"{n}.ts", frames=40, b_frames=2) for n in (1, 2)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    report = carry(pipeline(), joined, tmp_path / "x.mp4")
+    got = times(tmp_path / "x.mp4")
+    assert report.frames_in == report.frames_out == len(got) == 80
+    assert all(a < b for a, b in pairwise(got))
+    assert got[40] in keys(tmp_path / "x.mp4")
+    assert report.corrected["jump_back"] >= 1
+    assert all(
+        abs(a - b) < 0.02
+        for a, b in zip(clicks(tmp_path / "x.mp4"), flashes(tmp_path / "x.mp4"), strict=True)
+    )
+
+
+def test_a_portrait_phone_video_keeps_its_rotation_and_its_rungs_their_short_side(
+    tmp_path: Path, carry: Callable[..., Report]
+) -> None:
+    clip = synthetic_clip(tmp_path / "in.mp4", width=240, height=320, frames=10)
+    report = carry(pipeline(), clip, tmp_path / "x.mp4", hls=[tmp_path / "hls"])
+    assert [(r.width, r.height) for r in report.rungs] == [(240, 320), (180, 240), (120, 160)]
+
+
+def test_every_report_balances(tmp_path: Path, carry: Callable[..., Report]) -> None:
+    clip = synthetic_clip(tmp_path / "in.ts", frames=60, gop=20, b_frames=2)
+    data = bytearray(clip.read_bytes())
+    random = np.random.default_rng(5)
+    for at in random.integers(len(data) // 4, len(data), 60):
+        data[at] ^= 0xFF
+    clip.write_bytes(data)
+    report = carry(pipeline(), clip, tmp_path / "x.mp4")
+    assert report.frames_out == len(times(tmp_path / "x.mp4")) > 30
+    assert report.frames_in == report.frames_out + sum(report.dropped.values())
