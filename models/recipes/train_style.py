@@ -212,7 +212,7 @@ def main() -> None:
         ("temporal", 0.5),
         ("gradient", 0.02),
         ("texture", 0.05),
-        ("grid", 30.0),
+        ("grid", 100.0),
         ("noise", 1.0),
     ):
         parser.add_argument(f"--{name}", type=float, default=weight)
