@@ -16,6 +16,8 @@ import math
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,12 @@ import planes
 from degrade import coded
 from export import PACKAGE, feed
 from PIL import Image
-from warp import motion, warp_error
+from warp import Motion, motion, warp_error
 
 Array = npt.NDArray[np.float32]
 Run = Callable[[dict[str, Any]], tuple[npt.NDArray[np.uint8], ...]]
 CLIPS = {"camera": ("nasa_13013.mp4", 3), "animation": ("bigbuckbunny.mp4", 0)}
-SEGMENTS, LENGTH = 6, 5
+SEGMENTS, LENGTH = 5, 4
 CODED = ((28, "veryfast"), (35, "veryfast"), (40, "veryfast"), (35, "ultrafast"), (40, "ultrafast"))
 
 
@@ -74,15 +76,22 @@ def segments(clip: Path, stream: int) -> Iterator[list[Array]]:
         yield [wanted[n] for n in range(start, start + LENGTH) if n in wanted]
 
 
+@cache
+def moving(clip: Path, stream: int) -> list[tuple[list[Array], list[Motion]]]:
+    """The segments of a clip with the motion between their frames, found once for all models."""
+    return [
+        (frames, [motion(a, b) for a, b in pairwise(frames)]) for frames in segments(clip, stream)
+    ]
+
+
 def steadiness(run: Run, clip: Path, stream: int) -> dict[str, float]:
     """Warp error of the output and of the input; pairs with a cut between them are left out."""
     errors: list[tuple[float, float]] = []
     changes: list[float] = []
-    for frames in segments(clip, stream):
+    for frames, motions in moving(clip, stream):
         outputs = [painted(run, frame) for frame in frames]
         changes += [float(np.abs(a - b).mean()) for a, b in zip(outputs, frames, strict=True)]
-        for i in range(len(frames) - 1):
-            moved = motion(frames[i], frames[i + 1])
+        for i, moved in enumerate(motions):
             if moved.trusted.mean() > 0.5:
                 pair = [warp_error(f[i], f[i + 1], moved) for f in (outputs, frames)]
                 errors.append((pair[0], pair[1]))
