@@ -35,7 +35,7 @@ from warp import Motion, motion, warp_error
 Array = npt.NDArray[np.float32]
 Run = Callable[[dict[str, Any]], tuple[npt.NDArray[np.uint8], ...]]
 CLIPS = {"camera": ("nasa_13013.mp4", 3), "animation": ("bigbuckbunny.mp4", 0)}
-SEGMENTS, LENGTH = 5, 4
+SEGMENTS, LENGTH = 9, 3
 CODED = ((28, "veryfast"), (35, "veryfast"), (40, "veryfast"), (35, "ultrafast"), (40, "ultrafast"))
 
 

@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--pictures", type=Path, required=True, help="train.0.npz or restore.npz")
+    parser.add_argument("--exact", nargs="*", default=[], help="activations left in fp32")
     args = parser.parse_args()
     kept = torch.load(args.checkpoint, weights_only=True)
     enlarges = len(kept["shape"]) == 2
@@ -95,6 +96,8 @@ def main() -> None:
     weights = net.export()
     fp32 = build(weights)
     found = quantize.ranges(fp32, calibration(args.pictures, strength=not enlarges))
+    for name in args.exact:
+        del found[name]
     write(args.name, fp32, build(weights, found))
     refresh_hashes()
     print(args.name, "step", kept["step"], "parameters", sum(w.size for w in weights.values()))

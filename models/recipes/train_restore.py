@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("pictures", "clips", "cache", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    for name, value in (("narrow", 32), ("wide", 48), ("blocks", 2), ("steps", 9000)):
+    for name, value in (("narrow", 32), ("wide", 48), ("blocks", 2), ("steps", 4000)):
         parser.add_argument(f"--{name}", type=int, default=value)
     for name, value in (("size", 128), ("batch", 8), ("seed", 1), ("every", 500)):
         parser.add_argument(f"--{name}", type=int, default=value)

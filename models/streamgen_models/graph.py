@@ -50,7 +50,7 @@ def quantize_weight(
 
 @dataclass
 class Graph:
-    """Collects one graph. With `ranges`, convolutions and their inputs are quantised (QDQ)."""
+    """Collects one graph; activations named in `ranges` and what they feed are quantised (QDQ)."""
 
     weights: Weights
     ranges: Mapping[str, Range] | None = None
@@ -82,10 +82,13 @@ class Graph:
         return self.node("DequantizeLinear", [stored, scale, zero], f"{value}.dq")
 
     def conv(self, value: str, name: str, output: str, *, stride: int = 1) -> str:
-        """`name.weight` and `name.bias`, zero padding that keeps the size."""
+        """`name.weight` and `name.bias`, zero padding that keeps the size.
+
+        The weights are quantised when the input is.
+        """
         weight = self.weights[f"{name}.weight"]
         given = f"{name}.weight"
-        if self.ranges is None:
+        if not value.endswith(".dq"):
             self.constant(given, weight.astype(np.float32))
         else:
             stored, scale = quantize_weight(weight)
