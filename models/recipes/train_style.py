@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from student import CENTER, Student, pack, rgb_mse, stored_planes, unpack
 from torch import Tensor
+from widen import widened
 
 Pair = tuple[Tensor, Tensor]
 MAX_SHIFT_PX = 8
@@ -148,7 +149,12 @@ def train(args: argparse.Namespace) -> None:
     random = torch.Generator().manual_seed(args.seed)
     net = Student(args.narrow, args.wide, args.blocks).to(memory_format=torch.channels_last)
     if args.init:
-        net.load_state_dict(torch.load(args.init, weights_only=True)["average"])
+        kept = torch.load(args.init, weights_only=True)
+        given = Student(*kept["shape"])
+        given.load_state_dict(kept["average"])
+        if kept["shape"] != (args.narrow, args.wide, args.blocks):
+            given = widened(given, args.narrow, args.wide, args.blocks)
+        net.load_state_dict(given.state_dict())
     average = Student(args.narrow, args.wide, args.blocks)
     average.load_state_dict(net.state_dict())
     optimizer = torch.optim.Adam(net.parameters(), lr=args.rate)
