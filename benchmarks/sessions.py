@@ -97,7 +97,7 @@ def empty_session(number: int, seconds: float, start_s: float, lane: Lane) -> Se
         sounds={},
         carried=frozenset(),
         notes=[],
-        depth=1,
+        parallel=1,
         engines=NoEngines(),
     )
 

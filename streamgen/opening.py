@@ -125,7 +125,7 @@ def _open(
         sounds=sounds,
         carried=frozenset(track.name for track in carried),
         notes=notes,
-        depth=1 if mode is Mode.LIVE else cores() + 1,
+        parallel=1 if mode is Mode.LIVE else context.engines.requests,
         engines=context.engines,
     )
 

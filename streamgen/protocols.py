@@ -159,6 +159,11 @@ class Engines(Protocol):
     """Gives running networks: the measured choice of runtime, precision, threads, requests."""
 
     @property
+    def requests(self) -> int:
+        """Pictures that one engine works on at once."""
+        ...
+
+    @property
     def running(self) -> Mapping[str, Running]:
         """What each opened model runs on, by its name."""
         ...

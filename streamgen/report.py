@@ -95,6 +95,10 @@ class Report(_Row):
     """Highest fill of every queue, in its own units."""
     corrected: dict[str, int] = Field(default_factory=dict)
     """Timestamps mended, by kind."""
+    lost: dict[str, int] = Field(default_factory=dict)
+    """Packets that could not be decoded, by step; their pictures are among `dropped`."""
+    corrupt: dict[str, int] = Field(default_factory=dict)
+    """Damaged pictures that were shown all the same, by step."""
     converted: dict[str, int] = Field(default_factory=dict)
     """Pictures converted to what the pipeline works in, by kind."""
     copies: dict[str, int] = Field(default_factory=dict)
@@ -119,6 +123,7 @@ class Progress(_Row):
 def progress(session: Session) -> Progress:
     """Where this running session stands."""
     s = session
+    publish(s)
     now_ns = s.ended_ns or s.telemetry.clock.now_ns()
     elapsed_s = (now_ns - s.started_ns) / 1e9 if s.started_ns else 0.0
     frames = _top(s).frames
@@ -146,10 +151,11 @@ def measure(session: Session) -> Report:
     sent = _top(s)
     wall_s = (s.ended_ns - s.started_ns) / 1e9
     dropped = _dropped(s, sent.frames)
+    publish(s)
     steps = s.telemetry.steps()
     frames = max(sent.frames, 1)
     return Report(
-        frames_in=sent.frames + sum(dropped.values()),
+        frames_in=s.timeline.announced,
         frames_out=sent.frames,
         dropped=dropped,
         fps=sent.frames / wall_s if wall_s else 0.0,
@@ -165,6 +171,8 @@ def measure(session: Session) -> Report:
         steps={step: _latency(times) for step, times in steps.items()},
         queues={name: queue.peak for name, queue in s.queues.items()},
         corrected=s.telemetry.counts("corrected"),
+        lost=s.telemetry.counts("lost"),
+        corrupt=s.telemetry.counts("corrupt"),
         converted=s.telemetry.counts("converted"),
         copies=dict(s.meter.planes),
         notes=list(s.notes),
@@ -177,12 +185,27 @@ def _top(s: Session) -> Sent:
 
 def _dropped(s: Session, frames_out: int) -> dict[str, int]:
     """Drops by reason. What was announced, and neither came out nor was dropped on purpose, was
-    lost in the decoder: damaged packets, pictures whose references are missing."""
+    lost in the decoder (damaged packets, missing references), or with the top rung's encoder."""
     dropped = s.telemetry.counts("dropped")
     lost = s.timeline.announced - frames_out - sum(dropped.values())
     if lost > 0:
-        dropped["decode"] = dropped.get("decode", 0) + lost
+        broken = s.ladder.tracks[0].name in s.telemetry.counts("rungs_lost")
+        reason = "encoder" if broken else "decode"
+        dropped[reason] = dropped.get(reason, 0) + lost
     return dropped
+
+
+def publish(session: Session) -> None:
+    """Set the gauges that only a look at the session gives: queues, copies, pictures in and out."""
+    s, gauge = session, session.telemetry.gauge
+    for name, queue in s.queues.items():
+        gauge("queue_fill", name, len(queue))
+        gauge("queue_peak", name, queue.peak)
+    for reason, planes in s.meter.planes.items():
+        gauge("plane_copies", reason, planes)
+    gauge("frames", "in", s.timeline.announced)
+    for name, sent in s.sent.items():
+        gauge("frames", name, sent.frames)
 
 
 def _latency(times: Times) -> Latency:

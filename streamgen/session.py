@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -18,7 +19,7 @@ from streamgen.encode.ladder import Ladder
 from streamgen.errors import DecodeError, EncodeError, OutputError
 from streamgen.graph.graph import Chain
 from streamgen.graph.lane import Lane, Seat
-from streamgen.media.frame import Frame
+from streamgen.media.frame import Color, Frame
 from streamgen.media.packet import Packet
 from streamgen.media.pool import CopyMeter
 from streamgen.media.queue import Bounded, Cancelled
@@ -50,10 +51,12 @@ class Session:
     """Names of subtitle tracks that at least one outlet takes as they are."""
     notes: list[str]
     """What the user should know: rungs left out, tracks dropped, sizes padded."""
-    depth: int
-    """Pictures inside the lane at once."""
+    parallel: int
+    """Pictures at work on the lane at once."""
     engines: Engines
-    queues: dict[str, Bounded[Packet] | Bounded[Frame] | Seat] = field(default_factory=dict)
+    queues: dict[str, Bounded[Packet] | Bounded[Delivery] | Bounded[Frame] | Seat] = field(
+        default_factory=dict
+    )
     started_ns: int = 0
     ended_ns: int = 0
     cpu_s: float = 0.0
@@ -62,6 +65,9 @@ class Session:
     waiting_ns: dict[int, int] = field(default_factory=dict)
     """Arrival times of pictures that are in the top rung's encoder, by PTS."""
     group: StepGroup | None = None
+    seat: Seat | None = None
+    prepared: tuple[int, int, Color] | None = None
+    """Size and colour that the stages are ready for."""
 
     def __enter__(self) -> Self:
         return self
@@ -72,15 +78,28 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.source.close()
-        self.chain.close()
-        for outlet in self.outlets:
-            outlet.abort()  # does nothing to an outlet that has finished
+        with ExitStack() as leaving:  # in reverse order, each whatever the others raise
+            for outlet in self.outlets:
+                leaving.callback(outlet.abort)  # does nothing to an outlet that has finished
+            leaving.callback(self.chain.close)
+            if self.seat is not None:
+                leaving.callback(self.seat.drain)
+            leaving.callback(self.source.close)
 
     def cancel(self) -> None:
         """Stop the run from another thread; `run` ends soon and no output is kept."""
         if self.group is not None:
             self.group.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class BrokeOff:
+    """Takes a packet's place in the queue to the outlets: this track ends here, without its end."""
+
+    track: str
+
+
+Delivery = Packet | BrokeOff
 
 
 @dataclass(slots=True)
@@ -105,9 +124,10 @@ def run(session: Session) -> None:
     producers = len(encoders) + (1 if s.sounds else 0) + (1 if s.carried else 0)
     packets: Bounded[Packet] = Bounded(64, name="packets")
     audio: Bounded[Packet] = Bounded(8 << 20, name="audio", weigh=_size_bytes)
-    seat = s.lane.seat(s.chain, s.telemetry, depth=s.depth)
+    depth = s.parallel if s.mode is Mode.LIVE else s.parallel + 2
+    seat = s.seat = s.lane.seat(s.chain, s.telemetry, depth=depth, parallel=s.parallel)
     pictures: list[Bounded[Frame]] = [Bounded(2, name=e.track.name) for e in encoders]
-    rungs: Bounded[Packet] = Bounded(256, name="rungs", producers=producers)
+    rungs: Bounded[Delivery] = Bounded(256, name="rungs", producers=producers)
     s.queues = {"packets": packets, "audio": audio, "process": seat, "rungs": rungs}
     s.queues |= {f"encode/{e.track.name}": q for e, q in zip(encoders, pictures, strict=True)}
     cpu_s, s.started_ns = time.process_time(), s.telemetry.clock.now_ns()
@@ -133,7 +153,7 @@ def run(session: Session) -> None:
 
 
 def pull(
-    s: Session, packets: Bounded[Packet], audio: Bounded[Packet], rungs: Bounded[Packet]
+    s: Session, packets: Bounded[Packet], audio: Bounded[Packet], rungs: Bounded[Delivery]
 ) -> None:
     """Demux, mend the time, and send each packet its way."""
     video = s.source.info.video.name
@@ -179,7 +199,16 @@ def present(s: Session, frames: Sequence[Frame], seat: Seat) -> None:
         if frame is not None and s.cap is not None:
             frame = s.cap.keep(frame)
         if frame is not None:
+            fit(s, frame)
             seat.put(frame)
+
+
+def fit(s: Session, frame: Frame) -> None:
+    """Compile for another size or colour here, on the stream's own thread: never on the lane."""
+    present = (frame.width, frame.height, frame.color)
+    if present != s.prepared:
+        s.chain.prepare(*present)
+        s.prepared = present
 
 
 def sized(s: Session, seat: Seat) -> Iterator[list[Frame]]:
@@ -188,7 +217,8 @@ def sized(s: Session, seat: Seat) -> Iterator[list[Frame]]:
     now_ns = s.telemetry.clock.now_ns
     for processed in seat:
         frame = s.clock.mark(processed)
-        s.waiting_ns[frame.pts] = frame.received_ns
+        if len(s.waiting_ns) < MOST_WAITING:
+            s.waiting_ns[frame.pts] = frame.received_ns
         began_ns = now_ns()
         pictures = s.ladder.split(frame)
         times.add(now_ns() - began_ns)
@@ -204,7 +234,9 @@ def split(s: Session, seat: Seat, rungs: Sequence[Bounded[Frame]]) -> None:
         queue.close()
 
 
-def encode(s: Session, encoder: Encoder, pictures: Iterable[Frame], rungs: Bounded[Packet]) -> None:
+def encode(
+    s: Session, encoder: Encoder, pictures: Iterable[Frame], rungs: Bounded[Delivery]
+) -> None:
     """One rung. If its encoder breaks, the other rungs go on without it."""
     name = encoder.track.name
     times = s.telemetry.times(f"encode/{name}")
@@ -223,6 +255,7 @@ def encode(s: Session, encoder: Encoder, pictures: Iterable[Frame], rungs: Bound
             rungs.put(packet)
     except EncodeError as error:
         lose_rung(s, name, error)
+        rungs.put(BrokeOff(name))
         for _ in pictures:
             pass
     rungs.close()
@@ -241,16 +274,14 @@ def account(s: Session, sent: Sent, packet: Packet, *, top: bool) -> None:
 
 
 def lose_rung(s: Session, name: str, error: EncodeError) -> None:
-    """Leave a broken rung out of every outlet; without any rung left the run fails."""
+    """A broken rung is left out of the outputs; without any rung left the run fails."""
     s.telemetry.count("rungs_lost", name)
     s.notes.append(f"rung {name} failed and is left out: {error}")
     if len(s.telemetry.counts("rungs_lost")) == len(s.ladder.encoders):
         raise error
-    for outlet in s.outlets:
-        outlet.drop(name)
 
 
-def transcode(s: Session, audio: Bounded[Packet], rungs: Bounded[Packet]) -> None:
+def transcode(s: Session, audio: Bounded[Packet], rungs: Bounded[Delivery]) -> None:
     """Sound goes the short way: copied, or decoded and encoded again."""
     times = s.telemetry.times("audio")
     now_ns = s.telemetry.clock.now_ns
@@ -266,19 +297,27 @@ def transcode(s: Session, audio: Bounded[Packet], rungs: Bounded[Packet]) -> Non
     rungs.close()
 
 
-def deliver(s: Session, rungs: Bounded[Packet]) -> None:
+def deliver(s: Session, rungs: Bounded[Delivery]) -> None:
     """Hand every packet to every outlet; when all have come, make the outputs visible."""
     times = s.telemetry.times("deliver")
     now_ns = s.telemetry.clock.now_ns
-    for packet in rungs:
+    for item in rungs:
         began_ns = now_ns()
         for outlet in s.outlets:
-            outlet.write(packet)
+            if isinstance(item, BrokeOff):
+                outlet.drop(item.track)
+            else:
+                outlet.write(item)
         times.add(now_ns() - began_ns)
     if not any(sent.frames for sent in s.sent.values()):
         raise OutputError(f"{s.source.info.name}: no picture could be decoded")
     for outlet in s.outlets:
         outlet.finish()
+        s.notes += [note for note in outlet.dropped_tracks if note not in s.notes]
+
+
+MOST_WAITING = 1000
+"""Pictures whose latency is being measured; more wait only when the top rung has broken."""
 
 
 def _size_bytes(packet: Packet) -> int:

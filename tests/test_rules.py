@@ -28,6 +28,8 @@ EVERYTHING = [
 BROAD_EXCEPTS = {
     # The root of every step's thread: carries the error to the parent, which raises it.
     "streamgen/media/steps.py": 2,
+    # The root of the lane's thread: the error goes to the session whose picture it was.
+    "streamgen/graph/lane.py": 1,
 }
 UNBOUNDED = {
     # Bounded by the seats: each lets at most `depth` jobs in, and a job is here at most once.

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from streamgen.errors import StageError, StreamGenError
+from streamgen.errors import StageError
 from streamgen.graph.graph import Chain
 from streamgen.media.frame import CPU, Device, Frame
 from streamgen.media.queue import Cancelled
@@ -33,16 +33,17 @@ class Job:
         self.index = 0
         self.started_ns = 0
         self.done = False
-        self.error: StreamGenError | None = None
+        self.error: BaseException | None = None
 
 
 class Lane:
-    """Starts stages on one device. Use as a context manager; seats must be empty at its end."""
+    """Starts stages on one device. Use as a context manager; sessions have ended before it does."""
 
     def __init__(self, device: Device = CPU) -> None:
         self.device = device
         # Bounded by the seats: each lets at most `depth` jobs in, and a job is here at most once.
         self._ready: SimpleQueue[Job | None] = SimpleQueue()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lane {device}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -56,11 +57,13 @@ class Lane:
         trace: TracebackType | None,
     ) -> None:
         self._ready.put(None)
+        self._ended.wait()  # an interrupted join() would take the thread for ended
         self._thread.join()
 
-    def seat(self, chain: Chain, telemetry: Telemetry, *, depth: int) -> Seat:
-        """A place for one session; at most `depth` of its pictures are inside."""
-        return Seat(self, chain, telemetry, depth)
+    def seat(self, chain: Chain, telemetry: Telemetry, *, depth: int, parallel: int = 1) -> Seat:
+        """A place for one session: at most `depth` of its pictures are inside, and `parallel` of
+        them at work at once (what its engine takes without making the lane wait)."""
+        return Seat(self, chain, telemetry, depth, parallel)
 
     def wake(self, job: Job) -> None:
         """The job can go on; called by seats, and by fences from any thread."""
@@ -70,10 +73,11 @@ class Lane:
         while (job := self._ready.get()) is not None:
             try:
                 self._advance(job)
-            except StreamGenError as error:
+            except BaseException as error:  # the thread's root: a stage may be anybody's code
                 job.error = error
                 job.seat.settle(job)
             del job  # or its picture would be held until the next one comes
+        self._ended.set()
 
     def _advance(self, job: Job) -> None:
         """Take a finished step in, and start the next that has to wait; or settle the job."""
@@ -109,7 +113,9 @@ class Seat:
     picture, counted as dropped{stage}; any other error ends the run at the consumer.
     """
 
-    def __init__(self, lane: Lane, chain: Chain, telemetry: Telemetry, depth: int) -> None:
+    def __init__(
+        self, lane: Lane, chain: Chain, telemetry: Telemetry, depth: int, parallel: int
+    ) -> None:
         self.lane = lane
         self.chain = chain
         self.clock = telemetry.clock
@@ -118,6 +124,9 @@ class Seat:
         self.peak = 0
         self._telemetry = telemetry
         self._jobs: deque[Job] = deque()
+        self._waiting: deque[Job] = deque()
+        self._working = 0
+        self._parallel = parallel
         self._closed = False
         lock = threading.Lock()
         self._lock = lock
@@ -130,7 +139,7 @@ class Seat:
     def put(self, frame: Frame) -> None:
         """Hand one picture to the lane. Raises `Cancelled`."""
         job = Job(self, frame)
-        inline = not self.chain.nodes
+        job.done = not self.chain.nodes  # nothing to do: no way through the lane either
         with self._lock:
             while len(self._jobs) >= self.depth and not self.cancelled:
                 self._freed.wait()
@@ -138,18 +147,29 @@ class Seat:
                 raise Cancelled
             self._jobs.append(job)
             self.peak = max(self.peak, len(self._jobs))
-            if inline:
-                job.done = True
+            if job.done:
                 self._settled.notify()
-        if not inline:
-            self.lane.wake(job)
+            elif self._working < self._parallel:
+                self._working += 1
+                self.lane.wake(job)
+            else:
+                self._waiting.append(job)
 
     def settle(self, job: Job) -> None:
-        """The lane is done with this job."""
+        """The lane is done with this job; the next that waited may begin."""
         with self._lock:
             job.done = True
-            if self._jobs and self._jobs[0] is job:
-                self._settled.notify()
+            if self._waiting and not self.cancelled:
+                self.lane.wake(self._waiting.popleft())
+            else:
+                self._working -= 1
+            self._settled.notify_all()
+
+    def drain(self) -> None:
+        """Wait until nothing of this session is on the lane any more; after `close` or `cancel`."""
+        with self._lock:
+            while self._working:
+                self._settled.wait()
 
     def get(self) -> Frame | None:
         """Next processed picture in order; None when closed and empty."""

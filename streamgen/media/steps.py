@@ -25,13 +25,15 @@ class StepGroup:
 
     def __init__(self, *cancels: Cancellable) -> None:
         self._cancels = cancels
-        self._threads: list[threading.Thread] = []
+        self._steps: list[tuple[threading.Thread, threading.Event]] = []
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self.cancelled = False
 
     def start(self, name: str, step: Callable[..., None], *arguments: Any) -> None:
         """Run `step(*arguments)` on a thread of its own named `name`."""
+
+        ended = threading.Event()
 
         def guarded() -> None:
             try:
@@ -40,9 +42,11 @@ class StepGroup:
                 pass
             except BaseException as error:  # the thread's root: carried to the parent and raised
                 self.fail(error)
+            finally:
+                ended.set()
 
         thread = threading.Thread(target=guarded, name=name, daemon=True)
-        self._threads.append(thread)
+        self._steps.append((thread, ended))
         thread.start()
 
     def fail(self, error: BaseException) -> None:
@@ -70,12 +74,18 @@ class StepGroup:
         if error is not None:
             self.fail(error)
         try:
-            for thread in self._threads:
-                thread.join()
+            self._wait()
         except BaseException as interrupt:  # Ctrl-C while waiting: stop the steps, then leave
             self.fail(interrupt)
-            for thread in self._threads:
-                thread.join()
+            self._wait()
             raise
         if error is None and self._error is not None:
             raise self._error
+
+    def _wait(self) -> None:
+        # Not by join() alone: one that is interrupted takes its thread for ended (Python 3.11),
+        # and what a step still reads would be closed under it.
+        for _, ended in self._steps:
+            ended.wait()
+        for thread, _ in self._steps:
+            thread.join()

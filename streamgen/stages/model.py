@@ -6,6 +6,7 @@ planes and writes pooled ones; see `stages/planar.py` for the sizes that cost on
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -53,11 +54,18 @@ class UpscaleParams(Settings):
     """Name of the network that enlarges the picture."""
 
 
-class Model:
-    """Runs one network on every picture. Its engine fits one size and colour at a time.
+MOST_ENGINES = 4
+"""Engines kept by one stage; a stream has one size, or a few in turn."""
 
-    `prepare` compiles before the run. A picture of another size or colour later waits for its
-    engine in `process`, once.
+Fit = tuple[int, int, str, bool]
+"""Padded width and height, colour matrix, full range."""
+
+
+class Model:
+    """Runs one network on every picture, on an engine for the picture's size and colour.
+
+    `prepare` compiles an engine before its first picture comes; the last few are kept, so that a
+    stream which goes back and forth between two sizes compiles each once.
     """
 
     Params: ClassVar[type[Settings]] = ModelParams
@@ -77,24 +85,37 @@ class Model:
             raise ConfigError(f"{self._spec.name} changes the size, so it has no strength")
         # Runtimes want packed planes, and 4:2:0 wants whole pairs of pixels.
         self._multiple = max(2, self._spec.multiple)
-        self._engine: Runtime | None = None
-        self._fits: tuple[int, int, str, bool] | None = None
+        self._engines: dict[Fit, Runtime] = {}
+        self._lock = threading.Lock()
 
     def output_size(self, width: int, height: int) -> tuple[int, int]:
         return width * self._spec.scale, height * self._spec.scale
 
     def prepare(self, width: int, height: int, color: Color) -> None:
-        """Load and compile for pictures of this size. Slow; raises `ModelError`."""
+        """Load and compile for pictures of this size. Slow; raises `ModelError`. Any thread."""
+        self._ready(self._fit(width, height, color))
+
+    def _fit(self, width: int, height: int, color: Color) -> Fit:
         width, height = (-(-size // self._multiple) * self._multiple for size in (width, height))
-        fits = (width, height, color.matrix.value, color.range is Range.FULL)
-        if fits == self._fits:
-            return
-        self.close()
-        matrix, full_range = fits[2:]
-        self._engine = self._context.engines.open(
+        return width, height, color.matrix.value, color.range is Range.FULL
+
+    def _ready(self, fit: Fit) -> Runtime:
+        """The engine that fits, compiled if need be; the oldest makes room."""
+        with self._lock:
+            engine = self._engines.get(fit)
+        if engine is not None:
+            return engine
+        width, height, matrix, full_range = fit
+        engine = self._context.engines.open(
             self._spec, width, height, matrix=matrix, full_range=full_range
         )
-        self._fits = fits
+        with self._lock:
+            self._engines[fit] = engine
+            spare = list(self._engines)[: max(0, len(self._engines) - MOST_ENGINES)]
+            closing = [self._engines.pop(old) for old in spare]
+        for old in closing:
+            old.close()
+        return engine
 
     def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
         """Submit one picture; the result's `ready` passes when it is painted."""
@@ -113,14 +134,13 @@ class Model:
         if frame.ready is not None:
             frame.ready.wait()
         source = packed(frame, self._context.pool, self._context.meter, self._multiple)
-        self.prepare(source.width, source.height, frame.color)
-        assert self._engine is not None
+        engine = self._ready(self._fit(source.width, source.height, frame.color))
         out = self._context.pool.take(
             Layout.I420, source.width * scale, source.height * scale, multiple=self._multiple
         )
         y, u, v = source.planes
         y_out, u_out, v_out = out.planes
-        ticket = self._engine.submit(
+        ticket = engine.submit(
             {"y": y, "u": u, "v": v, "strength": strength},
             {"y_out": y_out, "u_out": u_out, "v_out": v_out},
         )
@@ -132,8 +152,9 @@ class Model:
 
     def close(self) -> None:
         """Wait for pictures on their way and free the network."""
-        engine, self._engine, self._fits = self._engine, None, None
-        if engine is not None:
+        with self._lock:
+            engines, self._engines = self._engines, {}
+        for engine in engines.values():
             engine.close()
 
 

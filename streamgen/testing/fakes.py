@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from streamgen.errors import ModelError
+from streamgen.errors import ModelError, OutputError
 from streamgen.media.frame import Color, Frame, Layout, Plane, plane_shapes
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
@@ -107,6 +107,8 @@ class PacketSource:
 class NoEngines:
     """For runs without a network."""
 
+    requests = 1
+
     def __init__(self) -> None:
         self.running: dict[str, Running] = {}
 
@@ -134,6 +136,8 @@ class Basket:
         self.tracks = list(tracks)
 
     def write(self, packet: Packet) -> None:
+        if packet.track in self.left_out:
+            raise OutputError(f"a packet of {packet.track} after it was dropped")
         self.packets.append(packet)
 
     def drop(self, track: str) -> None:

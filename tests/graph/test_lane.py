@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def carry(
 ) -> list[int]:
     telemetry = telemetry or Telemetry()
     chain = Chain([(f"s{i}", stage, None) for i, stage in enumerate(stages)], telemetry)
-    seat = lane.seat(chain, telemetry, depth=depth)
+    seat = lane.seat(chain, telemetry, depth=depth, parallel=2)
     out: list[int] = []
 
     def put() -> None:
@@ -120,6 +121,41 @@ def test_a_stage_error_loses_its_picture_and_no_other(lane: Lane) -> None:
 def test_a_broken_model_ends_the_run(lane: Lane) -> None:
     with pytest.raises(ModelError, match="weights"):
         carry(lane, [Tagging(0, fail_at={2: ModelError("no weights")})], frames(50))
+
+
+def test_somebody_elses_exception_ends_its_run_and_not_the_lane(lane: Lane) -> None:
+    with pytest.raises(ZeroDivisionError):
+        carry(lane, [Tagging(0, fail_at={2: ZeroDivisionError("plugin")})], frames(50))
+    assert carry(lane, [Tagging(1)], frames(5)) == [1, 2, 3, 4, 5]
+
+
+def test_no_more_pictures_are_at_work_than_the_engine_takes(lane: Lane) -> None:
+    class Counting(Tagging):
+        most = 0
+        fences: list[LateFence] = []  # noqa: RUF012  # of this one test
+
+        def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
+            out = super().process(inputs, params)
+            fence = getattr(out[PICTURE], "ready", None)
+            self.fences.append(fence)
+            self.most = max(self.most, sum(not one.done() for one in self.fences))
+            return out
+
+    stage = Counting(0, [0.003])
+    assert carry(lane, [stage], frames(20), depth=6) == list(range(20))
+    assert stage.most == 2
+
+
+def test_draining_waits_for_pictures_on_the_lane(lane: Lane) -> None:
+    telemetry = Telemetry()
+    stage = Tagging(0, [0.1])
+    seat = lane.seat(Chain([("slow", stage, None)], telemetry), telemetry, depth=2, parallel=2)
+    seat.put(picture(8, 8))
+    while not stage.seen:
+        time.sleep(0.001)
+    seat.cancel()
+    seat.drain()
+    assert telemetry.times("stage/0/slow").count == 1
 
 
 def test_stages_are_reset_at_an_epoch_and_at_a_new_size(lane: Lane) -> None:

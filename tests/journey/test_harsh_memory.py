@@ -21,8 +21,9 @@ from streamgen.media.queue import Cancelled
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack
 from streamgen.protocols import Encoder, Mode, Source, Value
+from streamgen.report import measure
 from streamgen.session import Session, run
-from streamgen.telemetry import Telemetry
+from streamgen.telemetry import Metrics, Telemetry
 from streamgen.testing import (
     Basket,
     HarshPool,
@@ -123,7 +124,7 @@ def session(
         sounds={},
         carried=frozenset(),
         notes=[],
-        depth=3,
+        parallel=2,
         engines=NoEngines(),
     )
 
@@ -162,6 +163,31 @@ def test_a_broken_rung_does_not_take_the_others(lane: Lane) -> None:
     assert basket.left_out == ["video/bad"]
     assert one.telemetry.counts("rungs_lost") == {"video/bad": 1}
     assert basket.finished
+
+
+def test_when_the_top_rung_breaks_the_report_says_so_and_balances(lane: Lane) -> None:
+    bad, good = Breaking(track("bad")), KeepingEncoder(track("good"))
+    with session(lane, Numbering(FramePool()), bad, good) as one:
+        run(one)
+        report = measure(one)
+    assert report.frames_in == FRAMES
+    assert set(report.dropped) == {"encoder"}
+    assert report.frames_in == report.frames_out + report.dropped["encoder"]
+    assert len(one.notes) == 1
+
+
+def test_what_a_session_measures_is_in_its_metrics(lane: Lane) -> None:
+    with session(lane, Numbering(FramePool()), KeepingEncoder(track("a"))) as one:
+        run(one)
+        one.meter.copied("unpacked plane", 100, planes=3)
+        measure(one)
+    metrics = Metrics()
+    metrics.add("s", one.telemetry)
+    text = metrics.text().decode()
+    assert 'streamgen_frames{of="in",stream="s"} 40.0' in text
+    assert 'streamgen_frames{of="video/a",stream="s"} 40.0' in text
+    assert 'streamgen_plane_copies{of="unpacked plane",stream="s"} 3.0' in text
+    assert 'streamgen_queue_peak{of="packets",stream="s"}' in text
 
 
 def test_without_any_rung_left_the_run_fails_and_nothing_is_kept(lane: Lane) -> None:

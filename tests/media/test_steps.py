@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 
 import pytest
 
@@ -51,3 +53,21 @@ def test_cancelling_a_group_is_not_an_error() -> None:
     with StepGroup(queue) as steps:
         steps.start("wait", lambda: list(queue))
         steps.cancel()
+
+
+def test_an_interrupt_while_waiting_still_waits_for_every_step() -> None:
+    ended: list[str] = []
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def slow(name: str) -> None:
+        time.sleep(0.3)
+        ended.append(name)
+
+    with pytest.raises(KeyboardInterrupt), StepGroup() as steps:
+        steps.start("first", slow, "first")
+        steps.start("second", slow, "second")
+        steps.start(
+            "interrupt", lambda: (time.sleep(0.05), signal.pthread_kill(main, signal.SIGINT))
+        )
+    assert sorted(ended) == ["first", "second"]

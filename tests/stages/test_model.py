@@ -209,7 +209,11 @@ def test_another_size_or_colour_gets_another_engine(build: Build, fakes: FakeEng
         ("starry", 64, 48, "bt709", False),
         ("starry", 64, 48, "bt601", True),
     ]
-    assert [engine.closed for engine in fakes.engines] == [True, True, False]
+    stage.process({"picture": picture(854, 480)}, params)
+    assert len(fakes.opened) == 3  # back to the first size: its engine was kept
+    for width in (96, 128):
+        stage.process({"picture": picture(width, 48)}, params)
+    assert [engine.closed for engine in fakes.engines] == [True, False, False, False, False]
     stage.close()
     assert all(engine.closed for engine in fakes.engines)
 
