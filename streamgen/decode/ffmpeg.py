@@ -27,8 +27,9 @@ OUTPUT_CORRUPT = 1 << 3
 MOST_WAITING = 64
 """Packets later than one that gave no picture, after which it is given up: more than frame threads
 and reordering hold back (16 each)."""
-
-
+_ALL_OR_NONE = frozenset({"h264", "hevc", "vvc"})
+"""Codecs with any reordering: libavformat times none of their pictures where the container has no
+presentation times. With the other ones, which reorder by one picture, it times the B-frames."""
 DEFAULT_RATE = Fraction(25)
 """Pictures per second where neither the container nor the packets say."""
 
@@ -208,10 +209,16 @@ class FFmpegDecoder:
         """Time of a picture whose packet had none, in presentation order.
 
         Where no packet has one, the decoding times in order are the presentation times. Where only
-        some are missing (AVI, MPEG-PS), decoding times run behind: it follows its predecessor.
+        B-frames have theirs (AVI, MPEG-PS), all others are shown one picture after their decoding,
+        or later: it follows its predecessor.
         """
-        dts = heapq.heappop(self._untimed) if self._untimed else self._last_pts
-        return dts if dts > self._last_pts else self._last_pts + self._step
+        following = self._last_pts + self._step
+        if not self._untimed:
+            return following
+        at = heapq.heappop(self._untimed)
+        if self._track.codec not in _ALL_OR_NONE and self._context.has_b_frames:
+            at += self._step
+        return at if at > self._last_pts else following
 
     def _described(self, picture: av.VideoFrame) -> tuple[Color, Layout | None]:
         """Colour, and the layout if the picture can be lent as it is."""
