@@ -204,7 +204,8 @@ class Timeline:
             first = _shown(packet.pts, packet.dts, gap)
         if self._epoch is None:
             start_s = float((first or 0) * time_base)
-            origin = Fraction(0) if first is None else self._origin(first * time_base)
+            priming_s = 0.0 if kind == "video" and not packet.discard else PRIMING_S
+            origin = Fraction(0) if first is None else self._origin(first * time_base, priming_s)
             self._epoch = _Epoch(0, -origin, start_s, start_s)
         rate = self._rates.get(packet.track)
         track = _Track(
@@ -228,10 +229,17 @@ class Timeline:
         self._tracks[packet.track] = track
         return track
 
-    def _origin(self, first: Fraction) -> Fraction:
-        """The time on the input's clock that becomes zero, in seconds."""
+    def _origin(self, first: Fraction, priming_s: float) -> Fraction:
+        """The time on the input's clock that becomes zero, in seconds.
+
+        An announced start is not believed where it is far away, or where it lies behind a first
+        packet that is no priming: libavformat may guess it from a later one.
+        """
         start = self._start
-        origin = first if start is None or abs(first - start) > self._gap_s else start
+        if start is None or abs(first - start) > self._gap_s or first < start - priming_s:
+            origin = first
+        else:
+            origin = start
         if -PRIMING_S < origin < 0:
             origin = Fraction(0)
         if origin < 0:

@@ -109,6 +109,11 @@ def test_a_start_far_below_zero_becomes_zero_for_all_tracks() -> None:
     assert corrected == {"negative_start": 1}
 
 
+def test_a_start_behind_the_first_picture_is_not_believed() -> None:
+    out, _ = mended(video(3), start=Fraction(2))
+    assert [one.pts for one in out] == [0, 3600, 7200]
+
+
 def test_an_announced_start_that_cannot_be_is_not_believed() -> None:
     out, _ = mended(video(3, at=126_000), start=Fraction(10**6))
     assert out[0].pts == 0
