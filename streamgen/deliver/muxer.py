@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import cache
@@ -23,6 +23,10 @@ _KEPT_SIDE_DATA = frozenset(
 """What a muxer needs beside the bytes. Encoders also attach statistics, which no file holds."""
 _APPLE_TAGS = {"hevc": "hvc1"}
 """Sample entries that players ask for where libavformat would write another one."""
+_PLAYED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+_PLAYED_SOUND = {"mp4": _PLAYED, "mov": _PLAYED | {"pcm"}}
+"""Sound that players play from these containers, PCM of any kind as `pcm`. libavformat writes
+more, such as Vorbis and PCM into MP4, which are silent in browsers and on phones."""
 _DEFAULT = 1
 _ATTACHMENT = "attachment"
 
@@ -130,14 +134,30 @@ def _shell(packet: Packet, duration: int) -> Any:
 
 @cache
 def taken_codecs(container: str) -> frozenset[str]:
-    """Names of all codecs that libavformat's `container` takes, encoder and generic ones."""
+    """Names of all codecs that libavformat's `container` takes, encoder and generic ones.
+
+    Of sound only what players also play from it: the rest is better encoded again.
+    """
     with av.open(os.devnull, "w", format=container) as probe:
         names = probe.supported_codecs
-    generic = set()
+    taken = set()
     for name in names:
-        for mode in ("r", "w"):
-            try:
-                generic.add(av.Codec(name, mode).canonical_name)
-            except av.codec.codec.UnknownCodecError:
-                continue
-    return frozenset(names | generic)
+        codecs = tuple(_codecs(name))
+        if all(_played(container, codec) for codec in codecs):
+            taken |= {name, *(codec.canonical_name for codec in codecs)}
+    return frozenset(taken)
+
+
+def _codecs(name: str) -> Iterator[av.Codec]:
+    """The codec as it is read and as it is written, as far as this libavcodec has either."""
+    for mode in ("r", "w"):
+        try:
+            yield av.Codec(name, mode)
+        except av.codec.codec.UnknownCodecError:
+            continue
+
+
+def _played(container: str, codec: av.Codec) -> bool:
+    if codec.type != "audio" or container not in _PLAYED_SOUND:
+        return True
+    return codec.canonical_name.partition("_")[0] in _PLAYED_SOUND[container]

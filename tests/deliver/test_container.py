@@ -300,6 +300,24 @@ def test_sound_that_the_container_does_not_take_is_refused(tmp_path: Path, video
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("suffix", "taken", "refused"),
+    [
+        ("mp4", "aac mp3 ac3 eac3 opus flac alac libopus", "vorbis pcm_s16le dts mp2 truehd"),
+        ("m4v", "aac", "vorbis"),
+        ("mov", "aac mp3 alac pcm_s16le pcm_s24be", "vorbis speex dts"),
+        ("mkv", "aac vorbis pcm_s16le dts mp2 truehd opus", "qcelp"),
+    ],
+)
+def test_sound_is_copied_only_where_players_play_it(
+    tmp_path: Path, suffix: str, taken: str, refused: str
+) -> None:
+    outlet = FileOutlet(tmp_path / f"x.{suffix}")
+    assert all(outlet.takes(codec) for codec in taken.split())
+    assert not any(outlet.takes(codec) for codec in refused.split())
+    assert outlet.takes("h264") and outlet.takes("hevc") and outlet.takes("libx264")
+
+
 def test_a_file_whose_rung_broke_off_is_not_finished(tmp_path: Path, video: Encoded) -> None:
     outlet = FileOutlet(tmp_path / "x.mp4")
     outlet.open([video.track])
