@@ -99,17 +99,48 @@ def _stage(entry: Any) -> Any:
 def load_pipeline(name_or_path: str, overrides: Sequence[str] = ()) -> Pipeline:
     """A built-in pipeline by name, or a YAML file by path, with `--set` overrides applied.
 
-    An override is `stage.param=value` or `key.key=value` for what is not a stage
-    (`encoder.preset=fast`). Raises `ConfigError`; stages, models and keys are all checked here.
+    An override is `stage.param=value`, or `key=value` and `key.key=value` for what is not a stage
+    (`fps_cap=30`, `encoder.preset=fast`, `ladder.0.bitrate=1M`). Raises `ConfigError`, which names
+    the line or the override; stages, models and keys are all checked here.
     """
     path = _find(name_or_path)
     value, node = read_yaml(path)
     value.setdefault("name", path.stem)
+    changed = [value]
     for override in overrides:
-        _override(value, override)
-    pipeline = check(Pipeline, value, name=str(path), node=node)
-    _check_stages(pipeline, str(path), node)
+        changed.append(_override(changed[-1], override))
+    try:
+        return _checked(changed[-1], str(path), node)
+    except ConfigError as error:
+        _blame(changed, overrides)
+        raise
+
+
+def _checked(value: dict[str, Any], name: str | None = None, node: Any = None) -> Pipeline:
+    pipeline = check(Pipeline, value, name=name, node=node)
+    _check_stages(pipeline, name, node)
     return pipeline
+
+
+def _blame(changed: Sequence[dict[str, Any]], overrides: Sequence[str]) -> None:
+    """Raise in the name of the override that brought the problem; return if it is the file's.
+
+    `changed` holds the file's value, then what it was after each override.
+    """
+    problems = [_problem(value) for value in changed]
+    first = problems.index(problems[-1])
+    if first:
+        key = overrides[first - 1].partition("=")[0]
+        said = problems[-1].removeprefix(f"{key}: ").removeprefix(f"{key.rpartition('.')[2]}: ")
+        raise ConfigError(f"--set {key}: {said}")
+
+
+def _problem(value: dict[str, Any]) -> str:
+    try:
+        _checked(value)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _find(name_or_path: str) -> Path:
@@ -125,46 +156,62 @@ def _find(name_or_path: str) -> Path:
     )
 
 
-def _override(value: dict[str, Any], override: str) -> None:
+def _override(value: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy of a pipeline's value with one thing changed."""
     target, equals, text = override.partition("=")
-    keys = target.split(".")
-    if not equals or len(keys) < 2 or not all(keys):
-        raise ConfigError(f"--set takes stage.param=value, got '{override}'")
+    first, *rest = keys = target.split(".")
+    stages = list(value["stages"]) if isinstance(value.get("stages"), list) else []
+    hits = [i for i, entry in enumerate(stages) if entry == first or _names(entry, first)]
+    ours = first in Pipeline.model_fields and first != "stages"
+    if not equals or not all(keys) or (not rest and (hits or not ours)):
+        raise ConfigError(f"--set takes stage.param=value or key=value, got '{override}'")
     try:
         new = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {target}: not a value: '{text}'") from error
-    stages = value.get("stages") or []
-    hits = [i for i, entry in enumerate(stages) if entry == keys[0] or _names(entry, keys[0])]
     if hits:
         for index in hits:
             entry = stages[index]
-            params = {} if isinstance(entry, str) else dict(entry[keys[0]] or {})
-            _put(params, keys[1:], new)
-            stages[index] = {keys[0]: params}
-    elif keys[0] in Pipeline.model_fields and keys[0] != "stages":
-        _put(value, keys, new)
-    else:
-        names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in stages]
+            params = {} if isinstance(entry, str) else entry[first]
+            stages[index] = {first: _with(params, rest, new, target)}
+        return {**value, "stages": stages}
+    if not ours:
+        names = [next(iter(e), "") if isinstance(e, dict) else str(e) for e in stages]
         raise ConfigError(
-            f"--set {target}: no stage '{keys[0]}' in this pipeline "
+            f"--set {target}: no stage '{first}' in this pipeline "
             f"(there are: {', '.join(names) or 'none'})"
         )
+    if first == "ladder" and rest:
+        value = {"ladder": _default_ladder(), **value}
+    return dict(_with(value, keys, new, target))
+
+
+def _default_ladder() -> list[dict[str, Any]]:
+    """As it would be written."""
+    return [rung.model_dump(exclude_unset=True) for rung in Pipeline.model_fields["ladder"].default]
 
 
 def _names(entry: Any, name: str) -> bool:
     return isinstance(entry, dict) and list(entry) == [name]
 
 
-def _put(into: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    for key in keys[:-1]:
-        below = into.get(key)
-        into[key] = dict(below) if isinstance(below, dict) else {}
-        into = into[key]
-    into[keys[-1]] = value
+def _with(old: Any, keys: Sequence[str], value: Any, target: str) -> Any:
+    """A copy of keys and values, or of a list, in which what `keys` lead to is `value`."""
+    if not keys:
+        return value
+    key, *rest = keys
+    if not isinstance(old, list):
+        below = dict(old) if isinstance(old, dict) else {}
+        return {**below, key: _with(below.get(key), rest, value, target)}
+    if not key.isdecimal() or int(key) >= len(old):
+        raise ConfigError(
+            f"--set {target}: '{key}' is no place in a list of {len(old)}, counted from 0"
+        )
+    place = int(key)
+    return [*old[:place], _with(old[place], rest, value, target), *old[place + 1 :]]
 
 
-def _check_stages(pipeline: Pipeline, name: str, node: Any) -> None:
+def _check_stages(pipeline: Pipeline, name: str | None, node: Any) -> None:
     for index, stage in enumerate(pipeline.stages):
         try:
             params = check(

@@ -115,9 +115,56 @@ def test_overrides_change_stages_and_other_keys(tmp_path: Path) -> None:
     assert changed.digest() != load_pipeline(path).digest()
 
 
+def test_overrides_reach_top_keys_and_places_of_lists(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD)
+    changed = load_pipeline(
+        path,
+        ["keyframe_interval=1s", "fps_cap=30", "ladder.0.bitrate=3M", "live.when_late.1=reuse"],
+    )
+    assert changed.keyframe_interval == 1_000_000_000
+    assert changed.fps_cap == 30
+    assert [rung.bitrate for rung in changed.ladder] == [3_000_000, 1_200_000]
+    assert changed.live.when_late == ("reuse", "reuse", "passthrough")
+
+
+def test_an_override_reaches_the_ladder_that_nobody_wrote(tmp_path: Path) -> None:
+    changed = load_pipeline(written(tmp_path, "name: x"), ["ladder.0.bitrate=1M"])
+    assert [(rung.height, rung.bitrate) for rung in changed.ladder] == [("source", 1_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["audio.bitrate=x"], "--set audio.bitrate: not a bitrate: 'x' "),
+        (["keyframe_interval=2"], "--set keyframe_interval: not a duration: 2 "),
+        (["style.strength=8"], "--set style.strength: Input should be less than "),
+        (["style.model=stary"], "--set style.model: unknown model 'stary'"),
+        (["fps_cap=30", "fps_cap=0", "encoder.preset=fast"], "--set fps_cap: Input should be "),
+    ],
+)
+def test_a_wrong_value_is_blamed_on_its_override_and_not_on_the_file(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_pipeline(written(tmp_path, GOOD), overrides)
+    assert str(caught.value).startswith(message)
+    assert caught.value.path is None
+
+
+def test_a_mistake_of_the_file_is_not_blamed_on_an_override(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD.replace("height: 480", "height: 481"))
+    with pytest.raises(ConfigError) as caught:
+        load_pipeline(path, ["style.strength=0.5"])
+    assert caught.value.line == 7
+
+
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
+        ("nonsense=1", "takes stage.param=value"),
+        ("stages=[]", "takes stage.param=value"),
+        ("ladder.2.bitrate=1M", "'2' is no place in a list of 2"),
+        ("ladder.top.bitrate=1M", "'top' is no place in a list of 2"),
         ("style", "takes stage.param=value"),
         ("style=1", "takes stage.param=value"),
         ("style..x=1", "takes stage.param=value"),
