@@ -16,15 +16,13 @@ import av
 from pydantic import Field
 
 from streamgen.config import Bitrate, Settings
-from streamgen.encode.adts import AdtsCut, describable, described
+from streamgen.encode.copied import CopiedAudio, copyable
 from streamgen.encode.samples import SampleLine, Samples
 from streamgen.errors import ConfigError, EncodeError
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import AudioTrack, EncodedTrack
 from streamgen.telemetry import Telemetry
 
-PREROLL_S = 0.1
-"""Copied sound keeps this much of what lies before the first heard packet, for the decoder."""
 _KEPT_RATES_HZ = {"aac": (32_000, 44_100, 48_000), "opus": (48_000,)}
 _FALLBACK_RATE_HZ = 48_000
 _ENCODERS = {"aac": "aac", "opus": "libopus"}
@@ -65,7 +63,9 @@ class AudioPath(Protocol):
 
     @property
     def worst_offset_ms(self) -> float:
-        """Largest distance between a sample's time in the source and in the output."""
+        """Largest distance between a sample's time in the source and where it is heard in the
+        output: as laid down when encoded, as a player that only counts samples plays it when
+        copied."""
         ...
 
     def push(self, packet: Packet) -> Sequence[Packet]: ...
@@ -92,99 +92,14 @@ def open_audio(
     wanted = settings.codec
     if wanted == "none":
         raise ConfigError("audio is switched off in this pipeline")
-    if wanted == "copy" and not (container_takes(track.codec) and _copyable(track)):
+    if wanted == "copy" and not (container_takes(track.codec) and copyable(track)):
         raise ConfigError(f"audio: the output does not take {track.codec} as it is")
-    if wanted == "copy" or (wanted == "auto" and container_takes(track.codec) and _copyable(track)):
+    if wanted == "copy" or (wanted == "auto" and container_takes(track.codec) and copyable(track)):
         return CopiedAudio(track, telemetry, name, default)
     codec = "aac" if wanted == "auto" else wanted
     if not container_takes(codec):
         raise ConfigError(f"audio: the output does not take {codec}")
     return TranscodedAudio(track, codec, settings.bitrate, telemetry, name, default)
-
-
-def _copyable(track: AudioTrack) -> bool:
-    return described(track) or describable(track)
-
-
-class CopiedAudio:
-    """Packets as they are, under another name. Side data (priming, padding) goes along.
-
-    Where times were mended, as after a splice, two packets may claim one moment: every decoder
-    plays both in full, so the second is left out, counted as `corrected{audio_overlap}`, or all
-    sound behind it would be late.
-    """
-
-    def __init__(self, track: AudioTrack, telemetry: Telemetry, name: str, default: bool) -> None:
-        context = track.stream.codec_context
-        self._adts = None if described(track) else AdtsCut(track)
-        self._telemetry = telemetry
-        self.track = EncodedTrack(
-            name=name,
-            kind="audio",
-            codec=track.codec,
-            time_base=track.time_base,
-            template=track.stream if self._adts is None else self._adts.template,
-            bitrate_bps=context.bit_rate or 0,
-            rate_hz=track.rate_hz,
-            channels=track.channels,
-            language=track.language,
-            title=track.title,
-            default=default,
-        )
-        self.worst_offset_ms = 0.0
-        self._ticks = 0
-        self._end: int | None = None
-        self._preroll: list[Packet] | None = []
-
-    def push(self, packet: Packet) -> list[Packet]:
-        if self._overlaps(packet):
-            self._telemetry.count("corrected", "audio_overlap")
-            return []
-        packet = replace(packet, track=self.track.name)
-        if self._adts is not None:
-            bare = self._adts.cut(packet)
-            if bare is None:
-                self._telemetry.count("lost", "audio")
-                return []
-            packet = bare
-        if self._preroll is None:
-            return [] if packet.discard else [self._counted(packet)]
-        if packet.discard:
-            self._preroll.append(packet)
-            return []
-        kept = [before for before in self._preroll if _near(before, packet)]
-        self._preroll = None
-        return [*kept, self._counted(packet)]
-
-    def flush(self) -> list[Packet]:
-        return []
-
-    def _overlaps(self, packet: Packet) -> bool:
-        """More than half of it lies before the end of its predecessor."""
-        if packet.pts is None:
-            return False
-        if self._end is not None and packet.pts < self._end - packet.duration // 2:
-            return True
-        self._end = packet.pts + packet.duration
-        return False
-
-    def _counted(self, packet: Packet) -> Packet:
-        self._ticks += packet.duration
-        return packet
-
-    @property
-    def samples_in(self) -> int:
-        return round(self._ticks * self.track.time_base * self.track.rate_hz)
-
-    @property
-    def samples_out(self) -> int:
-        return self.samples_in
-
-
-def _near(before: Packet, first: Packet) -> bool:
-    if before.pts is None or first.pts is None:
-        return False
-    return (first.pts - before.pts) * first.time_base <= PREROLL_S
 
 
 class TranscodedAudio:
