@@ -111,7 +111,7 @@ def load_pipeline(name_or_path: str, overrides: Sequence[str] = ()) -> Pipeline:
         changed.append(_override(changed[-1], override))
     try:
         return _checked(changed[-1], str(path), node)
-    except ConfigError as error:
+    except ConfigError:
         _blame(changed, overrides)
         raise
 

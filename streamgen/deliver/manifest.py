@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import stat
 import struct
 import uuid
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ BOX_ID = uuid.UUID("5f1c9a52-7f1e-4d8b-9a53-73747265616d")
 """Type of the MP4 box that holds the manifest."""
 TAG = "STREAMGEN_MANIFEST"
 """Name of the Matroska tag that holds the manifest."""
+_URI = re.compile(r'URI="([^"]+)"')
 _HEAD_BYTES = 1 << 20
 _LARGEST_BYTES = 1 << 20
 
@@ -39,9 +42,9 @@ class InputIdentity(Settings):
     name: str
     """File name without its folder, or the URL without its secrets."""
     size_bytes: int = 0
-    """0 for a URL."""
+    """0 for a URL or a pipe."""
     mtime_ns: int = 0
-    """Time of the last change, nanoseconds since 1970; 0 for a URL."""
+    """Time of the last change, nanoseconds since 1970; 0 for a URL or a pipe."""
     head_hash: str = ""
     """SHA-256 of the first and the last MiB."""
 
@@ -62,8 +65,13 @@ class Manifest(Settings):
 
 
 def describe_input(path: Path) -> InputIdentity:
-    """Identity of a file. Raises `SourceError` when it cannot be read."""
+    """Identity of a regular file; of anything else only the name, because reading takes from it.
+
+    Raises `SourceError` when it cannot be read.
+    """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return InputIdentity(name=path.name)
         with path.open("rb") as file:
             facts = os.fstat(file.fileno())
             digest = hashlib.sha256(file.read(_HEAD_BYTES))
@@ -82,7 +90,7 @@ def describe_input(path: Path) -> InputIdentity:
 
 def matches(output: Path, wanted: Manifest) -> bool:
     """True when `output` is whole and was made from exactly this."""
-    return read_manifest(output) == wanted
+    return read_manifest(output) == wanted and (not output.is_dir() or _complete(output))
 
 
 def read_manifest(output: Path) -> Manifest | None:
@@ -105,6 +113,28 @@ def append_to_mp4(path: Path, manifest: Manifest) -> None:
     payload = BOX_ID.bytes + manifest.model_dump_json().encode()
     with path.open("ab") as file:
         file.write(struct.pack(">I4s", 8 + len(payload), b"uuid") + payload)
+
+
+def _complete(ladder: Path) -> bool:
+    """True when the playlists of a ladder, and all that they name, are there and not empty."""
+    try:
+        renditions = _named_in(ladder / "index.m3u8")
+        named = [_named_in(rendition) for rendition in renditions]
+        files = [file for files in named for file in files]
+        return bool(files) and all(named) and all(_filled(file) for file in files)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _filled(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _named_in(playlist: Path) -> list[Path]:
+    """What a playlist leads to: the lines that are no tags, and the URIs inside tags."""
+    text = playlist.read_text(encoding="utf-8")
+    names = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [playlist.parent / name for name in [*names, *_URI.findall(text)]]
 
 
 def _find(output: Path) -> str | bytes | None:

@@ -136,3 +136,34 @@ def test_a_manifest_does_not_tell_where_the_input_lay(tmp_path: Path) -> None:
 def test_an_input_that_cannot_be_read_is_one_clean_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"cannot read .*: no such file"):
         describe_input(tmp_path / "missing.mp4")
+
+
+def test_nothing_is_taken_from_a_pipe_to_describe_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.ts"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY)
+    try:
+        os.write(writer, b"film")
+        assert describe_input(pipe) == InputIdentity(name="pipe.ts")
+        assert os.read(reader, 10) == b"film"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("harm", ["removed", "emptied"])
+@pytest.mark.parametrize(
+    "pattern", ["*/seg_00001.m4s", "*/init.mp4", "*/index.m3u8", "index.m3u8", "audio/0/seg*"]
+)
+def test_a_ladder_with_a_part_missing_never_matches(
+    tmp_path: Path, video: Encoded, sound: Encoded, pattern: str, harm: str
+) -> None:
+    ladder = tmp_path / "ladder"
+    deliver(made(ladder, MANIFEST), video, sound)
+    assert matches(ladder, MANIFEST)
+    part = next(ladder.glob(pattern))
+    part.unlink()
+    if harm == "emptied":
+        part.touch()
+    assert not matches(ladder, MANIFEST)
