@@ -1,6 +1,7 @@
 """The command line: one module per command, loaded when it is called.
 
-Exit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted (Ctrl-C or SIGTERM).
+Exit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted (Ctrl-C, SIGTERM,
+or the terminal closed).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from streamgen import __version__
-from streamgen.cli.lines import one_line
+from streamgen.cli.lines import one_line, without_secrets
 from streamgen.errors import ConfigError, StreamGenError
 
 SUMMARIES = {
@@ -62,7 +63,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except StreamGenError as error:
             if ctx.find_root().obj:
-                traceback.print_exception(error)
+                typer.echo(_trace(error), err=True, nl=False)
             typer.echo(f"streamgen: {_text(error)}", err=True)
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
         except KeyboardInterrupt as interrupt:
@@ -71,7 +72,11 @@ class Commands(TyperGroup):
 
 
 def _text(error: BaseException) -> str:
-    return one_line(str(error)) or type(error).__name__
+    return one_line(without_secrets(str(error))) or type(error).__name__
+
+
+def _trace(error: BaseException) -> str:
+    return without_secrets("".join(traceback.format_exception(error)))
 
 
 app = typer.Typer(
@@ -104,7 +109,10 @@ def top(
 
 def main() -> NoReturn:
     """Entry point of the `streamgen` command."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` has SIGHUP ignored, so that the run outlives its terminal.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminated)
     # SVT-AV1 writes its banner to stderr, where we promise one line and only for an error.
     os.environ.setdefault("SVT_LOG", "1")
     sys.excepthook = _bug
@@ -119,7 +127,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if {"-v", "--verbose"} & set(sys.argv):
-        traceback.print_exception(kind, error, trace)
+        print(_trace(error), file=sys.stderr, end="")
     print(
         f"streamgen: internal error: {kind.__name__}: {_text(error)} (-v shows where)",
         file=sys.stderr,

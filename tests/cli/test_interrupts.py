@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of a run: soon over, status 130, nothing left behind."""
+"""Ctrl-C, SIGTERM, a closed terminal in the middle of a run: soon over, 130, nothing left behind."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ CASES = [
     (signal.SIGINT, "out.mp4"),
     (signal.SIGTERM, "out.mkv"),
     (signal.SIGTERM, "out/"),
+    (signal.SIGHUP, "out.mp4"),
 ]
 
 
@@ -80,3 +81,18 @@ def test_a_kept_output_survives_an_interrupted_overwrite(plain: str, tmp_path: P
         assert ended(process, signal.SIGTERM)[0] == 130
     assert [path.name for path in kept.parent.iterdir()] == ["out.mkv"]
     assert kept.read_bytes() == b"mine"
+
+
+def test_a_run_that_shall_outlive_its_terminal_does(plain: str, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what `nohup` does
+    try:
+        with running(plain, half(tmp_path), f"{tmp_path}/new/out.mkv") as process:
+            wait_for(tmp_path / "new", 1)
+            process.send_signal(signal.SIGHUP)
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(timeout=15) == 0
+            process.stdin = None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "new" / "out.mkv").is_file()
