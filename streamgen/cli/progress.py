@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -24,11 +26,50 @@ LINE_S = 5.0
 """Between two plain lines: a log is read later, and wants few."""
 
 
+class _Quiet:
+    """A text stream that goes quiet, for good, when nobody takes what is written to it.
+
+    A closed pipe (`| head -1`), a full disk or a vanished terminal ends what is said, not the run.
+    """
+
+    def __init__(self, out: TextIO | None) -> None:
+        self._out = io.StringIO() if out is None else out
+        self._gone = out is None  # how Python says that it was started without one
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return len(text) if self._gone else self._out.write(text)
+        except OSError:
+            self._leave()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            if not self._gone:
+                self._out.flush()
+        except OSError:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._gone = True
+        try:
+            number = self._out.fileno()
+        except OSError:
+            return  # no file of the system, so nothing is flushed when the process ends
+        # What is left in the stream's buffer is flushed at the end of the process.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
 class Screen:
-    """Follows one job after the other on `out`."""
+    """Follows one job after the other on `out`. Without readers it says nothing, and goes on."""
 
     def __init__(self, out: TextIO) -> None:
-        self._console = Console(file=out, highlight=False, soft_wrap=True)
+        self._console = Console(file=cast(TextIO, _Quiet(out)), highlight=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """One plain line, above the bar if there is one."""

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal in the middle of a run: soon over, 130, nothing left behind."""
+"""Ctrl-C, SIGTERM, a closed terminal in the middle of a run: soon over, nothing left behind."""
 
 from __future__ import annotations
 
