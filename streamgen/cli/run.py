@@ -13,13 +13,25 @@ import typer
 
 from streamgen.cli.lines import one_line
 from streamgen.cli.progress import Screen
-from streamgen.control.offline import Choices, Job, Outcome, Sound, carry_all, plan
-from streamgen.deliver.atomic import Partial, reason
-from streamgen.errors import OutputError, StreamGenError
+from streamgen.cli.side_files import check_places, write_whole
+from streamgen.control.offline import (
+    Choices,
+    Job,
+    Outcome,
+    Sound,
+    carry_all,
+    check_fragmented,
+    plan,
+)
+from streamgen.errors import StreamGenError
+from streamgen.ingest.address import is_url
 from streamgen.pipeline import load_pipeline
 from streamgen.report import Report
 from streamgen.session import Session
 from streamgen.telemetry import Metrics, Telemetry
+
+LOSSES = ("decode", "undecodable", "encoder")
+"""Why a picture was dropped, where it was not on purpose."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -39,6 +51,9 @@ def run(
     metrics: Path | None = typer.Option(None, help="Write Prometheus metrics, as text."),
     resume: bool = typer.Option(False, "--resume", help="Skip outputs that are made already."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace outputs that exist."),
+    fragmented: bool = typer.Option(
+        False, "--fragmented", help="Write MP4 in fragments, playable while it grows."
+    ),
     audio: Sound = typer.Option(Sound.FIRST, help="Which audio tracks to carry along."),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show tracebacks of errors."),
 ) -> None:
@@ -50,26 +65,29 @@ def run(
     ctx.find_root().obj = bool(ctx.find_root().obj) or verbose
     loaded = load_pipeline(pipeline, overrides)
     jobs = plan(inputs, output)
-    for path in (report, metrics):
-        _check_writable(path)
-    board = Board(Screen(sys.stdout), alone=len(jobs) == 1)
+    if fragmented:
+        check_fragmented(jobs)
+    check_places([report, metrics], jobs, pipeline)
+    choices = Choices(overwrite, resume, audio, fragmented)
+    board = Board(Screen(sys.stdout), Screen(sys.stderr), alone=len(jobs) == 1)
     outcomes = []
-    for outcome in carry_all(loaded, jobs, Choices(overwrite, resume, audio), board):
+    for outcome in carry_all(loaded, jobs, choices, board):
         outcomes.append(outcome)
         board.ended(outcome)
     if report is not None:
-        _write(report, _as_json(outcomes).encode())
+        write_whole(report, _as_json(outcomes).encode())
     if metrics is not None:
-        _write(metrics, board.metrics.text())
+        write_whole(metrics, board.metrics.text())
     _conclude(outcomes)
 
 
 class Board:
     """Shows each job while it runs and says how it ended; collects its metrics."""
 
-    def __init__(self, screen: Screen, *, alone: bool) -> None:
+    def __init__(self, screen: Screen, errors: Screen, *, alone: bool) -> None:
         self.metrics = Metrics()
         self._screen = screen
+        self._errors = errors
         self._alone = alone
 
     @contextmanager
@@ -91,8 +109,11 @@ class Board:
         elif outcome.skipped:
             self._screen.say(f"{_place(job)}: made already, skipped")
         elif not self._alone:
-            text = f"{one_line(job.input)}: {one_line(str(outcome.error))}"
-            typer.echo(f"streamgen: {text}", err=True)
+            # Most errors begin with the name, but of a file without its folder.
+            own = job.name if is_url(job.input) else Path(job.name).name
+            self._errors.say(
+                f"streamgen: {job.name}: {str(outcome.error).removeprefix(f'{own}: ')}"
+            )
 
 
 def summary(report: Report) -> str:
@@ -101,12 +122,23 @@ def summary(report: Report) -> str:
         f"{rung.name} {rung.width}x{rung.height} {rung.bitrate_bps / 1e6:.2f} Mbit/s"
         for rung in report.rungs
     )
-    dropped = "".join(f", {n} dropped ({why})" for why, n in report.dropped.items() if n)
-    sound = f"; {report.audio.codec} sound" if report.audio else "; no sound"
+    sound = report.audio.codec if report.audio and report.audio.samples else "no"
     return (
         f"{report.frames_out} frames in {report.wall_s:.1f} s ({report.fps:.1f} fps)"
-        f"{dropped}; {rungs}{sound}"
+        f"{_harm(report)}; {rungs}; {sound} sound"
     )
+
+
+def _harm(report: Report) -> str:
+    """`; 3 pictures lost, 25 damaged, 2 dropped (late)`, of these what there is."""
+    lost = sum(report.dropped.get(why, 0) for why in LOSSES)
+    told = [(lost, "lost"), (sum(report.corrupt.values()), "damaged")]
+    told += [(n, f"dropped ({why})") for why, n in report.dropped.items() if why not in LOSSES]
+    words = [f"{number} {what}" for number, what in told if number]
+    if not words:
+        return ""
+    first, _, rest = words[0].partition(" ")
+    return "; " + ", ".join([f"{first} picture{'' if first == '1' else 's'} {rest}", *words[1:]])
 
 
 def _place(job: Job) -> str:
@@ -119,7 +151,7 @@ def _as_json(outcomes: Sequence[Outcome]) -> str:
         return outcomes[0].report.model_dump_json(indent=2)
     rows: list[dict[str, Any]] = []
     for outcome in outcomes:
-        row: dict[str, Any] = {"name": str(outcome.job.output), "input": outcome.job.input}
+        row: dict[str, Any] = {"name": str(outcome.job.output), "input": outcome.job.name}
         if outcome.report is not None:
             row |= outcome.report.model_dump(mode="json")
         elif outcome.error is not None:
@@ -137,20 +169,3 @@ def _conclude(outcomes: Sequence[Outcome]) -> None:
         raise errors[0]
     if errors:
         raise StreamGenError(f"{len(errors)} of {len(outcomes)} inputs failed")
-
-
-def _check_writable(path: Path | None) -> None:
-    """Better now than after an hour of work."""
-    if path is not None and not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: no folder {path.parent}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = Partial(path, overwrite=True)
-    try:
-        partial.path.write_bytes(data + b"\n")
-        partial.commit()
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {reason(error)}") from error
-    finally:
-        partial.discard()

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from streamgen.deliver.container import CONTAINERS, FileOutlet
+from streamgen.deliver.container import CONTAINERS, FileOutlet, container_of
 from streamgen.deliver.hls import HlsOutlet
 from streamgen.deliver.manifest import InputIdentity, Manifest, describe_input, matches
 from streamgen.encode.audio import AudioSettings
 from streamgen.errors import ConfigError, SourceError, StreamGenError
 from streamgen.graph.lane import Lane
+from streamgen.ingest.address import Address, find, is_url, local_path
 from streamgen.ingest.container import expand_inputs, open_source
 from streamgen.media.tracks import SourceInfo
 from streamgen.opening import open_session
@@ -46,6 +48,8 @@ class Choices:
     resume: bool = False
     """Leave outputs alone that were made from exactly this input, pipeline and settings."""
     sound: Sound = Sound.FIRST
+    fragmented: bool = False
+    """MP4 files in fragments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,15 @@ class Job:
     """One input and what is made of it."""
 
     input: str
-    """Path or URL."""
+    """Path or URL, secrets included: for people there is `name`."""
     output: Path
     ladder: bool
     """`output` is a folder with an HLS ladder; else it is one file with the top rung."""
+
+    @property
+    def name(self) -> str:
+        """The input as people, reports and logs may see it."""
+        return shown(self.input)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,8 @@ def plan(inputs: Sequence[str], output: str) -> list[Job]:
     found = [name for text in inputs for name in _expanded(text, alone=len(inputs) == 1)]
     path = Path(output)
     if "://" in output:
-        raise ConfigError(f"an output is a file or a folder here, not a URL: '{output}'")
+        scheme = output.partition("://")[0]
+        raise ConfigError(f"an output is a file or a folder here, not a URL ({scheme}://)")
     if not output.endswith("/") and not path.is_dir():
         if path.suffix.lower() not in CONTAINERS:
             names = ", ".join(sorted(CONTAINERS))
@@ -123,16 +133,33 @@ def _expanded(text: str, *, alone: bool) -> list[str]:
 
 def _file_name(text: str) -> str:
     """The input's own name, in its own container where we write that, else MP4."""
-    source = Path(unquote(urlsplit(text).path) if "://" in text else text)
+    source = Path(unquote(urlsplit(text).path)) if is_url(text) else local_path(text)
     suffix = source.suffix.lower()
     return f"{source.stem or 'stream'}{suffix if suffix in CONTAINERS else '.mp4'}"
+
+
+def shown(text: str) -> str:
+    """An input for people: a path as it is written, a URL without user, password and query."""
+    try:
+        return find(text).name if is_url(text) else text
+    except SourceError:  # a scheme that we do not open
+        return f"{text.partition('://')[0]}://..."
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     for output, number in Counter(job.output for job in jobs).items():
         if number > 1:
-            both = [job.input for job in jobs if job.output == output]
+            both = [job.name for job in jobs if job.output == output]
             raise ConfigError(f"{both[0]} and {both[1]} would both become {output}")
+
+
+def check_fragmented(jobs: Sequence[Job]) -> None:
+    """Raise `ConfigError` when an output is no MP4 file and so cannot be written in fragments."""
+    for job in jobs:
+        if job.ladder:
+            raise ConfigError(f"--fragmented is for MP4 files; the ladder {job.output}/ always is")
+        if container_of(job.output) == "matroska":
+            raise ConfigError(f"--fragmented is for MP4 files, not for {job.output}")
 
 
 def carry_all(
@@ -151,10 +178,12 @@ def carry(
     pipeline: Pipeline, job: Job, choices: Choices, audience: Audience, lane: Lane
 ) -> Outcome:
     """Carry out one job. Raises what the run raises; then nothing of the output is left."""
-    local = None if "://" in job.input or job.input == "-" else Path(job.input)
+    address = find(job.input)
+    # Only a regular file has an identity: pipes and URLs may bring something else each time.
+    local = local_path(job.input) if address.local else None
     if choices.sound is Sound.NONE:
         pipeline = pipeline.model_copy(update={"audio": AudioSettings(codec="none")})
-    manifest = _manifest(pipeline, job, choices, local)
+    manifest = _manifest(pipeline, job, choices, address)
     if choices.resume and local is not None and matches(job.output, manifest):
         return Outcome(job)
     source = open_source(job.input)
@@ -178,14 +207,14 @@ def carry(
     return Outcome(job, measure(session))
 
 
-def _manifest(pipeline: Pipeline, job: Job, choices: Choices, local: Path | None) -> Manifest:
+def _manifest(pipeline: Pipeline, job: Job, choices: Choices, address: Address) -> Manifest:
     """Everything this output depends on, for a later `--resume`."""
-    url = job.input.partition("?")[0]
+    known = address.local
     return Manifest(
-        input=InputIdentity(name=url) if local is None else describe_input(local),
+        input=describe_input(local_path(job.input)) if known else InputIdentity(name=address.name),
         pipeline=pipeline.digest(),
         models=_models_of(pipeline),
-        settings=f"audio={choices.sound.value} ladder={job.ladder}",
+        settings=f"audio={choices.sound.value} ladder={job.ladder} fragmented={choices.fragmented}",
     )
 
 
@@ -204,7 +233,9 @@ def _models_of(pipeline: Pipeline) -> dict[str, str]:
 def _outlet(
     job: Job, choices: Choices, info: SourceInfo, manifest: Manifest, inputs: Sequence[Path]
 ) -> Outlet:
-    make: Callable[..., Outlet] = HlsOutlet if job.ladder else FileOutlet
+    make: Callable[..., Outlet] = HlsOutlet
+    if not job.ladder:
+        make = partial(FileOutlet, fragmented=choices.fragmented)
     return make(
         job.output,
         overwrite=choices.overwrite,

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import av
@@ -9,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from streamgen.cli import app
+from streamgen.cli.run import summary
+from streamgen.report import Report
 from streamgen.testing import synthetic_clip
 
 from .conftest import Run
@@ -56,7 +60,8 @@ def test_the_input_that_fails_does_not_stop_the_others(
     assert told.exit_code == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip.mp4"]
     first, second, last = told.stderr.splitlines()
-    assert "broken.mp4: " in first and "gone.mp4: " in second
+    assert "broken.mp4: " in first
+    assert second == f"streamgen: {tmp_path}/gone.mp4: no such file"
     assert last == "streamgen: 2 of 3 inputs failed"
     rows = json.loads(report.read_text())
     assert [("error" in row, row["name"].rpartition("/")[2]) for row in rows] == [
@@ -190,3 +195,73 @@ def test_any_file_name_works(
     assert told.exit_code == 0, told.output
     assert len(told.stdout.splitlines()) == 1, told.stdout
     assert frames(out) == 12
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov"])
+def test_a_file_is_written_in_fragments_when_asked(
+    run: Run, clip: Path, tmp_path: Path, name: str
+) -> None:
+    assert run(clip, "-o", tmp_path / name, "--fragmented").exit_code == 0
+    assert b"moof" in (tmp_path / name).read_bytes()
+    assert frames(tmp_path / name) == 12
+    assert "made already" in run(clip, "-o", tmp_path / name, "--fragmented", "--resume").stdout
+    assert "exists" in run(clip, "-o", tmp_path / name, "--resume").stderr
+
+
+def test_what_cannot_be_fragmented_is_refused_before_the_work(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    second = synthetic_clip(tmp_path / "second.mkv", width=64, height=48, frames=2, audio=None)
+    for arguments in (
+        (clip, "-o", tmp_path / "new" / "out.mkv"),
+        (clip, "-o", f"{tmp_path}/new/"),
+        (clip, second, "-o", f"{tmp_path}/new/"),
+    ):
+        told = run(*arguments, "--fragmented")
+        assert told.exit_code == 2
+        assert "--fragmented is for MP4 files" in told.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_url_is_the_file(run: Run, clip: Path, tmp_path: Path) -> None:
+    before = clip.read_bytes()
+    told = run(clip.as_uri(), "-o", clip, "--overwrite")
+    assert told.exit_code == 1 and "overwrite the input" in told.stderr
+    assert clip.read_bytes() == before
+    assert run(clip.as_uri(), "-o", tmp_path / "out.mp4").exit_code == 0
+    assert "made already" in run(clip, "-o", tmp_path / "out.mp4", "--resume").stdout
+    assert "made already" in run(clip.as_uri(), "-o", tmp_path / "out.mp4", "--resume").stdout
+
+
+def test_a_pipe_gives_all_that_went_in(run: Run, tmp_path: Path) -> None:
+    clip = synthetic_clip(tmp_path / "clip.ts", width=96, height=64, frames=30, audio=None)
+    pipe = tmp_path / "pipe.ts"
+    os.mkfifo(pipe)
+    data = clip.read_bytes()
+    writer = threading.Thread(target=lambda: pipe.write_bytes(data), daemon=True)
+    writer.start()
+    told = run(pipe, "-o", tmp_path / "out.mp4")
+    writer.join(10)
+    assert told.exit_code == 0, told.output
+    assert frames(tmp_path / "out.mp4") == 30
+
+
+def test_the_last_line_tells_what_came_to_harm(run: Run, clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    run(clip, "-o", tmp_path / "out.mp4", "--report", path)
+    report = Report.model_validate_json(path.read_bytes())
+    assert "lost" not in summary(report) and "damaged" not in summary(report)
+    harmed = {"dropped": {"decode": 2, "undecodable": 1, "fps_cap": 7}, "corrupt": {"decode": 25}}
+    told = summary(report.model_copy(update=harmed))
+    assert "fps); 3 pictures lost, 25 damaged, 7 dropped (fps_cap); source " in told
+    told = summary(report.model_copy(update={"dropped": {"decode": 1}}))
+    assert "fps); 1 picture lost; source " in told
+
+
+def test_a_track_without_a_sample_is_no_sound(run: Run, clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    run(clip, "-o", tmp_path / "out.mp4", "--report", path)
+    report = Report.model_validate_json(path.read_bytes())
+    assert report.audio is not None and summary(report).endswith("; aac sound")
+    silent = report.audio.model_copy(update={"samples": 0})
+    assert summary(report.model_copy(update={"audio": silent})).endswith("; no sound")

@@ -53,6 +53,13 @@ def test_a_directory_or_pattern_means_files_even_when_it_holds_one(clips: Path) 
 def test_a_url_gives_its_name_without_its_secrets() -> None:
     jobs = plan(["http://x/a%20b.webm?token=s", "rtmp://host/live"], "out/")
     assert outputs(jobs) == ["a b.mp4", "live.mp4"]
+    assert jobs[0].name == "http://x/a%20b.webm"
+
+
+def test_a_file_url_gives_the_name_of_its_file(clips: Path) -> None:
+    (clips / "a.mp4").rename(clips / "a b.mp4")
+    jobs = plan([(clips / "a b.mp4").as_uri(), str(clips / "b.mkv")], "out/")
+    assert outputs(jobs) == ["a b.mp4", "b.mkv"]
 
 
 def test_a_missing_one_of_several_is_a_job_that_will_fail(clips: Path) -> None:
