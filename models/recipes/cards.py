@@ -89,12 +89,18 @@ def block(figures: Figures) -> str:
 
 
 def main(path: Path) -> None:
+    cards: dict[Path, list[str]] = {}
     for line in path.read_text().splitlines():
         figures = json.loads(line)
-        card = CARDS / f"{figures['name']}.md"
+        name = figures["name"]
+        title = f"### {name}: {figures['parameters']:,} parameters"
+        card = CARDS / f"{name.removesuffix('-large')}.md"
+        cards.setdefault(card, []).append(f"{title}\n\n{block(figures)}")
+    for card, blocks in cards.items():
         before, _, rest = card.read_text().partition(BEGIN)
         after = rest.partition(END)[2]
-        card.write_text(f"{before}{BEGIN}\n{block(figures)}\n{END}{after}")
+        joined = "\n\n".join(blocks)
+        card.write_text(f"{before}{BEGIN}\n{joined}\n{END}{after}")
 
 
 if __name__ == "__main__":
