@@ -92,7 +92,7 @@ class Board:
 
     @contextmanager
     def watching(self, job: Job, session: Session, telemetry: Telemetry) -> Iterator[None]:
-        self.metrics.add(str(job.output), telemetry)
+        self.metrics.add(one_line(str(job.output)), telemetry)
         name = session.source.info.name
         for note in session.notes:
             self._screen.say(f"{name}: {note}")

@@ -133,7 +133,10 @@ def _expanded(text: str, *, alone: bool) -> list[str]:
 
 def _file_name(text: str) -> str:
     """The input's own name, in its own container where we write that, else MP4."""
-    source = Path(unquote(urlsplit(text).path)) if is_url(text) else local_path(text)
+    try:
+        source = Path(unquote(urlsplit(text).path)) if is_url(text) else local_path(text)
+    except ValueError:  # no possible address: fails later, as a job of its own
+        source = Path()
     suffix = source.suffix.lower()
     return f"{source.stem or 'stream'}{suffix if suffix in CONTAINERS else '.mp4'}"
 
@@ -141,9 +144,17 @@ def _file_name(text: str) -> str:
 def shown(text: str) -> str:
     """An input for people: a path as it is written, a URL without user, password and query."""
     try:
-        return find(text).name if is_url(text) else text
-    except SourceError:  # a scheme that we do not open
+        return _address(text).name if is_url(text) else text
+    except SourceError:  # nothing that we open
         return f"{text.partition('://')[0]}://..."
+
+
+def _address(text: str) -> Address:
+    """What an input names, checked. Raises `SourceError`."""
+    try:
+        return find(text)
+    except ValueError as error:
+        raise SourceError(f"{text.partition('://')[0]}://...: is no possible address") from error
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
@@ -178,7 +189,7 @@ def carry(
     pipeline: Pipeline, job: Job, choices: Choices, audience: Audience, lane: Lane
 ) -> Outcome:
     """Carry out one job. Raises what the run raises; then nothing of the output is left."""
-    address = find(job.input)
+    address = _address(job.input)
     # Only a regular file has an identity: pipes and URLs may bring something else each time.
     local = local_path(job.input) if address.local else None
     if choices.sound is Sound.NONE:

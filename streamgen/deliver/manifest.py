@@ -71,7 +71,7 @@ def describe_input(path: Path) -> InputIdentity:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            return InputIdentity(name=path.name)
+            return InputIdentity(name=_text(path.name))
         with path.open("rb") as file:
             facts = os.fstat(file.fileno())
             digest = hashlib.sha256(file.read(_HEAD_BYTES))
@@ -81,11 +81,16 @@ def describe_input(path: Path) -> InputIdentity:
     except OSError as error:
         raise SourceError(f"cannot read {path}: {reason(error)}") from error
     return InputIdentity(
-        name=path.name,
+        name=_text(path.name),
         size_bytes=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
         head_hash=digest.hexdigest(),
     )
+
+
+def _text(name: str) -> str:
+    """Linux has names that are no UTF-8; JSON has not."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def matches(output: Path, wanted: Manifest) -> bool:

@@ -138,6 +138,15 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert not (tmp_path / "new").exists()
 
 
+def test_an_impossible_address_is_refused_and_the_others_go_on(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    told = run("http://[bad/x?key=hunter2", clip, "-o", f"{tmp_path}/new/")
+    assert told.exit_code == 1, told.output
+    assert "is no possible address" in told.stderr and "hunter2" not in told.stderr
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["clip.mp4"]
+
+
 def test_an_unreadable_input_is_refused(plain: str, tmp_path: Path) -> None:
     clip = small(tmp_path / "secret.mp4")
     clip.chmod(0)

@@ -182,7 +182,8 @@ def test_resume_skips_only_what_is_the_same(run: Run, clip: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "name", ["two\nlines.mp4", "-dash.mp4", "a:b.mp4", "100%.mp4", "[x].mp4", "--set.mp4"]
+    "name",
+    ["two\nlines.mp4", "-dash.mp4", "a:b.mp4", "100%.mp4", "[x].mp4", "--set.mp4", "\udcff.mp4"],
 )
 def test_any_file_name_works(
     plain: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -191,7 +192,8 @@ def test_any_file_name_works(
     shutil.copy(clip, tmp_path / "in" / name)
     monkeypatch.chdir(tmp_path / "in")
     out = tmp_path / "out" / name
-    told = CliRunner().invoke(app, ["run", "-o", str(out), "--", plain, name])
+    files = ["--report", str(tmp_path / "r.json"), "--metrics", str(tmp_path / "m.txt")]
+    told = CliRunner().invoke(app, ["run", "-o", str(out), *files, "--", plain, name])
     assert told.exit_code == 0, told.output
     assert len(told.stdout.splitlines()) == 1, told.stdout
     assert frames(out) == 12
