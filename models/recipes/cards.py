@@ -72,7 +72,7 @@ def _restorer(figures: Figures) -> str:
     rates = [key for key in figures["int8"] if key != "speed"]
     rows = [
         (
-            f"x264 {rate.replace(' ', ', CRF ')}, y / u / v",
+            f"x264 {rate}: y / u / v",
             *(" / ".join(f"{v:+.2f}" for v in figures[p][rate].values()) for p in PRECISIONS),
         )
         for rate in rates

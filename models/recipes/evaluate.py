@@ -36,7 +36,15 @@ Array = npt.NDArray[np.float32]
 Run = Callable[[dict[str, Any]], tuple[npt.NDArray[np.uint8], ...]]
 CLIPS = {"camera": ("nasa_13013.mp4", 3), "animation": ("bigbuckbunny.mp4", 0)}
 SEGMENTS, LENGTH = 9, 3
-CODED = ((28, "veryfast"), (35, "veryfast"), (40, "veryfast"), (35, "ultrafast"), (40, "ultrafast"))
+CODED = (
+    ("veryfast", 28, 0.0),
+    ("veryfast", 35, 0.0),
+    ("veryfast", 40, 0.0),
+    ("ultrafast", 35, 0.0),
+    ("ultrafast", 40, 0.0),
+    ("veryfast", 26, 3.0),
+    ("ultrafast", 30, 3.0),
+)
 
 
 def opened(path: Path) -> Run:
@@ -159,8 +167,8 @@ def restorer(runs: dict[str, Run], args: argparse.Namespace) -> dict[str, Any]:
     """Luma and chroma PSNR over the coded picture, for held-out pictures coded as short clips."""
     figures: dict[str, Any] = {}
     held = list(pictures.held_out(args.pictures))
-    for rate, preset in CODED:
-        clips = [coded(rgb, rate, seed=7, preset=preset) for _, rgb in held]
+    for preset, rate, noise in CODED:
+        clips = [coded(rgb, rate, seed=7, preset=preset, noise=noise) for _, rgb in held]
         for precision, run in runs.items():
             gains: list[list[float]] = []
             for clean, dirty in clips:
@@ -177,7 +185,8 @@ def restorer(runs: dict[str, Run], args: argparse.Namespace) -> dict[str, Any]:
                 )
             mean = np.mean(gains, axis=0)
             row = dict(zip(("y", "u", "v"), map(float, mean), strict=True))
-            figures.setdefault(precision, {})[f"{preset} {rate}"] = row
+            name = f"{preset}, CRF {rate}" + (f", camera noise {noise:.0f}" if noise else "")
+            figures.setdefault(precision, {})[name] = row
     return figures
 
 
