@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -197,25 +197,24 @@ def carry(
     manifest = _manifest(pipeline, job, choices, address)
     if choices.resume and local is not None and matches(job.output, manifest):
         return Outcome(job)
-    source = open_source(job.input)
-    try:
+    with ExitStack() as leaving:  # whenever an interrupt comes, nothing stays open or half made
+        source = open_source(job.input)
+        leaving.callback(source.close)
         outlet = _outlet(job, choices, source.info, manifest, [local] if local else [])
-    except StreamGenError:
-        source.close()
-        raise
-    telemetry = Telemetry()
-    session = open_session(
-        pipeline,
-        source,
-        [outlet],
-        lane=lane,
-        telemetry=telemetry,
-        all_audio=choices.sound is Sound.ALL,
-        top_only=not job.ladder,
-    )
-    with session, audience.watching(job, session, telemetry):
-        run(session)
-    return Outcome(job, measure(session))
+        leaving.callback(outlet.abort)
+        telemetry = Telemetry()
+        session = open_session(
+            pipeline,
+            source,
+            [outlet],
+            lane=lane,
+            telemetry=telemetry,
+            all_audio=choices.sound is Sound.ALL,
+            top_only=not job.ladder,
+        )
+        with session, audience.watching(job, session, telemetry):
+            run(session)
+        return Outcome(job, measure(session))
 
 
 def _manifest(pipeline: Pipeline, job: Job, choices: Choices, address: Address) -> Manifest:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from streamgen.errors import OutputError
@@ -45,13 +46,15 @@ class Partial:
         self.path = self.final
         self._lock: int | None = None
         check_free_name(self.final, folder=folder, overwrite=overwrite)
-        try:
-            self._make_parents()
-            _sweep(self.final)
-            self._create()
-        except OSError as error:
-            self._forget_parents()
-            raise OutputError(f"cannot write {final}: {reason(error)}") from error
+        with ExitStack() as undo:  # an interrupt in the middle leaves as little as an error
+            undo.callback(self.discard)
+            try:
+                self._make_parents()
+                _sweep(self.final)
+                self._create()
+            except OSError as error:
+                raise OutputError(f"cannot write {final}: {reason(error)}") from error
+            undo.pop_all()
 
     def commit(self) -> None:
         """Force everything to disk and give it its final name. Raises `OutputError`."""
@@ -65,13 +68,15 @@ class Partial:
         except OSError as error:
             self.discard()
             raise OutputError(f"cannot finish {self.final}: {reason(error)}") from error
+        self.path = self.final
+        self.made.clear()
         self._unlock()
 
     def discard(self) -> None:
         """Remove what was written, and the parent folders made for it if nothing else uses them."""
-        if self._lock is None:
-            return
-        _remove(self.path)
+        if self.path != self.final:
+            _remove(self.path)
+            self.path = self.final
         self._unlock()
         self._forget_parents()
 
