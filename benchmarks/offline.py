@@ -99,9 +99,9 @@ def ffmpeg(bench: Bench) -> dict[str, Any]:
     command = [bench.ffmpeg, "-v", "error", "-benchmark", "-y", "-i", str(bench.clip)]
     command += ["-filter_complex", graph]
     for label, (_, height, bitrate) in zip(["a", "b1", "c1"], RUNGS, strict=True):
-        buffer = f"{2 * int(bitrate[:-1])}k"
+        peak, buffer = f"{int(bitrate[:-1]) * 11 // 10}k", f"{2 * int(bitrate[:-1])}k"
         command += ["-map", f"[{label}]", "-c:v", "libx264", "-preset", "veryfast"]
-        command += ["-tune", "zerolatency", "-b:v", bitrate, "-maxrate", bitrate]
+        command += ["-tune", "zerolatency", "-b:v", bitrate, "-maxrate", peak]
         command += ["-bufsize", buffer, "-threads:v", "1", "-sc_threshold", "0"]
         command += ["-force_key_frames", "expr:gte(t,n_forced*2)", "-forced-idr", "1"]
         command += ["-g", "1000", "-map", "0:a", "-c:a", "copy", str(target / f"{height}.mp4")]

@@ -32,7 +32,7 @@ def open_encoder(
     encoder.options = {
         "preset": "veryfast",
         "tune": "zerolatency",
-        "maxrate": str(bitrate_bps),
+        "maxrate": str(bitrate_bps * 11 // 10),
         "bufsize": str(2 * bitrate_bps),
         "x264-params": "keyint=50:min-keyint=50:scenecut=0",
     }

@@ -124,9 +124,10 @@ def run(session: Session) -> None:
     producers = len(encoders) + (1 if s.sounds else 0) + (1 if s.carried else 0)
     packets: Bounded[Packet] = Bounded(64, name="packets")
     audio: Bounded[Packet] = Bounded(8 << 20, name="audio", weigh=_size_bytes)
-    depth = s.parallel if s.mode is Mode.LIVE else s.parallel + 2
+    # Live waits nowhere for long; offline, deep queues even out costly pictures between the steps.
+    depth, ahead = (s.parallel, 2) if s.mode is Mode.LIVE else (s.parallel + 6, 8)
     seat = s.seat = s.lane.seat(s.chain, s.telemetry, depth=depth, parallel=s.parallel)
-    pictures: list[Bounded[Frame]] = [Bounded(2, name=e.track.name) for e in encoders]
+    pictures: list[Bounded[Frame]] = [Bounded(ahead, name=e.track.name) for e in encoders]
     rungs: Bounded[Delivery] = Bounded(256, name="rungs", producers=producers)
     s.queues = {"packets": packets, "audio": audio, "process": seat, "rungs": rungs}
     s.queues |= {f"encode/{e.track.name}": q for e, q in zip(encoders, pictures, strict=True)}

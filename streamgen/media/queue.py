@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -30,7 +29,7 @@ class Cancelled(Exception):
 
 
 class Bounded(Generic[T]):
-    """First in, first out, between one or more producer threads and one consumer thread.
+    """First in, first out, between producer and consumer threads, one or more of each.
 
     `depth` is in items, or in whatever `weigh` gives (bytes, milliseconds of audio). An item that
     alone weighs more than `depth` still passes when the queue is empty, so nothing can deadlock on
@@ -68,13 +67,10 @@ class Bounded(Generic[T]):
         self._waiting_for_key = False
         lock = threading.Lock()
         self._lock = lock
+        self._filled = threading.Condition(lock)
         self._freed = threading.Condition(lock)
+        self._getters = 0
         self._putters = 0
-        # The one consumer sleeps on a bare lock: a Condition makes and fills a new one at every
-        # wait, and a stream waits at every queue for every picture.
-        self._sleeping = False
-        self._wake = threading.Lock()
-        self._wake.acquire()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -104,8 +100,8 @@ class Bounded(Generic[T]):
                 self._items.append(item)
                 self._weight += weight
                 self.peak = max(self.peak, self._weight)
-                if self._sleeping:
-                    self._rouse()
+                if self._getters:
+                    self._filled.notify()
             self.dropped += len(lost)
         if self._on_drop is not None:
             for gone in lost:
@@ -140,34 +136,25 @@ class Bounded(Generic[T]):
 
     def get(self, timeout_s: float | None = None) -> T | None:
         """Next item; None when closed and empty, or when `timeout_s` passed without one."""
-        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            with self._lock:
+        with self._lock:
+            while not self._items:
                 if self._cancelled:
                     raise Cancelled
-                if self._items:
-                    item = self._pop()
-                    self.passed += 1
-                    if self._putters:
-                        self._freed.notify()
-                    return item
                 if self._open < 1:
                     return None
-                self._sleeping = True
-            if deadline_s is None:
-                self._wake.acquire()
-            elif not self._wake.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
-                with self._lock:
-                    if self._sleeping:
-                        self._sleeping = False
+                self._getters += 1
+                try:
+                    if not self._filled.wait(timeout_s) and timeout_s is not None:
                         return None
-                    self._wake.acquire()  # roused in the same moment
-
-    def _rouse(self) -> None:
-        """Wake the consumer; with the lock held."""
-        if self._sleeping:
-            self._sleeping = False
-            self._wake.release()
+                finally:
+                    self._getters -= 1
+            if self._cancelled:
+                raise Cancelled
+            item = self._pop()
+            self.passed += 1
+            if self._putters:
+                self._freed.notify()
+            return item
 
     def __iter__(self) -> Iterator[T]:
         while (item := self.get()) is not None:
@@ -178,7 +165,7 @@ class Bounded(Generic[T]):
         with self._lock:
             self._open -= 1
             if self._open < 1:
-                self._rouse()
+                self._filled.notify_all()
 
     def cancel(self) -> None:
         """Drop everything and make every waiting or later call raise `Cancelled`."""
@@ -186,5 +173,5 @@ class Bounded(Generic[T]):
             self._cancelled = True
             self._items.clear()
             self._weight = 0
-            self._rouse()
+            self._filled.notify_all()
             self._freed.notify_all()

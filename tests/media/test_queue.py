@@ -175,3 +175,18 @@ def test_a_waiting_queue_between_two_threads_keeps_everything(items: list[int], 
     assert list(queue) == items
     thread.join()
     assert queue.peak <= depth
+
+
+def test_several_consumers_share_the_items_and_all_end() -> None:
+    queue: Bounded[int] = Bounded(4)
+    got: list[int] = []
+    threads = [threading.Thread(target=lambda: got.extend(queue)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for item in range(300):
+        queue.put(item)
+    queue.close()
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+    assert sorted(got) == list(range(300))
