@@ -115,7 +115,6 @@ def ffmpeg(bench: Bench) -> dict[str, Any]:
         "fps": bench.frames / run_s,
         "whole_s": whole_s,
         "cpu_ms": cpu_s * 1e3 / bench.frames,
-        "rss_mb": after.ru_maxrss / 1024,
         "frames": bench.frames,
     }
 
