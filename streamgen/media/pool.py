@@ -190,7 +190,7 @@ def copy_padded(frame: Frame, pool: Pool, meter: CopyMeter, multiple: int) -> Fr
     """
     out = pool.take(frame.layout, frame.width, frame.height, multiple=multiple)
     for source, target in zip(frame.planes, out.planes, strict=True):
-        _replicate(source.array(), np.asarray(target), step=_components(frame, source))
+        replicate(source.array(), np.asarray(target), step=_components(frame, source))
         meter.copied("unpacked plane", source.shape[0] * source.shape[1] * source.itemsize)
     return out.publish(frame)
 
@@ -199,7 +199,11 @@ def _components(frame: Frame, plane: Plane) -> int:
     return 2 if frame.layout is not Layout.I420 and plane is not frame.planes[0] else 1
 
 
-def _replicate(source: NDArray[Any], target: NDArray[Any], step: int) -> None:
+def replicate(source: NDArray[Any], target: NDArray[Any], *, step: int = 1) -> None:
+    """Copy rows into a larger plane and repeat the last column and row over the rest.
+
+    `step` is the number of interleaved components per pixel.
+    """
     rows, columns = source.shape
     target[:rows, :columns] = source
     for column in range(columns, target.shape[1]):

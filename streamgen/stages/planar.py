@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamgen.media.frame import Frame, Layout
-from streamgen.media.pool import CopyMeter, Pool, copy_padded
+from streamgen.media.pool import CopyMeter, Pool, copy_padded, replicate
 
 
 def packed(frame: Frame, pool: Pool, meter: CopyMeter, multiple: int) -> Frame:
@@ -31,7 +31,7 @@ def _separated(frame: Frame, pool: Pool, meter: CopyMeter, multiple: int) -> Fra
     out = pool.take(Layout.I420, frame.width, frame.height, multiple=multiple)
     luma, chroma = (plane.array() for plane in frame.planes)
     for source, target in zip((luma, chroma[:, ::2], chroma[:, 1::2]), out.planes, strict=True):
-        _fill(_bytes(source), np.asarray(target))
+        replicate(_bytes(source), np.asarray(target))
         meter.copied(frame.layout.value, source.shape[0] * source.shape[1])
     return out.publish(frame)
 
@@ -42,10 +42,3 @@ def _bytes(samples: NDArray[Any]) -> NDArray[np.uint8]:
     rounded = (samples.astype(np.uint32) + 0x80) >> 8
     eight: NDArray[np.uint8] = np.minimum(rounded, 255).astype(np.uint8)
     return eight
-
-
-def _fill(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    rows, columns = source.shape
-    target[:rows, :columns] = source
-    target[:rows, columns:] = source[:, -1:]
-    target[rows:] = target[rows - 1]
