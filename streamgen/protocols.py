@@ -60,18 +60,50 @@ Value = Frame | Sheet
 """What flows along an edge of the graph."""
 
 
+class Later(Protocol):
+    """Outputs that are known only once a fence has passed."""
+
+    @property
+    def fence(self) -> Fence: ...
+
+    def outputs(self) -> Mapping[str, Value]:
+        """Valid once the fence has passed. Raises `StageError`."""
+        ...
+
+
+class Flushing(Protocol):
+    """A stage with a latency: gives what it still holds, oldest first, at a break and at the
+    end."""
+
+    def flush(self) -> Sequence[Mapping[str, Value]]: ...
+
+
+class Bypassing(Protocol):
+    """A stage that knows better than to pass its input when it steps aside (`upscale` enlarges
+    without its network, so that the size stays)."""
+
+    def bypass(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]: ...
+
+
 class Stage(Protocol):
     """One step of a pipeline. Inputs and outputs by name; a plain stage has `picture` in and out.
 
-    `process` may return before the pixels are there: the frame's `ready` fence then passes later.
+    A class declares what it takes and gives as `streamgen.media.port.Contract` says; what it does
+    not declare is one picture in, one out, no memory. `process` may return before the pixels are
+    there: the frame's `ready` fence then passes later. Where not even the outputs are known yet,
+    it returns a `Later`.
     """
 
     def output_size(self, width: int, height: int) -> tuple[int, int]:
         """Size of the output picture for an input of this size."""
         ...
 
-    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
-        """Work on one picture. `params` is the stage's Pydantic model, the values of this frame."""
+    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value] | Later:
+        """Work on one picture. `params` is the stage's Pydantic model, the values of this frame.
+
+        A missing optional input is not in `inputs`. A stage with a latency gives nothing (an
+        empty mapping) for its first frames. Raises `StageError`: this frame is lost to it.
+        """
         ...
 
     def reset(self) -> None:

@@ -223,9 +223,9 @@ class Sheet:
     """What a model says of a picture: a mask, boxes, or any tensor."""
 
     kind: str
-    """`mask` (H x W, 0..1), `boxes` (N x 4, pixels, x0 y0 x1 y1) or `tensor`."""
+    """`mask`, `boxes`, `rgb` or `tensor`; shapes and ranges as `streamgen.media.port.Port` says."""
     data: Any
-    """An array that speaks DLPack."""
+    """An array that speaks DLPack. Read only once published."""
     pts: int
     time_base: Fraction
     device: Device = CPU

@@ -1,0 +1,106 @@
+"""`NodeSpec` and `EdgeSpec`: a graph as it is written, one node and one edge at a time."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from streamgen.config import DurationNs, Settings, check
+from streamgen.plugins import find_stage
+
+SOURCE = "source"
+"""Name of the decoded picture in `from`."""
+
+
+class EdgeKind(Enum):
+    """When a node may start, as far as this input is concerned."""
+
+    SYNC = "sync"
+    """With the value of the same PTS."""
+    LATEST = "latest"
+    """With the last value there is, unless it is older than `max_age`. Offline: with the value
+    of the last picture that was due, so that a file gives the same output every time."""
+    OPTIONAL = "optional"
+    """With the value of the same PTS if it is there `deadline` after the picture came in; else
+    without. Offline it is waited for."""
+
+
+class EdgeSpec(Settings):
+    """Where one input of a node comes from: a node's name, or this mapping."""
+
+    node: str
+    """Name of a node, or `source`."""
+    output: str = ""
+    """Which of its outputs; default: the only one, or `picture`."""
+    edge: EdgeKind = EdgeKind.SYNC
+    max_age: DurationNs | None = None
+    """Of `latest`: an older value counts as missing."""
+    deadline: DurationNs | None = None
+    """Of `optional`: how long after the picture came in this input is waited for."""
+
+    @model_validator(mode="after")
+    def _limits(self) -> EdgeSpec:
+        wanted = {EdgeKind.LATEST: "max_age", EdgeKind.OPTIONAL: "deadline"}.get(self.edge)
+        for name in ("max_age", "deadline"):
+            given = getattr(self, name) is not None
+            if given and name != wanted:
+                raise ValueError(f"an edge that is {self.edge.value} has no {name}")
+            if not given and name == wanted:
+                raise ValueError(f"an edge that is {self.edge.value} needs {name}")
+        return self
+
+    @property
+    def limit_ns(self) -> int:
+        """`max_age` or `deadline`; 0 for `sync`."""
+        return self.max_age or self.deadline or 0
+
+
+class Limits(Settings):
+    """What an isolated stage's process may use."""
+
+    memory_mb: int = Field(default=1024, ge=64)
+    """Resident memory; a process above it is ended and started anew."""
+    cpus: int | None = Field(default=None, ge=1)
+    """Processor cores it may run on; default all."""
+
+
+class NodeSpec(Settings):
+    """One node: a stage by its entry-point name, where its inputs come from, how it is run."""
+
+    stage: str
+    """Entry-point name."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """The stage's parameters, as written."""
+    inputs: dict[str, EdgeSpec] = Field(default_factory=dict, alias="from")
+    """By name of the input. `from: painted` is short for the stage's only or main input."""
+    every: DurationNs | None = None
+    """Run at this distance of PTS only; its readers say `edge: latest`."""
+    isolation: Literal["inline", "process"] = "inline"
+    """`process`: in an interpreter of its own; a crash loses no frame."""
+    python: str | None = None
+    """Interpreter of another virtual environment, for `isolation: process`."""
+    fallback: Literal["passthrough", "last_good", "drop"] = "passthrough"
+    """What takes the place of a result that failed: the input as it is, the last result, or
+    nothing (the frame is dropped, and counted)."""
+    timeout: DurationNs | None = None
+    """Longest time for one call of an isolated stage; default 250ms live, 10s offline."""
+    limits: Limits = Limits()
+
+    model_config = {"populate_by_name": True}
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _inputs(cls, value: Any) -> Any:
+        if isinstance(value, str | EdgeSpec) or (isinstance(value, dict) and "node" in value):
+            value = {"": value}  # the main input, whose name only the stage knows
+        if not isinstance(value, dict):
+            raise ValueError("expected a node's name, or names of inputs with their nodes")
+        return {
+            port: {"node": edge} if isinstance(edge, str) else edge for port, edge in value.items()
+        }
+
+    def settings(self) -> Any:
+        """The stage's own parameter model. Raises `ConfigError` for an unknown key or value."""
+        return check(find_stage(self.stage).Params, self.params, name=f"stage {self.stage}")
