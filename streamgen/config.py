@@ -39,8 +39,14 @@ def parse_bitrate(text: Any) -> Any:
     return text
 
 
+class Nanoseconds(int):
+    """A duration that was read before, on its way through a model once more."""
+
+
 def parse_duration(text: Any) -> Any:
     """`2s`, `333ms` or `1min`, to nanoseconds. A number without a unit is refused."""
+    if isinstance(text, Nanoseconds):
+        return int(text)
     if isinstance(text, str):
         match = _DURATION.fullmatch(text.strip())
         if match is not None:
