@@ -18,10 +18,10 @@ from av.codec.context import ThreadType
 from av.video.frame import PictureType
 
 from streamgen.encode.rungs import Encoding, PictureFormat, PlannedRung
-from streamgen.encode.shell import shell
 from streamgen.errors import ConfigError, EncodeError
 from streamgen.media.frame import Color, Frame, Matrix, Range
 from streamgen.media.packet import Packet
+from streamgen.media.shell import shell
 from streamgen.media.tracks import EncodedTrack
 from streamgen.protocols import Mode
 

@@ -14,9 +14,9 @@ from streamgen.encode.rungs import (
     ladder_problem,
     plan_rungs,
 )
-from streamgen.encode.scaler import CascadeScaler
 from streamgen.media.frame import Frame
 from streamgen.media.pool import CopyMeter, Pool
+from streamgen.media.scaler import CascadeScaler
 from streamgen.media.tracks import EncodedTrack
 from streamgen.plugins import find
 from streamgen.protocols import Encoder, Mode

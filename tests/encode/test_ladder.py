@@ -14,10 +14,10 @@ import pytest
 
 from streamgen.encode.clock import FrameClock
 from streamgen.encode.ladder import Encoding, Ladder, PictureFormat, Rung, plan_rungs
-from streamgen.encode.shell import unwrap
 from streamgen.errors import EncodeError
 from streamgen.media.frame import Color, Frame, Layout, Matrix, Range, plane_shapes
 from streamgen.media.packet import Packet
+from streamgen.media.shell import unwrap
 from streamgen.protocols import Encoder, Mode
 from streamgen.testing import HarshPool, picture, synthetic_clip
 

@@ -16,11 +16,11 @@ import pytest
 from streamgen.decode.ffmpeg import FFmpegDecoder
 from streamgen.deliver.container import FileOutlet
 from streamgen.encode import ffmpeg as encoders
-from streamgen.encode.shell import shell
 from streamgen.graph.lane import Lane
 from streamgen.ingest.container import open_source
 from streamgen.media.frame import Frame, Plane
 from streamgen.media.packet import Packet
+from streamgen.media.shell import shell
 from streamgen.opening import open_session
 from streamgen.pipeline import Pipeline
 from streamgen.protocols import Inputs, Mode, ModelSpec, Runtime, Ticket

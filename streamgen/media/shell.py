@@ -20,7 +20,7 @@ def shell(frame: Frame) -> av.VideoFrame:
     `ConfigError` for a frame that is not in host memory.
     """
     if frame.device.type != "cpu":
-        raise ConfigError(f"this encoder reads host memory, the picture is on {frame.device}")
+        raise ConfigError(f"libav reads host memory, the picture is on {frame.device}")
     if frame.ready is not None:
         frame.ready.wait()
     return av.VideoFrame.from_dlpack(

@@ -7,10 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from streamgen.encode.scaler import INTERPOLATIONS, CascadeScaler
-from streamgen.encode.shell import shell
 from streamgen.errors import ConfigError
 from streamgen.media.frame import Color, Device, Frame, Layout, Plane, Range
+from streamgen.media.scaler import INTERPOLATIONS, CascadeScaler
+from streamgen.media.shell import shell
 from streamgen.testing import HarshPool, late, picture
 
 

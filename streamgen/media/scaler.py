@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from streamgen.encode.shell import shell, unwrap
 from streamgen.media.frame import Frame, Layout, Range
 from streamgen.media.pool import CopyMeter, Pool, copy_padded
+from streamgen.media.shell import shell, unwrap
 
 Size = tuple[int, int]
 
