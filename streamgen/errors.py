@@ -8,6 +8,7 @@ StreamGenError
 ├── EncodeError        an encoder cannot be opened, or broke down
 ├── DecodeError        one packet or picture is lost, the stream goes on
 └── StageError         one picture could not be processed
+    └── StageUnavailable  its process is being started again
 """
 
 from __future__ import annotations
@@ -18,13 +19,24 @@ class StreamGenError(Exception):
 
 
 class ConfigError(StreamGenError):
-    """A pipeline, setting or argument is wrong. `line` is the line in the file, if there is one."""
+    """A pipeline, setting or argument is wrong. `line` is the line in the file, if there is one.
 
-    def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
+    `at` leads to what is wrong below the value that was checked, for whoever knows the lines.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        line: int | None = None,
+        at: tuple[int | str, ...] = (),
+    ) -> None:
         where = "" if path is None else f"{path}: " if line is None else f"{path} line {line}: "
         super().__init__(where + message)
         self.path = path
         self.line = line
+        self.at = at
 
 
 class SourceError(StreamGenError):
@@ -62,3 +74,7 @@ class StageError(StreamGenError):
         super().__init__(message)
         self.stage = stage
         self.pts = pts
+
+
+class StageUnavailable(StageError):
+    """The stage's process is being started again: nothing was tried."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from streamgen.config import DurationNs, Settings, check, line_of, parse_duration, read_yaml
 from streamgen.encode.audio import AudioSettings
 from streamgen.encode.ladder import Encoding, Rung, ladder_problem
 from streamgen.errors import ConfigError
-from streamgen.plugins import find_model, find_stage, pipeline_files
+from streamgen.graph.plan import Plan, plan
+from streamgen.graph.spec import NODE_KEYS, SOURCE, Answer, EdgeSpec, NodeSpec, stage_class
+from streamgen.media.port import Contract
+from streamgen.plugins import find_model, pipeline_files
+
+_NODE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Live(Settings):
@@ -22,27 +28,53 @@ class Live(Settings):
 
     latency_budget: DurationNs = 150_000_000
     """Longest time from packet in to packet out, such as `150ms`."""
-    when_late: tuple[Literal["reuse", "skip", "passthrough"], ...] = (
-        "reuse",
-        "skip",
-        "passthrough",
+    when_late: tuple[Answer, ...] = (
+        Answer(kind="reuse"),
+        Answer(kind="skip"),
+        Answer(kind="passthrough"),
     )
-    """Answers to lateness, the mildest first."""
+    """Answers to lateness, the mildest first: `reuse`, `skip` (or `{skip: [enhance]}`),
+    `passthrough` or `slate`, `drop_rung`. What is still late is dropped."""
+    slate: str | None = None
+    """Picture shown by `slate`, as a path; default a dark picture. For streams whose raw pictures
+    must never show."""
+
+    @field_validator("when_late")
+    @classmethod
+    def _answers(cls, value: tuple[Answer, ...]) -> tuple[Answer, ...]:
+        kinds = {answer.kind for answer in value}
+        if {"slate", "passthrough"} <= kinds:
+            raise ValueError("passthrough shows raw pictures and slate hides them: take one")
+        return value
+
+    @model_validator(mode="after")
+    def _slate(self) -> Live:
+        if self.slate is not None and all(answer.kind != "slate" for answer in self.when_late):
+            raise ValueError("there is a slate, but when_late never shows it")
+        return self
 
 
-class StageSpec(Settings):
-    """One stage by its entry-point name, with its parameters as written."""
+class StageSpec(NodeSpec):
+    """One stage of a list: it takes the picture of the one before."""
 
-    name: str
-    params: dict[str, Any] = Field(default_factory=dict)
+    @model_validator(mode="after")
+    def _in_a_list(self) -> StageSpec:
+        for key, name in (("from", "inputs"), ("every", "every")):
+            if name in self.model_fields_set:
+                raise ValueError(f"{key} is for a graph; in a list, each stage takes the last one")
+        return self
 
-    def settings(self) -> Any:
-        """The stage's own parameter model. Raises `ConfigError` for an unknown key or value."""
-        return check(find_stage(self.name).Params, self.params, name=f"stage {self.name}")
+    @property
+    def name(self) -> str:
+        """Its entry-point name."""
+        return self.stage
 
 
 class Pipeline(Settings):
-    """Stages on the picture, then a ladder of encodes, with the sound beside them."""
+    """Stages on the picture, then a ladder of encodes, with the sound beside them.
+
+    The stages are a list, or a graph of nodes with the name of the last one.
+    """
 
     name: str
     """Short name for people and reports."""
@@ -50,6 +82,11 @@ class Pipeline(Settings):
     """One line for listings."""
     stages: tuple[StageSpec, ...] = ()
     """In order: `- style: {model: starry}`. Empty: the pictures are only transcoded."""
+    graph: dict[str, NodeSpec] = Field(default_factory=dict)
+    """Nodes by name, each a stage and where its inputs come from:
+    `painted: {style: {model: starry}, from: source}`."""
+    output: str = ""
+    """The node whose picture is encoded; default: the one that no other reads."""
     ladder: tuple[Rung, ...] = (Rung(height="source", bitrate=4_000_000),)
     """Top first. A rung above the source is left out."""
     keyframe_interval: DurationNs | None = None
@@ -65,7 +102,18 @@ class Pipeline(Settings):
     def _stages(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError("expected a list of stages, such as '- style: {model: starry}'")
-        return tuple(_stage(entry) for entry in value)
+        return value
+
+    @field_validator("graph")
+    @classmethod
+    def _graph(cls, value: dict[str, NodeSpec]) -> dict[str, NodeSpec]:
+        for name in value:
+            if name == SOURCE or name in cls.model_fields or not _NODE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"'{name}' is no name for a node: letters, digits, - and _, "
+                    f"and neither {SOURCE} nor a key of the pipeline"
+                )
+        return value
 
     @field_validator("ladder")
     @classmethod
@@ -74,6 +122,47 @@ class Pipeline(Settings):
         if problem is not None:
             raise ValueError(problem)
         return value
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Pipeline:
+        if self.stages and self.graph:
+            raise ValueError("a pipeline has stages or a graph, not both")
+        if self.output and not self.graph:
+            raise ValueError("output names a node of a graph, and there is none")
+        nodes, _ = self.nodes()
+        for answer in self.live.when_late:
+            for name in answer.nodes:
+                if name not in nodes:
+                    known = ", ".join(nodes) or "none"
+                    raise ValueError(f"live.when_late: unknown node '{name}' (there are: {known})")
+        return self
+
+    def nodes(self) -> tuple[Mapping[str, NodeSpec], str]:
+        """The graph, and the node whose picture leaves it (`source` where there are no stages).
+
+        A list is the simplest graph: its nodes are called as their stages, `style`, `style-2`.
+        Raises `ValueError` where a graph leaves its output open.
+        """
+        if self.graph:
+            return self.graph, self.output or _unread(self.graph)
+        listed: dict[str, NodeSpec] = {}
+        last = SOURCE
+        for spec in self.stages:
+            name = _free_name(spec.stage, listed)
+            listed[name] = spec.model_copy(update={"inputs": {"": EdgeSpec(node=last)}})
+            last = name
+        return listed, last
+
+    def plan(self) -> Plan:
+        """The graph, ordered and checked, with its conversions. Raises `ConfigError`."""
+        nodes, output = self.nodes()
+        contracts = {}
+        for name, spec in nodes.items():
+            try:
+                contracts[name] = Contract.of(stage_class(spec))
+            except ConfigError as error:
+                raise ConfigError(f"node '{name}': {error}", at=(name,)) from error
+        return plan(nodes, output, contracts)
 
     def keyframe_interval_ns(self, *, live: bool) -> int:
         """The interval in force in this mode."""
@@ -84,24 +173,31 @@ class Pipeline(Settings):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def _stage(entry: Any) -> Any:
-    if isinstance(entry, StageSpec):
-        return entry
-    if isinstance(entry, str):
-        return StageSpec(name=entry)
-    if isinstance(entry, dict) and len(entry) == 1:
-        name, params = next(iter(entry.items()))
-        if isinstance(params, dict | None):
-            return StageSpec(name=str(name), params=params or {})
-    raise ValueError(f"a stage is one name with its parameters, got {entry!r}")
+def _unread(graph: Mapping[str, NodeSpec]) -> str:
+    """The one node that no other reads."""
+    read = {edge.node for spec in graph.values() for edge in spec.inputs.values()}
+    last = [name for name in graph if name not in read]
+    if len(last) != 1:
+        found = "every node is read" if not last else f"{', '.join(last)} are read by none"
+        raise ValueError(f"name the node whose picture leaves the graph as 'output': {found}")
+    return last[0]
+
+
+def _free_name(stage: str, taken: Mapping[str, NodeSpec]) -> str:
+    name, number = stage, 1
+    while name in taken:
+        number += 1
+        name = f"{stage}-{number}"
+    return name
 
 
 def load_pipeline(name_or_path: str, overrides: Sequence[str] = ()) -> Pipeline:
     """A built-in pipeline by name, or a YAML file by path, with `--set` overrides applied.
 
-    An override is `stage.param=value`, or `key=value` and `key.key=value` for what is not a stage
-    (`fps_cap=30`, `encoder.preset=fast`, `ladder.0.bitrate=1M`). Raises `ConfigError`, which names
-    the line or the override; stages, models and keys are all checked here.
+    An override is `stage.param=value` (in a graph `node.param=value`), or `key=value` and
+    `key.key=value` for what is not a stage (`fps_cap=30`, `encoder.preset=fast`,
+    `ladder.0.bitrate=1M`). Raises `ConfigError`, which names the line or the override; stages,
+    models, keys and edges are all checked here.
     """
     path = _find(name_or_path)
     value, node = read_yaml(path)
@@ -118,7 +214,7 @@ def load_pipeline(name_or_path: str, overrides: Sequence[str] = ()) -> Pipeline:
 
 def _checked(value: dict[str, Any], name: str | None = None, node: Any = None) -> Pipeline:
     pipeline = check(Pipeline, value, name=name, node=node)
-    _check_stages(pipeline, name, node)
+    _check_nodes(pipeline, name, node)
     return pipeline
 
 
@@ -160,30 +256,52 @@ def _override(value: dict[str, Any], override: str) -> dict[str, Any]:
     """A copy of a pipeline's value with one thing changed."""
     target, equals, text = override.partition("=")
     first, *rest = keys = target.split(".")
-    stages = list(value["stages"]) if isinstance(value.get("stages"), list) else []
-    hits = [i for i, entry in enumerate(stages) if entry == first or _names(entry, first)]
-    ours = first in Pipeline.model_fields and first != "stages"
-    if not equals or not all(keys) or (not rest and (hits or not ours)):
+    places = _places(value, first)
+    ours = first in Pipeline.model_fields and first not in {"stages", "graph"}
+    if not equals or not all(keys) or (not rest and (places or not ours)):
         raise ConfigError(f"--set takes stage.param=value or key=value, got '{override}'")
     try:
         new = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {target}: not a value: '{text}'") from error
-    if hits:
-        for index in hits:
-            entry = stages[index]
-            params = {} if isinstance(entry, str) else entry[first]
-            stages[index] = {first: _with(params, rest, new, target)}
-        return {**value, "stages": stages}
+    for place in places:
+        value = _with(value, [*place, *rest], new, target)
+    if places:
+        return value
     if not ours:
-        names = [next(iter(e), "") if isinstance(e, dict) else str(e) for e in stages]
+        names = ", ".join(_node_names(value)) or "none"
         raise ConfigError(
-            f"--set {target}: no stage '{first}' in this pipeline "
-            f"(there are: {', '.join(names) or 'none'})"
+            f"--set {target}: no stage '{first}' in this pipeline (there are: {names})"
         )
     if first == "ladder" and rest:
         value = {"ladder": _default_ladder(), **value}
     return dict(_with(value, keys, new, target))
+
+
+def _places(value: dict[str, Any], name: str) -> list[tuple[str, ...]]:
+    """Keys that lead to the parameters of a node, or of every stage of a list with this name."""
+    graph = value.get("graph")
+    if isinstance(graph, dict):
+        stage = _stage_name(graph.get(name))
+        return [("graph", name, stage)] if stage else []
+    stages = value.get("stages")
+    found = [_stage_name(entry) for entry in stages] if isinstance(stages, list) else []
+    return [("stages", str(at), name) for at, stage in enumerate(found) if stage == name]
+
+
+def _node_names(value: dict[str, Any]) -> list[str]:
+    graph, stages = value.get("graph"), value.get("stages")
+    if isinstance(graph, dict):
+        return [str(name) for name in graph]
+    return [_stage_name(entry) for entry in stages] if isinstance(stages, list) else []
+
+
+def _stage_name(entry: Any) -> str:
+    """The stage of a node as it is written; empty where that cannot be told."""
+    if isinstance(entry, str):
+        return entry
+    names = [str(name) for name in entry if name not in NODE_KEYS] if entry else []
+    return names[0] if isinstance(entry, dict) and len(names) == 1 else ""
 
 
 def _default_ladder() -> list[dict[str, Any]]:
@@ -191,15 +309,13 @@ def _default_ladder() -> list[dict[str, Any]]:
     return [rung.model_dump(exclude_unset=True) for rung in Pipeline.model_fields["ladder"].default]
 
 
-def _names(entry: Any, name: str) -> bool:
-    return isinstance(entry, dict) and list(entry) == [name]
-
-
 def _with(old: Any, keys: Sequence[str], value: Any, target: str) -> Any:
     """A copy of keys and values, or of a list, in which what `keys` lead to is `value`."""
     if not keys:
         return value
     key, *rest = keys
+    if isinstance(old, str):
+        old = {old: {}}  # a stage without parameters may be written as its name
     if not isinstance(old, list):
         below = dict(old) if isinstance(old, dict) else {}
         return {**below, key: _with(below.get(key), rest, value, target)}
@@ -211,15 +327,17 @@ def _with(old: Any, keys: Sequence[str], value: Any, target: str) -> Any:
     return [*old[:place], _with(old[place], rest, value, target), *old[place + 1 :]]
 
 
-def _check_stages(pipeline: Pipeline, name: str | None, node: Any) -> None:
-    for index, stage in enumerate(pipeline.stages):
+def _check_nodes(pipeline: Pipeline, name: str | None, node: Any) -> None:
+    """Parameters and models of every stage, then the graph as a whole."""
+    nodes, _ = pipeline.nodes()
+    at: dict[str, tuple[int | str, ...]] = {key: ("graph", key) for key in nodes}
+    if pipeline.stages:
+        at = {key: ("stages", place) for place, key in enumerate(nodes)}
+    for key, spec in nodes.items():
         try:
+            stage = stage_class(spec)
             params = check(
-                find_stage(stage.name).Params,
-                stage.params,
-                name=name,
-                node=node,
-                at=("stages", index, stage.name),
+                stage.Params, spec.params, name=name, node=node, at=(*at[key], spec.stage)
             )
             model = getattr(params, "model", None)
             if isinstance(model, str):
@@ -227,5 +345,11 @@ def _check_stages(pipeline: Pipeline, name: str | None, node: Any) -> None:
         except ConfigError as error:
             if error.path is not None:
                 raise
-            line = line_of(node, ("stages", index, stage.name))
+            line = line_of(node, (*at[key], spec.stage))
             raise ConfigError(str(error), path=name, line=line) from error
+    try:
+        pipeline.plan()
+    except ConfigError as error:
+        where, *rest = error.at or ("",)
+        line = line_of(node, (*at.get(str(where), ("output",)), *rest))
+        raise ConfigError(str(error), path=name, line=line) from error

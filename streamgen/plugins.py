@@ -28,7 +28,15 @@ RUNTIMES = {
 }
 RUNTIME_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 """The distribution that each runtime needs."""
-TABLES = {"decoder": DECODERS, "encoder": ENCODERS, "runtime": RUNTIMES}
+CONVERSIONS = {"convert": "streamgen.stages.convert:Convert"}
+ISOLATIONS = {"process": "streamgen.graph.isolated:stage_class"}
+TABLES = {
+    "decoder": DECODERS,
+    "encoder": ENCODERS,
+    "runtime": RUNTIMES,
+    "conversion": CONVERSIONS,
+    "isolation": ISOLATIONS,
+}
 
 
 def find(kind: str, name: str) -> Any:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from streamgen.config import DurationNs, Settings, check
-from streamgen.plugins import find_stage
+from streamgen.plugins import find, find_stage
 
 SOURCE = "source"
 """Name of the decoded picture in `from`."""
+NODE_KEYS = ("from", "every", "isolation", "python", "fallback", "timeout", "limits")
+"""What may stand beside a node's stage."""
 
 
 class EdgeKind(Enum):
@@ -40,6 +42,15 @@ class EdgeSpec(Settings):
     deadline: DurationNs | None = None
     """Of `optional`: how long after the picture came in this input is waited for."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """`faces` and `faces.boxes` are short for the mapping."""
+        if not isinstance(value, str):
+            return value
+        node, _, output = value.partition(".")
+        return {"node": node, "output": output}
+
     @model_validator(mode="after")
     def _limits(self) -> EdgeSpec:
         wanted = {EdgeKind.LATEST: "max_age", EdgeKind.OPTIONAL: "deadline"}.get(self.edge)
@@ -67,7 +78,11 @@ class Limits(Settings):
 
 
 class NodeSpec(Settings):
-    """One node: a stage by its entry-point name, where its inputs come from, how it is run."""
+    """One node: a stage by its entry-point name, where its inputs come from, how it is run.
+
+    Written as `{style: {model: starry}, from: source, isolation: process}`: one stage with its
+    parameters, and node keys beside it.
+    """
 
     stage: str
     """Entry-point name."""
@@ -88,7 +103,12 @@ class NodeSpec(Settings):
     """Longest time for one call of an isolated stage; default 250ms live, 10s offline."""
     limits: Limits = Limits()
 
-    model_config = {"populate_by_name": True}
+    model_config = ConfigDict(populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        return written_node(value)
 
     @field_validator("inputs", mode="before")
     @classmethod
@@ -97,10 +117,73 @@ class NodeSpec(Settings):
             value = {"": value}  # the main input, whose name only the stage knows
         if not isinstance(value, dict):
             raise ValueError("expected a node's name, or names of inputs with their nodes")
-        return {
-            port: {"node": edge} if isinstance(edge, str) else edge for port, edge in value.items()
-        }
+        return value
+
+    @model_validator(mode="after")
+    def _isolated(self) -> NodeSpec:
+        if self.isolation == "inline":
+            for name in ("python", "timeout", "limits"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"{name} is for a node with 'isolation: process'")
+        return self
 
     def settings(self) -> Any:
         """The stage's own parameter model. Raises `ConfigError` for an unknown key or value."""
-        return check(find_stage(self.stage).Params, self.params, name=f"stage {self.stage}")
+        return check(stage_class(self).Params, self.params, name=f"stage {self.stage}")
+
+
+def written_node(value: Any) -> Any:
+    """The fields of a node as it is written: its stage's name, or a mapping with one stage."""
+    if isinstance(value, str):
+        return {"stage": value}
+    if not isinstance(value, dict) or "stage" in value:
+        return value
+    names = [name for name in value if name not in NODE_KEYS]
+    if len(names) != 1:
+        found = "none" if not names else " and ".join(f"'{name}'" for name in names)
+        raise ValueError(
+            f"a stage is one name with its parameters, got {found} "
+            f"(beside it may stand {', '.join(NODE_KEYS)})"
+        )
+    params = value[names[0]]
+    if not isinstance(params, dict | None):
+        raise ValueError(f"'{names[0]}' takes parameters by name, got {params!r}")
+    rest = {name: given for name, given in value.items() if name in NODE_KEYS}
+    return {"stage": str(names[0]), "params": params or {}, **rest}
+
+
+def stage_class(spec: NodeSpec) -> Any:
+    """What builds the stage of a node, and declares what it takes and gives.
+
+    Raises `ConfigError` for a stage that is unknown or cannot be loaded.
+    """
+    if spec.isolation == "process":
+        return find("isolation", spec.isolation)(spec)
+    return find_stage(spec.stage)
+
+
+class Answer(Settings):
+    """One answer to lateness: `reuse`, `skip`, `passthrough`, `slate`, `drop_rung`.
+
+    `skip` lets every skippable stage step aside; `{skip: [enhance]}` names the nodes.
+    """
+
+    kind: Literal["reuse", "skip", "passthrough", "slate", "drop_rung"]
+    """What is done."""
+    nodes: tuple[str, ...] = ()
+    """Of `skip`: the nodes that step aside; empty: every stage that is skippable."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"kind": value}
+        if isinstance(value, dict) and len(value) == 1 and "kind" not in value:
+            kind, nodes = next(iter(value.items()))
+            if kind != "skip":
+                raise ValueError(f"only skip names nodes, got {value!r}")
+            return {"kind": kind, "nodes": [nodes] if isinstance(nodes, str) else nodes}
+        return value
+
+    def __str__(self) -> str:
+        return f"{self.kind} {', '.join(self.nodes)}".strip()

@@ -104,6 +104,12 @@ class Contract:
     api: int = API
 
     def __post_init__(self) -> None:
+        for name in ("inputs", "outputs"):
+            ports = getattr(self, name)
+            if not isinstance(ports, Mapping) or not all(
+                isinstance(key, str) and isinstance(port, Port) for key, port in ports.items()
+            ):
+                raise ConfigError(f"{name} are Ports by name, got {ports!r}")
         if self.state not in {"none", "ordered"}:
             raise ConfigError(f"a stage's state is none or ordered, got '{self.state}'")
         if self.latency < 0:
