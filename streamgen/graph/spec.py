@@ -45,11 +45,12 @@ class EdgeSpec(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        """`faces` and `faces.boxes` are short for the mapping."""
-        if not isinstance(value, str):
-            return value
-        node, _, output = value.partition(".")
-        return {"node": node, "output": output}
+        """`faces` is short for the mapping, and `faces.boxes` names an output."""
+        value = {"node": value} if isinstance(value, str) else value
+        if isinstance(value, dict) and "." in str(value.get("node", "")):
+            node, _, output = value["node"].partition(".")
+            return {"output": output, **value, "node": node}
+        return value
 
     @model_validator(mode="after")
     def _limits(self) -> EdgeSpec:
