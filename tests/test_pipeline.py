@@ -179,6 +179,107 @@ def test_a_wrong_override_is_refused(tmp_path: Path, override: str, reason: str)
         load_pipeline(written(tmp_path, GOOD), [override])
 
 
+GRAPH = """\
+name: two
+graph:
+  painted: {style: {model: starry}, from: source}
+  inked:
+    style: {model: ink, strength: 0.5}
+    from: painted
+    fallback: last_good
+output: inked
+live: {when_late: [reuse, {skip: [inked]}, drop_rung, slate], slate: dark.png}
+"""
+
+
+def test_a_file_may_hold_a_graph(tmp_path: Path) -> None:
+    pipeline = load_pipeline(written(tmp_path, GRAPH))
+    nodes, output = pipeline.nodes()
+    assert (list(nodes), output) == (["painted", "inked"], "inked")
+    assert nodes["inked"].fallback == "last_good"
+    assert nodes["inked"].settings().strength == 0.5
+    assert [node.name for node in pipeline.plan().nodes] == ["painted", "inked"]
+    assert list(map(str, pipeline.live.when_late)) == ["reuse", "skip inked", "drop_rung", "slate"]
+
+
+def test_the_output_of_a_graph_is_the_node_that_none_reads(tmp_path: Path) -> None:
+    text = GRAPH.replace("output: inked\n", "")
+    assert load_pipeline(written(tmp_path, text)).nodes()[1] == "inked"
+
+
+def test_a_list_is_the_simplest_graph() -> None:
+    pipeline = Pipeline.model_validate(
+        {
+            "name": "x",
+            "stages": ["style", {"style": {"model": "ink"}, "fallback": "drop"}, {"enhance": None}],
+        }
+    )
+    nodes, output = pipeline.nodes()
+    assert (list(nodes), output) == (["style", "style-2", "enhance"], "enhance")
+    assert [spec.inputs[""].node for spec in nodes.values()] == ["source", "style", "style-2"]
+    assert nodes["style-2"].fallback == "drop"
+    assert Pipeline(name="x").nodes() == ({}, "source")
+
+
+def test_overrides_address_nodes_of_a_graph(tmp_path: Path) -> None:
+    path = written(tmp_path, GRAPH.replace("{style: {model: starry}, ", "{style: , "))
+    changed = load_pipeline(path, ["inked.strength=0.25", "painted.model=wave"])
+    nodes, _ = changed.nodes()
+    assert nodes["inked"].settings().strength == 0.25
+    assert nodes["painted"].settings().model == "wave"
+    assert changed.digest() != load_pipeline(path).digest()
+    with pytest.raises(ConfigError, match=r"no stage 'style' .*there are: painted, inked"):
+        load_pipeline(path, ["style.strength=1"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ("from: painted", "from: paintd", 6, "node 'inked', input 'picture': unknown node"),
+        ("from: painted", "from: {keep: painted}", 6, "input 'keep': style has no such input"),
+        ("from: painted", "from: source", 3, "node 'painted': nothing reads it"),
+        ("from: source}", "from: inked}", 3, "circle: painted reads inked reads painted"),
+        ("strength: 0.5", "strenght: 0.5", 5, "unknown key 'strenght'"),
+        ("model: ink,", "model: inc,", 5, "unknown model 'inc'"),
+        ("style: {model: ink", "stile: {model: ink", 5, "unknown stage 'stile'"),
+        ("fallback: last_good", "fallback: cry", 7, "fallback"),
+        ("fallback: last_good", "fallbakc: drop", 4, "'style' and 'fallbakc'"),
+        ("fallback: last_good", "timeout: 1s", 4, "timeout is for a node with 'isolation"),
+        ("output: inked", "output: inkd", 8, "output: unknown node 'inkd'"),
+        ("skip: [inked]", "skip: [painter]", None, "when_late: unknown node 'painter'"),
+        ("skip: [inked]", "reuse: [inked]", 9, "only skip names nodes"),
+        ("drop_rung", "passthrough", 9, "passthrough shows raw pictures and slate hides them"),
+        (", slate]", "]", 9, "there is a slate, but when_late never shows it"),
+        ("graph:", "stages: [style]\ngraph:", None, "stages or a graph, not both"),
+        ("  inked:", "  audio:", 2, "'audio' is no name for a node"),
+        ("  inked:", "  in.ked:", 2, "'in.ked' is no name for a node"),
+    ],
+)
+def test_a_mistake_in_a_graph_is_named_with_line_node_and_edge(
+    tmp_path: Path, old: str, new: str, line: int | None, reason: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_pipeline(written(tmp_path, GRAPH.replace(old, new)))
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if line is not None:
+        assert caught.value.line == line
+
+
+def test_an_override_that_breaks_the_graph_is_blamed(tmp_path: Path) -> None:
+    path = written(tmp_path, GRAPH)
+    with pytest.raises(ConfigError, match=r"--set output: unknown node 'nobody'"):
+        load_pipeline(path, ["output=nobody"])
+
+
+def test_a_stage_of_a_list_takes_no_edges(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="from is for a graph") as caught:
+        load_pipeline(written(tmp_path, "stages:\n  - {style: {}, from: source}\n"))
+    assert caught.value.line == 2
+    with pytest.raises(ConfigError, match="output names a node of a graph"):
+        load_pipeline(written(tmp_path, "stages: [style]\noutput: style\n"))
+
+
 def test_the_digest_is_the_same_for_the_same_pipeline(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD)
     assert load_pipeline(path).digest() == load_pipeline(path).digest()

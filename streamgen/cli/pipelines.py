@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from streamgen.cli.listing import show as show_rows
-from streamgen.errors import ConfigError
+from streamgen.errors import ConfigError, OutputError
+from streamgen.graph.draw import listed, svg, text
+from streamgen.graph.plan import Plan
 from streamgen.pipeline import Pipeline, load_pipeline
 from streamgen.plugins import pipeline_files
 
@@ -19,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 JSON = typer.Option(False, "--json", help="Print JSON.")
+HEADING = "# How it runs (as drawn by `streamgen pipelines show`):"
 
 
 @app.command("list")
@@ -37,28 +41,57 @@ def _row(name: str, path: Path) -> dict[str, Any]:
         "name": name,
         "path": str(path),
         "description": pipeline.description,
-        "stages": [stage.name for stage in pipeline.stages],
+        "stages": [spec.stage for spec in pipeline.nodes()[0].values()],
         "ladder": [rung.model_dump(mode="json") for rung in pipeline.ladder],
     }
 
 
 @app.command()
-def show(name: str, as_json: bool = JSON) -> None:
-    """One pipeline: its file as written, or as JSON with every default."""
+def show(
+    name: str,
+    as_json: bool = JSON,
+    drawing: Path | None = typer.Option(None, "--svg", help="Also draw its graph into this file."),
+) -> None:
+    """One pipeline: its file and its graph, or as JSON with every default.
+
+    The graph is printed as comments, so that what is shown can be saved as a pipeline file.
+    """
     pipeline = load_pipeline(name)
+    plan = pipeline.plan()
+    if drawing is not None:
+        _write(drawing, svg(plan, pipeline.name))
     if as_json:
-        typer.echo(pipeline.model_dump_json(indent=2))
-    else:
-        path = pipeline_files().get(name) or Path(name)
-        typer.echo(path.read_text(encoding="utf-8").rstrip())
+        shown = pipeline.model_dump(mode="json") | {"nodes": listed(plan)}
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    path = pipeline_files().get(name) or Path(name)
+    written = path.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
+    drawn = "\n".join(f"#   {line}" for line in text(plan).splitlines())
+    typer.echo(f"{written}\n\n{HEADING}\n{drawn}")
+
+
+def _write(path: Path, drawing: str) -> None:
+    if path.suffix.lower() != ".svg":
+        raise ConfigError(f"a drawing is a .svg file, got '{path.name}'")
+    try:
+        path.write_text(drawing, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 @app.command("check")
 def check_file(file: str) -> None:
-    """Check a pipeline file: keys, units, ladder, stages and models."""
-    typer.echo(f"{file}: fine ({_summary(load_pipeline(file))})")
+    """Check a pipeline file: keys, units, ladder, stages, models, and the edges of its graph."""
+    pipeline = load_pipeline(file)
+    typer.echo(f"{file}: fine ({_summary(pipeline, pipeline.plan())})")
 
 
-def _summary(pipeline: Pipeline) -> str:
-    stages = ", ".join(stage.name for stage in pipeline.stages) or "no stages"
-    return f"{stages}; {len(pipeline.ladder)} rungs"
+def _summary(pipeline: Pipeline, plan: Plan) -> str:
+    stages = ", ".join(node.name for node in plan.nodes if not node.conversion) or "no stages"
+    conversions = ", ".join(node.name for node in plan.nodes if node.conversion)
+    parts = [stages]
+    if conversions:
+        parts.append(f"converts {conversions}")
+    if plan.latency:
+        parts.append(f"{plan.latency} frames late")
+    return "; ".join([*parts, f"{len(pipeline.ladder)} rungs"])

@@ -44,6 +44,40 @@ def test_a_pipeline_is_shown_with_all_its_defaults_as_json() -> None:
     assert told["name"] == "transcode" and told["encoder"]["preset"] == "veryfast"
 
 
+GRAPH = """\
+name: two
+graph:
+  painted: {style: {model: starry}, from: source}
+  inked: {style: {model: ink}, from: painted}
+output: inked
+"""
+
+
+def test_a_graph_is_shown_with_its_edges_and_again_the_same_once_saved(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(GRAPH, encoding="utf-8")
+    shown = CliRunner().invoke(app, ["pipelines", "show", str(mine)]).stdout
+    assert shown.startswith(GRAPH)
+    assert "#   inked    style  picture <- painted\n#   output <- inked\n" in shown
+    mine.write_text(shown, encoding="utf-8")
+    assert CliRunner().invoke(app, ["pipelines", "show", str(mine)]).stdout == shown
+
+
+def test_a_graph_is_listed_as_json_and_drawn(tmp_path: Path) -> None:
+    mine, drawing = tmp_path / "mine.yaml", tmp_path / "mine.svg"
+    mine.write_text(GRAPH, encoding="utf-8")
+    told = CliRunner().invoke(
+        app, ["pipelines", "show", str(mine), "--json", "--svg", str(drawing)]
+    )
+    assert [node["name"] for node in json.loads(told.stdout)["nodes"]] == ["painted", "inked"]
+    assert drawing.read_text(encoding="utf-8").startswith("<svg ")
+    told = CliRunner().invoke(app, ["pipelines", "show", str(mine), "--svg", "mine.png"])
+    assert (told.exit_code, told.stderr) == (
+        2,
+        "streamgen: a drawing is a .svg file, got 'mine.png'\n",
+    )
+
+
 def test_a_shown_pipeline_can_be_saved_changed_and_checked(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     text = CliRunner().invoke(app, ["pipelines", "show", "starry"]).stdout
