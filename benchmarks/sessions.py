@@ -16,7 +16,7 @@ from fractions import Fraction
 from multiprocessing.connection import Connection
 
 from streamgen.encode.clock import FrameClock
-from streamgen.graph.graph import Chain
+from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
 from streamgen.media.frame import Frame
 from streamgen.media.packet import Packet
@@ -90,7 +90,7 @@ def empty_session(number: int, seconds: float, start_s: float, lane: Lane) -> Se
         presentation=Presentation(telemetry),
         decoder=PassDecoder(clock_ns=time.monotonic_ns),
         cap=None,
-        chain=Chain([], telemetry),
+        graph=Graph.chain([], telemetry),
         lane=lane,
         clock=FrameClock(1_000_000_000),
         ladder=OneRung(Echo()),  # type: ignore[arg-type]  # structurally a Ladder

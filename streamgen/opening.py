@@ -8,20 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
+from typing import Any
 
-from streamgen.config import cache_dir, cores
+from streamgen.config import cache_dir, check, cores
 from streamgen.decode.ffmpeg import FFmpegDecoder
 from streamgen.encode.audio import AudioPath, open_audio
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder, PictureFormat, plan_rungs
-from streamgen.graph.graph import Chain
+from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
+from streamgen.graph.plan import PlannedNode
 from streamgen.media.pool import FramePool
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
 from streamgen.pipeline import Pipeline
-from streamgen.plugins import find_stage, models
-from streamgen.protocols import Engines, Mode, Outlet, Source, StageContext
+from streamgen.plugins import models
+from streamgen.protocols import Engines, Mode, Outlet, Source, Stage, StageContext
 from streamgen.runtimes.choose import MeasuredEngines
 from streamgen.session import Session
 from streamgen.telemetry import Telemetry
@@ -53,13 +55,13 @@ def open_session(
         undo.callback(source.close)
         for outlet in outlets:
             undo.callback(outlet.abort)
-        chain = open_chain(pipeline, context, telemetry)
-        undo.callback(chain.close)
+        graph = open_graph(pipeline, context, telemetry)
+        undo.callback(graph.close)
         session = _open(
             pipeline,
             source,
             outlets,
-            chain,
+            graph,
             lane,
             context,
             telemetry,
@@ -70,20 +72,26 @@ def open_session(
     return session
 
 
-def open_chain(pipeline: Pipeline, context: StageContext, telemetry: Telemetry) -> Chain:
-    """The stages of a pipeline, built with their parameters."""
-    stages = []
-    for spec in pipeline.stages:
-        params = spec.settings()
-        stages.append((spec.name, find_stage(spec.name)(params, context), params))
-    return Chain(stages, telemetry)
+def open_graph(pipeline: Pipeline, context: StageContext, telemetry: Telemetry) -> Graph:
+    """The stages of a pipeline, built with their parameters and joined."""
+    plan = pipeline.plan()
+
+    def build(node: PlannedNode, params: Any) -> Stage:
+        stage: Stage = node.stage_class()(params, context)
+        return stage
+
+    params = [
+        check(node.stage_class().Params, node.spec.params, name=f"stage {node.name}")
+        for node in plan.nodes
+    ]
+    return Graph(plan, build, params, telemetry)
 
 
 def _open(
     pipeline: Pipeline,
     source: Source,
     outlets: Sequence[Outlet],
-    chain: Chain,
+    graph: Graph,
     lane: Lane,
     context: StageContext,
     telemetry: Telemetry,
@@ -96,8 +104,8 @@ def _open(
     cap = None
     if pipeline.fps_cap is not None:
         cap = RateCap(pipeline.fps_cap, video.rate, telemetry)
-    ladder, notes = _open_ladder(pipeline, video, chain, cap, context, top_only)
-    chain.prepare(video.width, video.height, video.color)
+    ladder, notes = _open_ladder(pipeline, video, graph, cap, context, top_only)
+    graph.prepare(video.width, video.height, video.color)
     sounds, dropped = _open_audio(pipeline, info, outlets, telemetry, all_audio)
     notes += dropped
     tracks = [*ladder.tracks, *(path.track for path in sounds.values())]
@@ -118,7 +126,7 @@ def _open(
             video, pool=context.pool, telemetry=telemetry, low_delay=mode is Mode.LIVE
         ),
         cap=cap,
-        chain=chain,
+        graph=graph,
         lane=lane,
         clock=FrameClock(pipeline.keyframe_interval_ns(live=mode is Mode.LIVE)),
         ladder=ladder,
@@ -133,12 +141,12 @@ def _open(
 def _open_ladder(
     pipeline: Pipeline,
     video: VideoTrack,
-    chain: Chain,
+    graph: Graph,
     cap: RateCap | None,
     context: StageContext,
     top_only: bool,
 ) -> tuple[Ladder, list[str]]:
-    width, height = chain.output_size(video.width, video.height)
+    width, height = graph.output_size(video.width, video.height)
     plan = plan_rungs(pipeline.ladder, width, height, sar=video.sar)
     picture = PictureFormat(
         width=width,

@@ -17,8 +17,9 @@ from streamgen.encode.audio import AudioPath
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder
 from streamgen.errors import DecodeError, EncodeError, OutputError
-from streamgen.graph.graph import Chain
-from streamgen.graph.lane import Lane, Seat
+from streamgen.graph.graph import Graph
+from streamgen.graph.lane import Lane
+from streamgen.graph.seat import Seat
 from streamgen.media.frame import Color, Frame
 from streamgen.media.packet import Packet
 from streamgen.media.pool import CopyMeter
@@ -42,7 +43,7 @@ class Session:
     presentation: Presentation
     decoder: Decoder
     cap: RateCap | None
-    chain: Chain
+    graph: Graph
     lane: Lane
     clock: FrameClock
     ladder: Ladder
@@ -81,7 +82,7 @@ class Session:
         with ExitStack() as leaving:  # in reverse order, each whatever the others raise
             for outlet in self.outlets:
                 leaving.callback(outlet.abort)  # does nothing to an outlet that has finished
-            leaving.callback(self.chain.close)
+            leaving.callback(self.graph.close)
             if self.seat is not None:
                 leaving.callback(self.seat.drain)
             leaving.callback(self.source.close)
@@ -126,7 +127,7 @@ def run(session: Session) -> None:
     audio: Bounded[Packet] = Bounded(8 << 20, name="audio", weigh=_size_bytes)
     # Live waits nowhere for long; offline, deep queues even out costly pictures between the steps.
     depth, ahead = (s.parallel, 2) if s.mode is Mode.LIVE else (s.parallel + 6, 8)
-    seat = s.seat = s.lane.seat(s.chain, s.telemetry, depth=depth, parallel=s.parallel)
+    seat = s.seat = Seat(s.lane, s.graph, s.telemetry, depth=depth, parallel=s.parallel)
     pictures: list[Bounded[Frame]] = [Bounded(ahead, name=e.track.name) for e in encoders]
     rungs: Bounded[Delivery] = Bounded(256, name="rungs", producers=producers)
     s.queues = {"packets": packets, "audio": audio, "process": seat, "rungs": rungs}
@@ -208,7 +209,7 @@ def fit(s: Session, frame: Frame) -> None:
     """Compile for another size or colour here, on the stream's own thread: never on the lane."""
     present = (frame.width, frame.height, frame.color)
     if present != s.prepared:
-        s.chain.prepare(*present)
+        s.graph.prepare(*present)
         s.prepared = present
 
 

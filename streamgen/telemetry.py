@@ -54,6 +54,10 @@ class Times:
         if duration_ns > self.worst_ns:
             self.worst_ns = duration_ns
 
+    def span(self, began_ns: int, ended_ns: int, pts: int) -> None:
+        """Count the time between two readings of the clock, spent on the picture with this PTS."""
+        self.add(ended_ns - began_ns)
+
     @staticmethod
     def _upper_ns(key: int) -> int:
         return ((key & 31) + 1) << (key >> 5)

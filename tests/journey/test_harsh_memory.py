@@ -12,11 +12,12 @@ import pytest
 
 from streamgen.encode.clock import FrameClock
 from streamgen.errors import EncodeError, OutputError, SourceError
-from streamgen.graph.graph import PICTURE, Chain
+from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
 from streamgen.media.frame import Frame, Layout
 from streamgen.media.packet import Packet
 from streamgen.media.pool import CopyMeter, FramePool, Pool, copy_padded, cropped
+from streamgen.media.port import PICTURE
 from streamgen.media.queue import Cancelled
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack
@@ -117,7 +118,7 @@ def session(
         presentation=Presentation(telemetry),
         decoder=PassDecoder(*SIZE),
         cap=None,
-        chain=Chain([("number", stage, None)], telemetry),
+        graph=Graph.chain([("number", stage, None)], telemetry),
         lane=lane,
         clock=FrameClock(1_000_000_000),
         ladder=Fixed(*encoders),  # type: ignore[arg-type]  # structurally a Ladder

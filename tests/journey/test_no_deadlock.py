@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from streamgen.deliver.container import FileOutlet
-from streamgen.graph.graph import PICTURE, Chain
+from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
 from streamgen.ingest.container import open_source
+from streamgen.media.port import PICTURE
 from streamgen.opening import open_session
 from streamgen.pipeline import Pipeline
 from streamgen.protocols import Value
@@ -115,7 +116,7 @@ def test_a_model_of_one_frame_per_second_with_late_sound(tmp_path: Path, lane: L
     )
     outlet = FileOutlet(tmp_path / "x.mp4")
     session = open_session(pipeline(), open_source(str(clip)), [outlet], lane=lane)
-    session.chain = Chain([("slow", Slow(), None)], Telemetry())
+    session.graph = Graph.chain([("slow", Slow(), None)], Telemetry())
     with session:
         run(session)
         assert measure(session).frames_out == 6

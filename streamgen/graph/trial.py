@@ -1,0 +1,63 @@
+"""`Trial`: a call that nobody but a breaker waits for; its outputs are only judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from streamgen.errors import StageUnavailable
+from streamgen.graph.breaker import Outcome
+from streamgen.graph.fallback import Outputs, checked, pending
+from streamgen.graph.graph import Node
+from streamgen.graph.job import Job
+from streamgen.protocols import Later
+
+
+class Trial:
+    """One call of a node's stage on the inputs of a frame that has gone on without it."""
+
+    def __init__(
+        self,
+        node: Node,
+        job: Job,
+        inputs: Outputs,
+        params: Any,
+        wake: Callable[[Callable[[], None]], None],
+        ended: Callable[[Node, Outcome], None],
+    ) -> None:
+        self._node, self._job = node, job
+        self._inputs, self._params = inputs, params
+        self._wake, self._ended = wake, ended
+
+    def run(self) -> None:
+        """Call the stage; `ended` is told how it went, at once or once its fence has passed."""
+        stage = self._node.stage
+        try:
+            stage.reset()
+            result = stage.process(self._inputs, self._params)
+        except StageUnavailable:
+            self._ended(self._node, Outcome.ABSENT)
+            return
+        except Exception:  # a stage may be anybody's code: it has failed, which is the answer
+            self._ended(self._node, Outcome.FAILED)
+            return
+        fence = pending(result) if isinstance(result, Mapping) else result.fence
+        if fence is None or fence.done():
+            self._judge(result)
+        else:
+            fence.on_done(partial(self._wake, partial(self._judge, result)))
+
+    def _judge(self, result: Outputs | Later) -> None:
+        outcome = Outcome.OK
+        try:
+            outputs = result if isinstance(result, Mapping) else result.outputs()
+            for value in outputs.values():
+                if value.ready is not None:
+                    value.ready.wait()  # passed already: raises what the work raised
+            checked(self._node, self._job, outputs)
+        except StageUnavailable:
+            outcome = Outcome.ABSENT
+        except Exception:  # as above
+            outcome = Outcome.FAILED
+        self._ended(self._node, outcome)
