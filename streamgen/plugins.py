@@ -5,16 +5,23 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from streamgen.config import cache_dir
 from streamgen.errors import ConfigError, ModelError
+from streamgen.media.port import Contract
 from streamgen.protocols import ModelSpec
+
+OURS = "streamgen"
+"""The distribution whose stages nobody can hide."""
 
 DECODERS = {"ffmpeg": "streamgen.decode.ffmpeg:FFmpegDecoder"}
 ENCODERS = {
@@ -29,12 +36,14 @@ RUNTIMES = {
 RUNTIME_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 """The distribution that each runtime needs."""
 CONVERSIONS = {"convert": "streamgen.stages.convert:Convert"}
+ENGINES = {"measured": "streamgen.runtimes.choose:MeasuredEngines"}
 ISOLATIONS = {"process": "streamgen.graph.isolated:stage_class"}
 TABLES = {
     "decoder": DECODERS,
     "encoder": ENCODERS,
     "runtime": RUNTIMES,
     "conversion": CONVERSIONS,
+    "engines": ENGINES,
     "isolation": ISOLATIONS,
 }
 
@@ -63,21 +72,82 @@ def runtime_versions() -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class StagePlugin:
+    """A stage as some package offers it; nothing of it is loaded yet."""
+
+    name: str
+    package: str
+    """The distribution it comes from; empty where that is not known."""
+    version: str
+    point: EntryPoint
+
+    @property
+    def ours(self) -> bool:
+        return self.package == OURS
+
+    def __str__(self) -> str:
+        return f"stage '{self.name}' ({self.package} {self.version})"
+
+    def load(self) -> Any:
+        """Its class. Raises `ConfigError` whatever goes wrong: a plugin may break in any way, and
+        the others must start."""
+        try:
+            stage = self.point.load()
+        except (Exception, SystemExit) as error:
+            why = _one_line(str(error)) or "no reason given"
+            raise ConfigError(f"{self} cannot be loaded: {type(error).__name__}: {why}") from error
+        if not callable(stage) or not _is_settings(getattr(stage, "Params", None)):
+            raise ConfigError(
+                f"{self} is no stage: {self.point.value} needs 'Params', a streamgen Settings class"
+            )
+        try:
+            Contract.of(stage)
+        except ConfigError as error:
+            raise ConfigError(f"{self}: {error}") from error
+        return stage
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _is_settings(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def stage_plugins() -> list[StagePlugin]:
+    """Every stage that an installed package offers, by name; loads none of them.
+
+    A built-in stage comes before another of the same name.
+    """
+    found = []
+    for point in entry_points(group="streamgen.stages"):
+        package = point.dist.name if point.dist is not None else ""
+        release = point.dist.version if point.dist is not None else ""
+        found.append(StagePlugin(point.name, package, release, point))
+    return sorted(found, key=lambda one: (one.name, not one.ours, one.package))
+
+
 def stage_names() -> list[str]:
     """Every stage installed here, ours and others'."""
-    return sorted({point.name for point in entry_points(group="streamgen.stages")})
+    return sorted({plugin.name for plugin in stage_plugins()})
 
 
 @cache
 def find_stage(name: str) -> Any:
-    """The class of a stage: has `Params`, and is built as `Class(params, context)`."""
-    for point in entry_points(group="streamgen.stages"):
-        if point.name == name:
-            try:
-                return point.load()
-            except ImportError as error:
-                raise ConfigError(f"stage '{name}' cannot be loaded: {error}") from error
-    raise ConfigError(f"unknown stage '{name}' (there are: {', '.join(stage_names())})")
+    """The class of a stage: has `Params`, and is built as `Class(params, context)`.
+
+    Raises `ConfigError` for an unknown name, for one that two other packages claim, and for a
+    stage that cannot be loaded or was made for a later version of the protocol.
+    """
+    offers = [plugin for plugin in stage_plugins() if plugin.name == name]
+    if not offers:
+        raise ConfigError(f"unknown stage '{name}' (there are: {', '.join(stage_names())})")
+    if len({plugin.package for plugin in offers}) > 1 and not offers[0].ours:
+        packages = " and ".join(plugin.package for plugin in offers)
+        raise ConfigError(f"stage '{name}' comes from {packages}; keep one of them")
+    return offers[0].load()
 
 
 @cache
