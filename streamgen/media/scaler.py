@@ -9,7 +9,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from streamgen.media.frame import Frame, Layout, Range
-from streamgen.media.pool import CopyMeter, Pool, copy_padded
+from streamgen.media.pool import CopyMeter, Pool, copy_padded, cropped
 from streamgen.media.shell import shell, unwrap
 
 Size = tuple[int, int]
@@ -54,6 +54,17 @@ class CascadeScaler:
             threads=1,
         )
         return unwrap(picture, like=frame)
+
+    def stretch(self, frame: Frame, width: int, height: int) -> Frame:
+        """Make any picture exactly this size, odd ones too: what `scale` does for even sizes.
+
+        An odd side is padded by repeating the edge (one counted copy) or cut off by a view.
+        """
+        if (frame.width, frame.height) == (width, height) and frame.layout is Layout.I420:
+            return frame
+        if frame.width % 2 or frame.height % 2:
+            frame = copy_padded(frame, self._pool, self._meter, multiple=2)
+        return cropped(self.scale(frame, width + width % 2, height + height % 2), width, height)
 
     def scale_all(self, frame: Frame, sizes: Sequence[Size]) -> list[Frame]:
         """The picture in every size, which are given largest first: a cascade."""

@@ -16,10 +16,10 @@ from streamgen.config import Settings
 from streamgen.errors import ConfigError, StageError
 from streamgen.media.frame import Color, Frame, Layout, Range
 from streamgen.media.pool import cropped
+from streamgen.media.port import PICTURE
+from streamgen.media.scaler import CascadeScaler
 from streamgen.protocols import ModelSpec, Runtime, StageContext, Value
-from streamgen.stages.planar import packed
-
-PICTURE = "picture"
+from streamgen.stages.planar import packed, readable
 
 
 class ModelParams(Settings):
@@ -71,6 +71,7 @@ class Model:
     Params: ClassVar[type[Settings]] = ModelParams
     kinds: ClassVar[tuple[str, ...]] = ()
     """Kinds of models that suit; empty: all."""
+    fixed: ClassVar[frozenset[str]] = frozenset({"model"})
 
     def __init__(self, params: Any, context: StageContext) -> None:
         """Raises `ConfigError` where the model is missing, or is no model for this stage."""
@@ -87,6 +88,7 @@ class Model:
         self._multiple = max(2, self._spec.multiple)
         self._engines: dict[Fit, Runtime] = {}
         self._lock = threading.Lock()
+        self._scaler = CascadeScaler("bicubic", context.pool, context.meter)
 
     def output_size(self, width: int, height: int) -> tuple[int, int]:
         return width * self._spec.scale, height * self._spec.scale
@@ -132,7 +134,7 @@ class Model:
         if strength == 0.0 and scale == 1:
             return {PICTURE: frame}
         if frame.ready is not None:
-            frame.ready.wait()
+            frame.ready.wait()  # passed: the executor hands over pictures that are there
         source = packed(frame, self._context.pool, self._context.meter, self._multiple)
         engine = self._ready(self._fit(source.width, source.height, frame.color))
         out = self._context.pool.take(
@@ -146,6 +148,14 @@ class Model:
         )
         painted = out.publish(frame, ready=ticket.fence)
         return {PICTURE: cropped(painted, frame.width * scale, frame.height * scale)}
+
+    def bypass(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
+        """The picture without the network, in the size that the network would give it."""
+        if self._spec.scale == 1:
+            return inputs
+        frame = readable(inputs[PICTURE], self._context, self._spec.name)
+        width, height = self.output_size(frame.width, frame.height)
+        return {PICTURE: self._scaler.stretch(frame, width, height)}
 
     def reset(self) -> None:
         """Nothing to forget: the networks see one picture at a time."""
@@ -163,6 +173,7 @@ class Style(Model):
 
     Params = StyleParams
     kinds = ("style",)
+    fixed = frozenset({"model", "size"})
 
 
 class Enhance(Model):
@@ -170,6 +181,7 @@ class Enhance(Model):
 
     Params = EnhanceParams
     kinds = ("restore",)
+    skippable = True
 
 
 class Upscale(Model):

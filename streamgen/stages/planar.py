@@ -1,4 +1,4 @@
-"""From what decoders give to what networks take: packed I420 planes of a suitable size."""
+"""From what decoders give to what stages take: I420, packed for networks, of a common size."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgen.media.frame import Frame, Layout
+from streamgen.errors import StageError
+from streamgen.media.frame import Frame, Layout, Plane
 from streamgen.media.pool import CopyMeter, Pool, copy_padded, replicate
+from streamgen.media.scaler import CascadeScaler
+from streamgen.protocols import StageContext, Value
 
 
 def packed(frame: Frame, pool: Pool, meter: CopyMeter, multiple: int) -> Frame:
@@ -24,6 +27,68 @@ def packed(frame: Frame, pool: Pool, meter: CopyMeter, multiple: int) -> Frame:
     if fits and all(plane.packed for plane in frame.planes):
         return frame
     return copy_padded(frame, pool, meter, multiple)
+
+
+def readable(value: Value, context: StageContext, stage: str) -> Frame:
+    """A picture whose planes numpy can read now: in host memory, I420, its fence passed.
+
+    The frame itself, unless it is semi-planar: that is separated, one counted copy. Rows may have
+    any distance. Raises `StageError` for what is no picture or lies on a GPU, and what the
+    picture's work raised.
+    """
+    if not isinstance(value, Frame):
+        raise StageError("expected a picture", stage=stage, pts=value.pts)
+    if value.device.type != "cpu":
+        raise StageError(
+            f"works in host memory, the picture is on {value.device}", stage=stage, pts=value.pts
+        )
+    if value.ready is not None:
+        value.ready.wait()  # passed already where the executor did its part
+    if value.layout is Layout.I420:
+        return value
+    return _separated(value, context.pool, context.meter, multiple=1)
+
+
+class Matching:
+    """Makes second pictures fit a first one in size, and remembers the last that it made."""
+
+    def __init__(self, context: StageContext, stage: str) -> None:
+        self._stage = stage
+        self._scaler = CascadeScaler("bicubic", context.pool, context.meter)
+        self._last: tuple[tuple[Plane, ...], Frame] | None = None
+
+    def match(self, other: Frame, picture: Frame) -> Frame:
+        """`other` in the size of `picture`. Raises `StageError` where their colours differ."""
+        if (other.color.matrix, other.color.range) != (picture.color.matrix, picture.color.range):
+            raise StageError(
+                f"the pictures differ in colour: {_color(picture)} and {_color(other)}",
+                stage=self._stage,
+                pts=picture.pts,
+            )
+        size = (picture.width, picture.height)
+        if (other.width, other.height) == size:
+            return other
+        if self._last is not None:
+            planes, made = self._last
+            if planes is other.planes and (made.width, made.height) == size:
+                return made
+        made = self._scaler.stretch(other, *size)
+        self._last = (other.planes, made)
+        return made
+
+    def forget(self) -> None:
+        self._last = None
+
+
+def _color(frame: Frame) -> str:
+    return f"{frame.color.matrix.value} {frame.color.range.value}"
+
+
+def shown_as(other: Frame, picture: Frame) -> Frame:
+    """The pixels of `other` in place of `picture`: with its times, and its shape on the screen."""
+    if other.pts == picture.pts and other.time_base == picture.time_base:
+        return other
+    return picture.retimed(planes=other.planes, layout=other.layout, ready=other.ready)
 
 
 def _separated(frame: Frame, pool: Pool, meter: CopyMeter, multiple: int) -> Frame:

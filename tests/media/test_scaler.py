@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamgen.errors import ConfigError
-from streamgen.media.frame import Color, Device, Frame, Layout, Plane, Range
+from streamgen.media.frame import Color, Device, Frame, Layout, Plane, Range, plane_shapes
 from streamgen.media.scaler import INTERPOLATIONS, CascadeScaler
 from streamgen.media.shell import shell
 from streamgen.testing import HarshPool, late, picture
@@ -168,3 +168,18 @@ def test_a_change_back_to_the_planned_size_costs_nothing() -> None:
     cascade.fit(picture(32, 32), 64, 48, Fraction(1))
     frame = picture(64, 48)
     assert cascade.fit(frame, 64, 48, Fraction(1)) is frame
+
+
+@pytest.mark.parametrize("given", [(64, 48), (63, 47), (1, 1)])
+@pytest.mark.parametrize("wanted", [(33, 21), (128, 96), (1, 2)])
+def test_odd_sizes_are_stretched_too(given: tuple[int, int], wanted: tuple[int, int]) -> None:
+    pool = HarshPool()
+    frame = picture(*given)
+    out = pool.take(Layout.I420, *given)
+    for target, value in zip(out.planes, (90, 100, 160), strict=True):
+        np.asarray(target)[:] = value
+    scaled = CascadeScaler("bicubic", pool, pool.meter).stretch(out.publish(frame), *wanted)
+    assert (scaled.width, scaled.height) == wanted
+    assert [plane.shape for plane in scaled.planes] == list(plane_shapes(Layout.I420, *wanted))
+    for plane, value in zip(scaled.planes, (90, 100, 160), strict=True):
+        assert (plane.array() == value).all()

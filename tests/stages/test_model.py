@@ -24,6 +24,7 @@ from streamgen.media.frame import (
     plane_shapes,
 )
 from streamgen.media.pool import CopyMeter, FramePool, Pool
+from streamgen.media.port import Contract
 from streamgen.plugins import find_stage
 from streamgen.protocols import Inputs, Mode, ModelSpec, StageContext
 from streamgen.runtimes.choose import MeasuredEngines
@@ -315,3 +316,29 @@ def test_ten_bits_are_rounded_to_eight(pool: HarshPool) -> None:
     taken = packed(frame, pool, CopyMeter(), 4)
     assert taken.planes[0].array()[0].tolist() == [0, 1, 1, 255]
     assert (taken.planes[1].array() == 128).all()
+
+
+def test_upscaling_that_steps_aside_keeps_the_size(build: Build, fakes: FakeEngines) -> None:
+    stage, params = build(Upscale, fakes)
+    for size in ((64, 48), (17, 31)):
+        frame = picture(*size)
+        plain = stage.bypass({"picture": frame}, params)["picture"]
+        assert (plain.width, plain.height) == stage.output_size(*size)
+        small = plain.planes[0].array()[::2, ::2].astype(int)
+        assert np.abs(small - frame.planes[0].array()).mean() < 8, "the same picture"
+    assert not fakes.opened, "without its network"
+
+
+def test_a_stage_that_keeps_the_size_steps_aside_with_the_picture_itself(
+    build: Build, fakes: FakeEngines
+) -> None:
+    stage, params = build(Enhance, fakes)
+    frame = picture(64, 48)
+    assert stage.bypass({"picture": frame}, params)["picture"] is frame
+
+
+def test_what_a_stage_lets_others_do_is_declared() -> None:
+    fixed = {stage: Contract.of(stage).fixed for stage in (Style, Enhance, Upscale, Model)}
+    assert fixed.pop(Style) == {"model", "size"}
+    assert set(fixed.values()) == {frozenset({"model"})}
+    assert [Contract.of(stage).skippable for stage in (Style, Enhance)] == [False, True]
