@@ -3,6 +3,7 @@
 `HarshPool` is pitched and poisoned, as GPU memory is, and `late` makes a picture ready only some
 time from now. `KeepingEncoder` keeps frames, as NVENC does. `PacketSource`, `PassDecoder` and
 `Basket` carry a run without any codec; `synthetic_clip` writes a real one.
+`run_stage` puts frames through one stage and checks what it gives (`docs/plugins.md`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from streamgen.testing.fakes import (
     PassDecoder,
     video_track,
 )
+from streamgen.testing.given import flat, gradient, inputs_like, moving, noise, sheet
+from streamgen.testing.harness import Rig, checksum, run_stage
 from streamgen.testing.memory import POISON, HarshPool, LateFence, ManualClock, ManualFence, late
 
 __all__ = [
@@ -29,9 +32,18 @@ __all__ = [
     "NoEngines",
     "PacketSource",
     "PassDecoder",
+    "Rig",
+    "checksum",
+    "flat",
     "frame_of",
+    "gradient",
+    "inputs_like",
     "late",
+    "moving",
+    "noise",
     "picture",
+    "run_stage",
+    "sheet",
     "synthetic_clip",
     "video_track",
 ]
