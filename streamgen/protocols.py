@@ -6,8 +6,9 @@ and go by reference; nobody writes into a frame that was published.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -210,6 +211,10 @@ class Engines(Protocol):
         ...
 
 
+def _uncounted(name: str, reason: str) -> None:
+    """Nobody counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageContext:
     """What a stage is given when it is built."""
@@ -220,6 +225,12 @@ class StageContext:
     meter: CopyMeter
     engines: Engines
     models: Mapping[str, ModelSpec]
+    count: Callable[[str, str], None] = _uncounted
+    """Counts an event by name and reason, as `Telemetry.count`."""
+    title: str = ""
+    """Name of the stream or file, for people."""
+    time_of_day: Callable[[], datetime] | None = None
+    """The clock on the wall; None where a result must not depend on when it was made."""
 
 
 class Scaler(Protocol):
