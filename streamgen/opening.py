@@ -15,9 +15,14 @@ from streamgen.decode.ffmpeg import FFmpegDecoder
 from streamgen.encode.audio import AudioPath, open_audio
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder, PictureFormat, plan_rungs
+from streamgen.graph.director import Director
+from streamgen.graph.governor import Governor, warning
 from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
 from streamgen.graph.plan import PlannedNode
+from streamgen.graph.rehearsal import rehearse
+from streamgen.graph.seat import AHEAD, INBOX
+from streamgen.graph.slate import Dissolve, Slate
 from streamgen.media.pool import FramePool
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
@@ -25,7 +30,7 @@ from streamgen.pipeline import Pipeline
 from streamgen.plugins import models
 from streamgen.protocols import Engines, Mode, Outlet, Source, Stage, StageContext
 from streamgen.runtimes.choose import MeasuredEngines
-from streamgen.session import Session
+from streamgen.session import LIVE_AHEAD, Session
 from streamgen.telemetry import Telemetry
 
 
@@ -114,7 +119,12 @@ def _open(
     for outlet in outlets:
         outlet.open([*tracks, *carried])
         notes += outlet.dropped_tracks
+    director = None
+    if mode is Mode.LIVE:
+        director, warned = _open_director(pipeline, graph, context, telemetry, video)
+        notes += warned
     return Session(
+        director=director,
         source=source,
         outlets=outlets,
         mode=mode,
@@ -136,6 +146,34 @@ def _open(
         parallel=1 if mode is Mode.LIVE else context.engines.requests,
         engines=context.engines,
     )
+
+
+def _open_director(
+    pipeline: Pipeline,
+    graph: Graph,
+    context: StageContext,
+    telemetry: Telemetry,
+    video: VideoTrack,
+) -> tuple[Director, list[str]]:
+    """What keeps a live stream's latency, rehearsed; and whether its budget may be missed."""
+    live = pipeline.live
+    governor = Governor(
+        live.latency_budget,
+        live.when_late,
+        [node.name for node in graph.nodes],
+        frozenset(node.name for node in graph.nodes if node.contract.skippable),
+        inbox=INBOX,
+    )
+    spent_ns = rehearse(
+        graph, context.pool, telemetry.clock, video.width, video.height, video.color
+    )
+    for name, duration_ns in spent_ns.items():
+        governor.took(name, duration_ns)
+    inside = [INBOX, 1, AHEAD, LIVE_AHEAD]
+    warned = warning(inside, sum(spent_ns.values()), live.latency_budget)
+    slate = Slate(live.slate, context.pool)
+    director = Director(governor, telemetry, Dissolve(context.pool), slate)
+    return director, [] if warned is None else [warned]
 
 
 def _open_ladder(

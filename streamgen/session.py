@@ -17,6 +17,7 @@ from streamgen.encode.audio import AudioPath
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder
 from streamgen.errors import DecodeError, EncodeError, OutputError
+from streamgen.graph.director import Director
 from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
 from streamgen.graph.seat import Seat
@@ -67,6 +68,8 @@ class Session:
     """Arrival times of pictures that are in the top rung's encoder, by PTS."""
     group: StepGroup | None = None
     seat: Seat | None = None
+    director: Director | None = None
+    """Of a live stream: keeps the latency budget."""
     prepared: tuple[int, int, Color] | None = None
     """Size and colour that the stages are ready for."""
 
@@ -126,8 +129,10 @@ def run(session: Session) -> None:
     packets: Bounded[Packet] = Bounded(64, name="packets")
     audio: Bounded[Packet] = Bounded(8 << 20, name="audio", weigh=_size_bytes)
     # Live waits nowhere for long; offline, deep queues even out costly pictures between the steps.
-    depth, ahead = (s.parallel, 2) if s.mode is Mode.LIVE else (s.parallel + 6, 8)
-    seat = s.seat = Seat(s.lane, s.graph, s.telemetry, depth=depth, parallel=s.parallel)
+    depth, ahead = (s.parallel, LIVE_AHEAD) if s.mode is Mode.LIVE else (s.parallel + 6, 8)
+    seat = s.seat = Seat(
+        s.lane, s.graph, s.telemetry, depth=depth, parallel=s.parallel, director=s.director
+    )
     pictures: list[Bounded[Frame]] = [Bounded(ahead, name=e.track.name) for e in encoders]
     rungs: Bounded[Delivery] = Bounded(256, name="rungs", producers=producers)
     s.queues = {"packets": packets, "audio": audio, "process": seat, "rungs": rungs}
@@ -217,7 +222,12 @@ def sized(s: Session, seat: Seat) -> Iterator[list[Frame]]:
     """Decide the key frames, once, and make one picture for every rung."""
     times = s.telemetry.times("scale")
     now_ns = s.telemetry.clock.now_ns
+    fed = True
     for processed in seat:
+        if s.director is not None and s.director.feeds_top_rung != fed:
+            fed = not fed
+            if fed:
+                s.clock.request()  # the top rung comes back: a GOP begins, on all rungs
         frame = s.clock.mark(processed)
         if len(s.waiting_ns) < MOST_WAITING:
             s.waiting_ns[frame.pts] = frame.received_ns
@@ -228,9 +238,13 @@ def sized(s: Session, seat: Seat) -> Iterator[list[Frame]]:
 
 
 def split(s: Session, seat: Seat, rungs: Sequence[Bounded[Frame]]) -> None:
-    """Hand every rung its picture; the slowest sets the pace."""
+    """Hand every rung its picture; the slowest sets the pace. A top rung that rests, because time
+    is short, gets none."""
     for pictures in sized(s, seat):
-        for queue, picture in zip(rungs, pictures, strict=True):
+        rests = int(s.director is not None and not s.director.feeds_top_rung)
+        if rests:
+            s.telemetry.count("dropped", "rung")
+        for queue, picture in zip(rungs[rests:], pictures[rests:], strict=True):
             queue.put(picture)
     for queue in rungs:
         queue.close()
@@ -250,10 +264,10 @@ def encode(
             out = encoder.encode(frame)
             times.add(now_ns() - began_ns)
             for packet in out:
-                account(s, sent, packet, top=encoder is s.ladder.encoders[0])
+                account(s, sent, packet, top=leads(s, encoder))
                 rungs.put(packet)
         for packet in encoder.flush():
-            account(s, sent, packet, top=encoder is s.ladder.encoders[0])
+            account(s, sent, packet, top=leads(s, encoder))
             rungs.put(packet)
     except EncodeError as error:
         lose_rung(s, name, error)
@@ -263,8 +277,15 @@ def encode(
     rungs.close()
 
 
+def leads(s: Session, encoder: Encoder) -> bool:
+    """Whether this is the largest rung that is fed: its last byte ends a picture's latency."""
+    rests = s.director is not None and not s.director.feeds_top_rung
+    first, *rest = s.ladder.encoders
+    return encoder is (rest[0] if rests and rest else first)
+
+
 def account(s: Session, sent: Sent, packet: Packet, *, top: bool) -> None:
-    """Count what left an encoder; the top rung's last byte ends the picture's latency."""
+    """Count what left an encoder, and how long the picture was on its way."""
     sent.frames += 1
     sent.keyframes += packet.keyframe
     sent.size_bytes += packet.size_bytes
@@ -272,7 +293,10 @@ def account(s: Session, sent: Sent, packet: Packet, *, top: bool) -> None:
     sent.first_pts = pts if sent.first_pts is None else min(pts, sent.first_pts)
     sent.last_end = max(sent.last_end, pts + packet.duration)
     if top and (received_ns := s.waiting_ns.pop(pts, 0)):
-        s.telemetry.times("latency").add(s.telemetry.clock.now_ns() - received_ns)
+        now_ns = s.telemetry.clock.now_ns()
+        s.telemetry.times("latency").add(now_ns - received_ns)
+        if s.director is not None:
+            s.director.governor.finished(received_ns, now_ns)
 
 
 def lose_rung(s: Session, name: str, error: EncodeError) -> None:
@@ -318,6 +342,8 @@ def deliver(s: Session, rungs: Bounded[Delivery]) -> None:
         s.notes += [note for note in outlet.dropped_tracks if note not in s.notes]
 
 
+LIVE_AHEAD = 2
+"""Live pictures that may wait for each encoder."""
 MOST_WAITING = 1000
 """Pictures whose latency is being measured; more wait only when the top rung has broken."""
 

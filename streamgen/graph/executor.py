@@ -59,6 +59,9 @@ class Place(Protocol):
     def settle(self, job: Job) -> None:
         """The job's result is there, or it is dropped, or failed."""
 
+    def took(self, node: str, duration_ns: int) -> None:
+        """A node has worked this long on a picture."""
+
     def over(self, job: Job) -> None:
         """No node works on this job any more."""
 
@@ -250,7 +253,9 @@ class Executor:
                     value.ready.wait()  # passed already
         except StageError as error:
             return self._failed(job, node, call, error)
-        node.times.span(call.began_ns, self._now_ns(), job.pts)
+        ended_ns = self._now_ns()
+        node.times.span(call.began_ns, ended_ns, job.pts)
+        self._place.took(node.name, ended_ns - call.began_ns)
         if not node.contract.latency:
             return self._taken(job, node, call, outputs)
         node.held.append(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from streamgen.graph.governor import Action
 from streamgen.media.frame import Frame
 from streamgen.protocols import Stage, Value
 
@@ -52,6 +53,7 @@ class Job:
     """One picture inside a seat, and the values that its nodes have given so far."""
 
     __slots__ = (
+        "action",
         "calls",
         "done",
         "error",
@@ -65,7 +67,6 @@ class Job:
         "raw",
         "reason",
         "result",
-        "reuse",
         "shadow",
         "skipped",
         "stages",
@@ -83,15 +84,15 @@ class Job:
         self.reason = ""
         """Why it was dropped."""
         self.result: Frame | None = None
-        self.reuse = False
-        """Shown as the last result once more."""
         self.raw = False
         """No stage is called for it: every node steps aside."""
         self.shadow = False
         """Runs only to be measured; nobody waits for it."""
         self.skipped: frozenset[str] = frozenset()
-        self.level: Any = None
-        self.fade: Any = None
+        self.action = Action.RUN
+        """What the governor has decided, on which of its levels."""
+        self.level = 0
+        self.fade = 1.0
         self.params: tuple[Any, ...] = ()
         self.stages: Sequence[Stage] = ()
         self.open = 0

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from streamgen.graph.director import Director
 from streamgen.graph.executor import Executor
 from streamgen.graph.graph import Graph
 from streamgen.graph.job import Job
@@ -15,18 +16,33 @@ from streamgen.media.frame import Frame
 from streamgen.media.queue import Cancelled
 from streamgen.telemetry import Telemetry
 
+INBOX = 2
+"""Live pictures that wait to be begun."""
+AHEAD = 2
+"""Live pictures that may be done before the consumer takes them."""
+
 
 class Seat:
     """A bounded queue whose items are worked on while they wait: `put`, then iterate.
 
-    Order out is order in. Offline `put` waits while `depth` pictures are inside. A picture that
-    gave no result is counted as dropped with its reason; an error that is not one picture's ends
-    the run at the consumer.
+    Order out is order in. Offline `put` waits while `depth` pictures are inside. Live it never
+    waits: the newest pictures wait in an inbox of `INBOX`, and the oldest there goes when another
+    comes. A picture that gave no result is counted as dropped with its reason; an error that is
+    not one picture's ends the run at the consumer.
     """
 
     def __init__(
-        self, lane: Lane, graph: Graph, telemetry: Telemetry, *, depth: int, parallel: int = 1
+        self,
+        lane: Lane,
+        graph: Graph,
+        telemetry: Telemetry,
+        *,
+        depth: int,
+        parallel: int = 1,
+        director: Director | None = None,
     ) -> None:
+        """At most `depth` pictures are inside, `parallel` of them at work at once (what the engine
+        takes). With a `director` the seat is live: see above."""
         self.graph = graph
         self.depth = depth + graph.plan.latency
         self.cancelled = False
@@ -34,7 +50,9 @@ class Seat:
         self._lane = lane
         self._telemetry = telemetry
         self._parallel = parallel + graph.plan.latency
-        self._executor = Executor(graph, telemetry, self, live=False)
+        self.director = director
+        self._now_ns = telemetry.clock.now_ns
+        self._executor = Executor(graph, telemetry, self, live=director is not None)
         self._jobs: deque[Job] = deque()
         """Everything inside, in order."""
         self._inbox: deque[Job] = deque()
@@ -43,6 +61,7 @@ class Seat:
         """Of them, those that the lane has been told of."""
         self._working = 0
         """Started, and some node still works on it."""
+        self._trials = 0
         self._number = 0
         self._closed = False
         self._error: BaseException | None = None
@@ -61,20 +80,27 @@ class Seat:
         """Hand one picture to the lane. Raises `Cancelled`."""
         self._number += 1
         job = Job(frame, self._number)
-        if not self.graph.nodes:  # nothing to do: no way through the lane either
-            job.done, job.result = True, frame
+        if not self.graph.nodes:  # nothing to do: offline no way through the lane either
+            job.done, job.result = self.director is None, frame
+        lost: Job | None = None
         with self._lock:
-            while len(self._jobs) >= self.depth and not self.cancelled:
+            while self.director is None and len(self._jobs) >= self.depth and not self.cancelled:
                 self._freed.wait()
             if self.cancelled:
                 raise Cancelled
             self._jobs.append(job)
-            self.peak = max(self.peak, len(self._jobs))
             if job.done:
                 self._settled.notify()
-                return
-            self._inbox.append(job)
+            else:
+                self._inbox.append(job)
+                if self.director is not None and len(self._inbox) > INBOX:
+                    lost = self._inbox.popleft()
+                    self._jobs.remove(lost)
+            self.peak = max(self.peak, len(self._jobs))
             free = self._admits()
+        if lost is not None and self.director is not None:
+            self._telemetry.count("dropped", "overflow")
+            self.director.governor.overflowed(lost.frame.received_ns, self._now_ns())
         if free:
             self.wake(self._begin)
 
@@ -83,6 +109,10 @@ class Seat:
         waiting = len(self._inbox) > self._beginning
         if not waiting or self._working >= self._parallel or self.cancelled:
             return False
+        if self.director is not None:
+            begun = len(self._jobs) - len(self._inbox) + self._beginning
+            if begun >= self._parallel + AHEAD:
+                return False
         self._working += 1
         self._beginning += 1
         return True
@@ -93,8 +123,15 @@ class Seat:
             with self._lock:
                 job = self._inbox.popleft()
                 self._beginning -= 1
-            ready = self._executor.begin(job)
-        self._executor.go(ready)
+                waiting = len(self._inbox)
+            runs = self.director is None or self.director.judge(job, waiting)
+            runs = runs and bool(self.graph.nodes)
+            ready = self._executor.begin(job) if runs else []
+        if runs:
+            self._executor.go(ready)
+        else:
+            self.settle(job)
+            self.over(job)
 
     # What the executor asks of its place.
 
@@ -124,9 +161,16 @@ class Seat:
             job.done = True
             self._settled.notify_all()
 
+    def took(self, node: str, duration_ns: int) -> None:
+        if self.director is not None:
+            self.director.governor.took(node, duration_ns)
+
     def over(self, job: Job) -> None:
         with self._lock:
-            self._working -= 1
+            if job.shadow:
+                self._trials -= 1
+            else:
+                self._working -= 1
             more = self._admits()
             last = self._closed and not self._inbox and not more
             self._settled.notify_all()
@@ -134,6 +178,19 @@ class Seat:
             self.wake(self._begin)
         elif last:
             self._executor.end()
+        elif self.director is not None and not self._trials and not self.cancelled:
+            self._try(self.director)
+
+    def _try(self, director: Director) -> None:
+        """The lane has nothing to do: measure what is left out."""
+        with self._order:
+            job = director.trial()
+            if job is None:
+                return
+            with self._lock:
+                self._trials += 1
+            ready = self._executor.begin(job)
+        self._executor.go(ready)
 
     # The consumer's side.
 
@@ -152,10 +209,14 @@ class Seat:
                     self._settled.wait()
                 job = self._jobs.popleft()
                 self._freed.notify()
+                more = self.director is not None and self._admits()
+            if more:
+                self.wake(self._begin)
             if job.error is not None:
                 raise job.error
-            if job.result is not None:
-                return job.result
+            frame = job.result if self.director is None else self.director.show(job)
+            if frame is not None:
+                return frame
             self._telemetry.count("dropped", job.reason or "stage")
 
     def _judge(self) -> None:
@@ -187,7 +248,7 @@ class Seat:
     def drain(self) -> None:
         """Wait until nothing of this session is on the lane any more; after `close` or `cancel`."""
         with self._lock:
-            while self._working and self._error is None:
+            while (self._working or self._trials) and self._error is None:
                 self._settled.wait()
 
     def _oldest(self) -> int:

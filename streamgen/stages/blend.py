@@ -13,9 +13,9 @@ from pydantic import Field
 
 from streamgen.config import Settings
 from streamgen.media.frame import Frame, Layout
+from streamgen.media.mixing import FULL, Mixer
 from streamgen.media.port import PICTURE, Port
 from streamgen.protocols import StageContext, Value
-from streamgen.stages.mixing import FULL, Mixer
 from streamgen.stages.planar import Matching, readable, shown_as
 
 OTHER = "other"

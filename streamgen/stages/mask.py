@@ -14,10 +14,10 @@ from pydantic import Field
 from streamgen.config import Settings
 from streamgen.errors import StageError
 from streamgen.media.frame import Frame, Layout, Sheet
+from streamgen.media.mixing import Mixer
 from streamgen.media.port import PICTURE, Port
 from streamgen.protocols import StageContext, Value
 from streamgen.stages.grey import GreyScaler
-from streamgen.stages.mixing import Mixer
 from streamgen.stages.planar import Matching, readable, shown_as
 from streamgen.stages.stencil import Stencil
 

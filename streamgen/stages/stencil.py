@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamgen.media.frame import Frame, Layout, Plane, plane_shapes
-from streamgen.stages.grey import GreyScaler
-from streamgen.stages.mixing import FULL, STRIP, Bytes, Mixer, weights
+from streamgen.media.mixing import FULL, STRIP, Bytes, Mixer, weights
+from streamgen.stages.grey import GreyScaler, smoothed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _fitted(scaler: GreyScaler, mask: Bytes, rows: int, columns: int, soft_px: i
         size = max(2.0, soft_px / 6)
         mask = scaler.mean(mask, _at_least(rows / size), _at_least(columns / size))
         for _ in range(round((soft_px / size - 2) / 2)):
-            mask = _smoothed(mask)
+            mask = smoothed(mask)
         mask = np.take(_EXACT_ENDS, mask)
     if mask.shape[0] > rows or mask.shape[1] > columns:
         return np.take(_EXACT_ENDS, scaler.smooth(mask, rows, columns))
@@ -93,12 +93,3 @@ _EXACT_ENDS = np.clip((np.arange(256.0) - 3) * (255 / 249) + 0.5, 0, 255).astype
 
 def _at_least(size: float) -> int:
     return max(1, round(size))
-
-
-def _smoothed(grey: Bytes) -> Bytes:
-    """The mean of three by three, edges repeated."""
-    wide = np.pad(grey, 1, "edge").astype(np.uint16)
-    across = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
-    total = across[:-2] + across[1:-1] + across[2:]
-    mean: Bytes = ((total + 4) // 9).astype(np.uint8)
-    return mean

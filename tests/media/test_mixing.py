@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamgen.stages.mixing import Mixer, weights
+from streamgen.media.mixing import Mixer, weights
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,114 @@
+"""`Director`: what viewers of a live stream see: the governor's decisions made into pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamgen.graph.fallback import retimed
+from streamgen.graph.governor import Action, Governor, Show
+from streamgen.graph.job import Job
+from streamgen.media.frame import Frame
+from streamgen.telemetry import Telemetry
+
+Dissolve = Callable[[Frame, Frame, float], Frame]
+"""`(before, after, weight)`: a picture between two of one size; 1.0 is `after`."""
+Slate = Callable[[Frame], Frame]
+"""The picture that stands in for one that must not be shown, of its size and with its times."""
+
+
+class Director:
+    """One live stream's. `judge` on the lane, in frame order; `show` on the consumer's thread."""
+
+    def __init__(
+        self, governor: Governor, telemetry: Telemetry, dissolve: Dissolve, slate: Slate
+    ) -> None:
+        self.governor = governor
+        self.feeds_top_rung = True
+        """Whether the picture that `show` gave last goes to the top rung too."""
+        self._telemetry = telemetry
+        self._now_ns = telemetry.clock.now_ns
+        self._dissolve = dissolve
+        self._slate = slate
+        self._every_node = frozenset(governor.nodes)
+        self._last: Frame | None = None
+        self._before: Frame | None = None
+        self._level = 0
+        self._epoch: tuple[int, int, int] | None = None
+        self.latest: Job | None = None
+        """The newest job that was run; trials use its picture."""
+
+    def judge(self, job: Job, waiting: int) -> bool:
+        """Decide about a picture before work is started on it; True: its nodes are to run."""
+        frame = job.frame
+        present = (frame.epoch, frame.width, frame.height)
+        if present != self._epoch:
+            self._epoch = present
+            self.governor.forget()
+        decision = self.governor.decide(frame.received_ns, self._now_ns(), waiting)
+        level = self.governor.levels[decision.level]
+        job.level, job.fade = decision.level, decision.fade
+        job.action = decision.action
+        if decision.action is not Action.RUN:
+            job.reason = decision.reason
+            return False
+        job.skipped = level.skipped
+        job.raw = level.show is Show.SOURCE
+        if level.show is Show.SLATE:
+            return False
+        self.latest = job
+        return True
+
+    def trial(self) -> Job | None:
+        """A job that runs the nodes which are left out, to be measured; None: not now."""
+        last = self.latest
+        if last is None or not self.governor.probe(self._now_ns()):
+            return None
+        job = Job(last.frame, last.number)
+        job.shadow = True
+        left_out = self._every_node if last.raw else last.skipped
+        job.skipped = self._every_node - left_out
+        job.params = last.params
+        return job
+
+    def show(self, job: Job) -> Frame | None:
+        """The picture that leaves for this job; None: it is dropped, for `job.reason`."""
+        level = self.governor.levels[job.level]
+        result = job.result
+        if job.action is Action.REUSE:
+            if self._last is None:
+                return None
+            again = retimed(self._last, job.frame)
+            assert isinstance(again, Frame)
+            self._telemetry.count("reused", "frame")
+            return self._handed(again)
+        if job.action is Action.DROP:
+            return None
+        if level.show is Show.SLATE:
+            result = self._slate(job.frame if self._last is None else self._resized(job.frame))
+        if result is None:
+            return None
+        if job.level != self._level:
+            self._before, self._level = self._last, job.level
+            self._telemetry.count("level", level.name)
+        if job.fade < 1.0 and self._before is not None and _alike(self._before, result):
+            result = self._dissolve(self._before, result, job.fade)
+        elif job.fade >= 1.0:
+            self._before = None
+        self.feeds_top_rung = level.top_rung
+        self._last = result
+        return self._handed(result)
+
+    def _resized(self, frame: Frame) -> Frame:
+        """The frame's times with the size of what is shown."""
+        assert self._last is not None
+        resized = retimed(self._last, frame)
+        assert isinstance(resized, Frame)
+        return resized
+
+    def _handed(self, frame: Frame) -> Frame:
+        self.governor.handed(frame.received_ns, self._now_ns())
+        return frame
+
+
+def _alike(one: Frame, other: Frame) -> bool:
+    return (one.width, one.height, one.layout) == (other.width, other.height, other.layout)
