@@ -37,6 +37,7 @@ RUNTIME_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 """The distribution that each runtime needs."""
 CONVERSIONS = {"convert": "streamgen.stages.convert:Convert"}
 ENGINES = {"measured": "streamgen.runtimes.choose:MeasuredEngines"}
+LETTERINGS = {"pillow": "streamgen.stages.lettering:Lettering"}
 ISOLATIONS = {"process": "streamgen.graph.isolated:stage_class"}
 TABLES = {
     "decoder": DECODERS,
@@ -45,6 +46,7 @@ TABLES = {
     "conversion": CONVERSIONS,
     "engines": ENGINES,
     "isolation": ISOLATIONS,
+    "lettering": LETTERINGS,
 }
 
 

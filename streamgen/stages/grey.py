@@ -43,3 +43,38 @@ class GreyScaler:
         )
         plane: Any = picture.planes[0]
         return np.ndarray((rows, columns), np.uint8, buffer=plane, strides=(plane.line_size, 1))
+
+
+def difference(a: Bytes, b: Bytes) -> Bytes:
+    """How far apart two planes are, pixel by pixel."""
+    far: Bytes = np.maximum(a, b)
+    far -= np.minimum(a, b)
+    return far
+
+
+def smoothed(grey: Bytes) -> Bytes:
+    """The mean of three by three, edges repeated."""
+    wide = np.pad(grey, 1, "edge").astype(np.uint16)
+    across = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
+    total = across[:-2] + across[1:-1] + across[2:]
+    mean: Bytes = ((total + 4) // 9).astype(np.uint8)
+    return mean
+
+
+def grown(grey: Bytes, reach: int) -> Bytes:
+    """The highest value within `reach` in each direction."""
+    return _highest(_highest(grey, reach).T, reach).T
+
+
+def _highest(grey: Bytes, reach: int) -> Bytes:
+    """Along the rows; each step doubles the distance it looks."""
+    rows, columns = grey.shape
+    wide = np.zeros((rows, columns + 2 * reach), np.uint8)
+    wide[:, reach : reach + columns] = grey
+    seen = 1
+    while seen < 2 * reach + 1:
+        step = min(seen, 2 * reach + 1 - seen)
+        # Each value sees itself and what lies to its right; wide shrinks as it sees further.
+        wide = np.maximum(wide[:, :-step], wide[:, step:])
+        seen += step
+    return wide
