@@ -116,7 +116,7 @@ class Governor:
         self._fading = False
         self._patience_ns = HOLD_NS
         self._roomy_ns: int | None = None
-        self._probe_at_ns = 0
+        self._probed_ns = 0
         self._finished_ns = 0
         self._arrivals, self._runs, self._probes = Recent(), Recent(), Recent()
         self._repeats, self._losses = Recent(), Recent()
@@ -180,15 +180,16 @@ class Governor:
         About five times a second; rarer where they take long, as the lane is busy meanwhile.
         """
         skipped = self._active(self.levels[0]) - self._active(self.levels[self.level])
-        if not skipped or now_ns < self._probe_at_ns or self._since_ns is None:
+        if not skipped or self._since_ns is None:
             return False
         cost_ns = self._overlap * sum(self.nodes[name].last_ns for name in skipped)
         if cost_ns + self._time_ns(None, now_ns) <= self._budget_ns:
             wait_ns = min(max(5 * cost_ns, PROBE_NS), _RARE_PROBE_NS)
         else:
             wait_ns = min(max(8 * cost_ns, 2 * _RARE_PROBE_NS), _RAREST_PROBE_NS)
-        self._now_ns = now_ns
-        self._probe_at_ns = now_ns + round(wait_ns)
+        if now_ns - self._probed_ns < wait_ns:
+            return False
+        self._now_ns = self._probed_ns = now_ns
         self._probes.add(now_ns)
         return True
 
@@ -322,10 +323,8 @@ class Governor:
             return False
         encode_ns = self.downstream.quantile_ns(0.9, now_ns)
         period_ns = self._arrivals.distance_ns(now_ns)
-        if level.top_rung and not present.top_rung:
-            room = min(room, _AMPLE)  # what the top rung costs is not known
-            if encode_ns > room * period_ns:
-                return False
+        if level.top_rung and not present.top_rung and encode_ns > _AMPLE * period_ns:
+            return False  # what the top rung costs is not known: it needs ample room
         latency_ns, per_frame_ns = float(encode_ns), 0.0
         for name in active:
             cost_ns = self.nodes[name].quantile_ns(0.9, now_ns) * self._overlap
