@@ -1,0 +1,280 @@
+"""`Lending`: which pictures the process of a stage has been shown, and which it still holds.
+
+One for each worker: the other side of `streamgen.graph.leases`. What was lent stays lent until
+the worker says that it let go, or is certainly dead; a reference to anything else is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamgen.graph import wire
+from streamgen.graph.wire import Lease, PictureRef, SheetRef, Tagged, WireError
+from streamgen.media.frame import Frame, Plane, Sheet
+from streamgen.media.pool import CopyMeter
+from streamgen.media.port import PICTURE, Port
+from streamgen.media.shared import Buffer, SharedPool, SharedSlot, slot_of
+from streamgen.protocols import Value
+
+MOST_HELD = 64
+"""Pictures that one worker may hold at a time; more is a leak."""
+MOST_OUTPUT_BYTES = 256 << 20
+_HOST_TAGS = 0x7FFF
+
+
+class Lent:
+    """An array's hold on a shared buffer, so that the lease lasts as long as the array."""
+
+    __slots__ = ("slot",)
+
+    def __init__(self, slot: SharedSlot) -> None:
+        self.slot = slot
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        memory = self.slot.memory
+        return {
+            "shape": memory.shape,
+            "typestr": "|u1",
+            "data": (memory.ctypes.data, False),
+            "version": 3,
+        }
+
+
+class Lending:
+    """References out, values in. Not thread-safe: the stage's lock is held."""
+
+    def __init__(self, pool: SharedPool) -> None:
+        self._pool = pool
+        """The node's own, whose buffers are lent for writing."""
+        self.params: Any = None
+        """The parameters that the worker has."""
+        self._known: dict[int, weakref.ref[Buffer]] = {}
+        self._numbers: dict[wire.Tags, int] = {}
+        self._tags: dict[int, Tagged] = {}
+        self._held: dict[Lease, SharedSlot] = {}
+        self._asked: dict[Lease, int] = {}  # how many requests on their way have it
+        self._kept: set[Lease] = set()
+        self._planes: dict[Lease, tuple[Plane, ...]] = {}
+        self._slots: list[tuple[int, int, bool]] = []
+        self._fds: list[int] = []
+        self._new_tags: list[tuple[int, wire.Tags]] = []
+        self._copied: tuple[dict[str, int], int] = ({}, 0)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def news(self, extra: dict[str, Any]) -> list[int]:
+        """Add what the worker sees for the first time to `extra`; descriptors go along, and are
+        the caller's to close."""
+        fds, self._fds = self._fds, []
+        if self._slots:
+            gone = [number for number, known in self._known.items() if known() is None]
+            for number in gone:
+                del self._known[number]
+            extra["slots"], self._slots = self._slots, []
+            extra["forget"] = gone
+        if self._new_tags:
+            extra["tags"], self._new_tags = self._new_tags, []
+        return fds
+
+    def show(self, port: int, value: Value) -> bytes:
+        """A reference to an input, which lies in shared memory."""
+        if isinstance(value, Frame):
+            slot = slot_of(value)
+            assert slot is not None
+            lease = self._lease(slot, writable=False)
+            self._planes[lease] = value.planes
+            tags = self._number(wire.tags_of(value))
+            return wire.picture(value, lease, slot.buffer.address, port, tags)
+        slot = slot_of_array(value.data)
+        assert slot is not None
+        offset = value.data.ctypes.data - slot.buffer.address
+        tags = self._number(wire.bare_tags(value.time_base))
+        lease = self._lease(slot, writable=False)
+        return wire.sheet(value.data, value.kind, lease, offset, port, tags, value.pts)
+
+    def lend(self, size: int) -> bytes:
+        """A reference to a buffer of at least `size` bytes, to write an output into."""
+        if size > MOST_OUTPUT_BYTES:
+            raise WireError(f"an output of {size} bytes is too large")
+        slot = self._pool.lend(size)
+        return wire.lent(*self._lease(slot, writable=True), slot.buffer.size)
+
+    def _lease(self, slot: SharedSlot, *, writable: bool) -> Lease:
+        buffer = slot.buffer
+        number = buffer.fd  # its own as long as it is open; a later one is announced anew
+        known = self._known.get(number)
+        if known is None or known() is not buffer:
+            self._known[number] = weakref.ref(buffer)
+            self._slots.append((number, buffer.size, writable))
+            self._fds.append(os.dup(buffer.fd) if writable else buffer.read_only_fd())
+        lease = (number, slot.generation)
+        self._held[lease] = slot
+        self._asked[lease] = self._asked.get(lease, 0) + 1
+        return lease
+
+    def _number(self, tags: wire.Tags) -> int:
+        number = self._numbers.get(tags)
+        if number is None:
+            number = len(self._numbers)
+            if number > _HOST_TAGS:
+                raise WireError("the stream changes its time base or colour all the time")
+            self._learn(number, tags)
+            self._new_tags.append((number, tags))
+        return number
+
+    def _learn(self, number: int, tags: Sequence[int]) -> None:
+        self._tags[number] = Tagged.of(tuple(tags))
+        self._numbers[tuple(tags)] = number
+
+    def learn(self, extra: Mapping[str, Any]) -> None:
+        """Tags that the stage made itself. Raises `WireError`."""
+        try:
+            for number, tags in extra.get("tags", ()):
+                if number <= _HOST_TAGS or len(self._tags) > 2 * _HOST_TAGS:
+                    raise WireError(f"tags with the number {number}")
+                self._learn(number, tags)
+        except (TypeError, ValueError) as error:
+            raise WireError("tags that are none") from error
+
+    def value(self, reference: bytes, name: str, port: Port, size: tuple[int, int] | None) -> Value:
+        """An output, checked against what the stage declares and what it was lent.
+
+        `size` is what a picture must have. Raises `WireError`.
+        """
+        lease = wire.lease_of(reference)
+        slot = self._held.get(lease)
+        if slot is None:
+            raise WireError(f"gave as '{name}' a buffer that it does not hold")
+        if wire.is_picture(reference) != (port.kind == PICTURE):
+            raise WireError(f"gave as '{name}' no {port.kind}")
+        if wire.is_picture(reference):
+            return self._picture(PictureRef.of(reference), name, size, lease, slot)
+        return self._sheet(SheetRef.of(reference), name, port, slot)
+
+    def _picture(
+        self,
+        said: PictureRef,
+        name: str,
+        size: tuple[int, int] | None,
+        lease: Lease,
+        slot: SharedSlot,
+    ) -> Frame:
+        if size is not None and (said.width, said.height) != size:
+            raise WireError(
+                f"gave as '{name}' a picture of {said.width}x{said.height} "
+                f"instead of {size[0]}x{size[1]}"
+            )
+        planes = said.planes(slot.buffer.address, slot.buffer.size, slot)
+        shown = self._planes.get(lease)
+        if shown is not None and _alike(shown, planes):
+            planes = shown  # a picture that passes stays the very same one
+        tagged = self._tagged(said.tags)
+        return Frame(
+            planes=planes,
+            layout=said.layout,
+            width=said.width,
+            height=said.height,
+            pts=said.pts,
+            time_base=tagged.time_base,
+            duration=said.duration,
+            color=tagged.color,
+            sar=tagged.sar,
+            rotation=tagged.rotation,
+            epoch=said.epoch,
+            received_ns=said.received_ns,
+            keyframe=said.keyframe,
+        )
+
+    def _sheet(self, said: SheetRef, name: str, port: Port, slot: SharedSlot) -> Sheet:
+        if said.kind != port.kind or said.dtype != port.dtype:
+            raise WireError(f"gave as '{name}' a {said.kind} of {said.dtype} instead of {port}")
+        if not _fits(said.shape, port):
+            shape = "x".join(str(length) for length in said.shape)
+            raise WireError(f"gave as '{name}' an array of {shape} instead of {port}")
+        array = said.within(np.asarray(Lent(slot)))
+        return Sheet(said.kind, array, said.pts, self._tagged(said.tags).time_base)
+
+    def _tagged(self, number: int) -> Tagged:
+        tagged = self._tags.get(number)
+        if tagged is None:
+            raise WireError(f"tags {number}, which nobody has told")
+        return tagged
+
+    def settle(self, answered: Sequence[Lease], kept: Sequence[Lease]) -> None:
+        """After an answer: end every lease of that request, and of earlier ones, that the worker
+        no longer holds. Raises `WireError` where it holds more than it can need."""
+        for lease in answered:
+            self._asked[lease] -= 1
+            if not self._asked[lease]:
+                del self._asked[lease]
+        past, self._kept = self._kept, self._held.keys() & set(kept)
+        for lease in past.union(answered) - self._kept - self._asked.keys():
+            self._held.pop(lease, None)
+            self._planes.pop(lease, None)
+        if len(self._kept) > MOST_HELD:
+            raise WireError(f"holds {len(self._kept)} pictures and gives none back")
+
+    def count(self, extra: Mapping[str, Any], meter: CopyMeter) -> None:
+        """Add the copies that the worker says it has made since."""
+        if "copied" not in extra:
+            return
+        planes, size = extra["copied"]
+        past, past_size = self._copied
+        self._copied = (planes, size)
+        grown = size - past_size
+        for reason, number in planes.items():
+            if number > past.get(reason, 0):
+                meter.copied(reason, grown, number - past.get(reason, 0))
+                grown = 0
+
+
+def _alike(shown: tuple[Plane, ...], planes: tuple[Plane, ...]) -> bool:
+    return len(shown) == len(planes) and all(
+        (a.ptr, a.shape, a.pitch) == (b.ptr, b.shape, b.pitch)
+        for a, b in zip(shown, planes, strict=True)
+    )
+
+
+def _fits(shape: tuple[int, ...], port: Port) -> bool:
+    match port.kind:
+        case "mask":
+            return len(shape) == 2 and 0 not in shape
+        case "rgb":
+            return len(shape) == 3 and shape[0 if port.planar else 2] == 3 and 0 not in shape
+        case "boxes":
+            return len(shape) == 2 and shape[1] == 4
+        case _:
+            return not port.shape or (
+                len(shape) == len(port.shape)
+                and all(
+                    isinstance(wanted, str) or wanted == length
+                    for wanted, length in zip(port.shape, shape, strict=True)
+                )
+            )
+
+
+def slot_of_array(data: Any) -> SharedSlot | None:
+    """The shared buffer in which a packed array lies, as isolated stages give them."""
+    base = data
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base.slot if isinstance(base, Lent) and data.flags.c_contiguous else None
+
+
+def shared_array(array: NDArray[Any], pool: SharedPool) -> NDArray[Any]:
+    """The array itself if it lies in shared memory; else a copy of it that does."""
+    if slot_of_array(array) is not None:
+        return array
+    slot = pool.lend(array.nbytes)
+    copy = np.asarray(Lent(slot))[: array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    pool.meter.copied("shared", array.nbytes)
+    return copy

@@ -1,0 +1,306 @@
+"""`Line`: the requests to one isolated stage, answered in order by whichever worker lives."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamgen.errors import ConfigError, StageError, StageUnavailable
+from streamgen.graph import wire
+from streamgen.graph.keeper import Hand, Keeper
+from streamgen.graph.lending import Lending
+from streamgen.graph.spec import Limits
+from streamgen.graph.wire import Message, Received, WireError
+from streamgen.graph.zygote import Zygote
+from streamgen.media.frame import Fence
+from streamgen.media.pool import CopyMeter
+from streamgen.media.shared import SharedPool
+
+
+class Reply:
+    """What the stage will have answered: a fence, and the outputs behind it."""
+
+    __slots__ = ("_calls", "_error", "_gate", "_lock", "_outputs", "_passed")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._calls: list[Callable[[], None]] = []
+        self._passed = False
+        self._outputs: Any = None
+        self._error: StageError | None = None
+
+    @property
+    def fence(self) -> Fence:
+        return self
+
+    def done(self) -> bool:
+        return self._passed
+
+    def wait(self) -> None:
+        if not self._passed:
+            with self._gate:
+                pass
+        if self._error is not None:
+            raise self._error
+
+    def on_done(self, call: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._passed:
+                self._calls.append(call)
+                return
+        call()
+
+    def outputs(self) -> Any:
+        """Valid once the fence has passed. Raises `StageError`."""
+        self.wait()
+        return self._outputs
+
+    def settle(self, outputs: Any, error: StageError | None) -> None:
+        """Pass the fence; once."""
+        self._outputs, self._error = outputs, error
+        with self._lock:
+            self._passed = True
+            calls, self._calls = self._calls, []
+        self._gate.release()
+        for call in calls:
+            call()
+
+
+def _nothing(lending: Lending, extra: dict[str, Any]) -> list[bytes]:
+    return []
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """One question on its way; it can be asked again of another worker."""
+
+    kind: Message
+    limit_ns: int
+    """Longest time at work."""
+    take: Callable[[Lending, Received], Any]
+    """Reads the answer, on the keeper's thread. Raises `WireError`."""
+    refer: Callable[[Lending, dict[str, Any]], list[bytes]] = _nothing
+    """Gives the references, and adds what changed to the message."""
+    pts: int = 0
+    reply: Reply = field(default_factory=Reply)
+    number: int = 0
+    leases: list[wire.Lease] = field(default_factory=list)
+
+
+class Line:
+    """Any thread asks; a worker that dies takes one request with it.
+
+    `waits`: requests wait for a new worker, and those behind the fatal one are asked again (a
+    file loses nothing); else both fail at once, so that a live picture never waits.
+    """
+
+    DEPTH = 2
+    """Requests on their way; the next one waits for the oldest."""
+
+    def __init__(
+        self,
+        zygote: Zygote,
+        first: Callable[[], list[bytes]],
+        meter: CopyMeter,
+        limits: Limits,
+        timeout_ns: int,
+        *,
+        waits: bool,
+    ) -> None:
+        """`first`: what every new worker is told before anything else."""
+        self.pool = SharedPool(meter)
+        """Buffers that are lent for results."""
+        self._name = zygote.stage
+        self._first = first
+        self._meter = meter
+        self._timeout_ns = timeout_ns
+        self._waits = waits
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._hand: Hand | None = None
+        self._requests: deque[Request] = deque()
+        self._again: deque[Request] = deque()
+        self._head_ns = 0
+        self._number = 0
+        self._closed = False
+        self._failure = ""
+        """Why the last worker was lost before it worked."""
+        self.keeper = Keeper(zygote, self, limits, timeout_ns)
+
+    def open(self) -> None:
+        """Wait for the first worker. Raises `ConfigError` with what it said."""
+        self.keeper.start()
+        with self._lock:
+            self._changed.wait_for(lambda: self._hand is not None or self._failure != "")
+            failure = self._failure if self._hand is None else ""
+        if failure:
+            self.close()
+            raise ConfigError(f"stage {self._name}: {failure}")
+
+    def ask(self, request: Request) -> Reply:
+        """Send a request. Raises `StageUnavailable` while there is no worker."""
+        with self._lock:
+            while len(self._requests) + len(self._again) >= self.DEPTH and not self._closed:
+                self._changed.wait()
+            if self._hand is None and self._waits:
+                self._changed.wait_for(
+                    lambda: self._hand is not None or self._closed, self._timeout_ns / 1e9
+                )
+            if self._hand is None:
+                raise self._unavailable(request)
+            self._send(self._hand, request)
+        if self.keeper.asleep:
+            self.keeper.wake()
+        return request.reply
+
+    def tell(self, kind: Message) -> None:
+        """Something that is not answered; a worker that is to come has no need of it."""
+        with self._lock:
+            if self._hand is not None:
+                with suppress(OSError):  # its death is on the way to the keeper
+                    self._hand.channel.send(wire.pack(kind, 0))
+
+    def close(self) -> None:
+        """End the worker; whatever waits is lost."""
+        self.tell(Message.CLOSE)
+        with self._lock:
+            self._closed = True
+            self._changed.notify_all()
+        self.keeper.close()
+
+    def _unavailable(self, request: Request) -> StageUnavailable:
+        why = f": {self._failure}" if self._failure else ""
+        return StageUnavailable(
+            f"stage {self._name} is being started again{why}", stage=self._name, pts=request.pts
+        )
+
+    def _send(self, hand: Hand, request: Request) -> None:
+        """Raises `StageUnavailable`, or `StageError` where the request itself cannot cross."""
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        request.number = self._number
+        extra: dict[str, Any] = {}
+        fds: list[int] = []
+        try:
+            references = request.refer(hand.lending, extra)
+            fds = hand.lending.news(extra)
+            request.leases = [wire.lease_of(reference) for reference in references]
+            hand.channel.send(wire.pack(request.kind, request.number, references, (), extra), fds)
+        except WireError as error:
+            raise self._error(str(error), request) from error
+        except OSError as error:
+            raise self._unavailable(request) from error
+        finally:
+            for fd in fds:
+                os.close(fd)
+        if not self._requests:
+            self._head_ns = time.monotonic_ns()
+        self._requests.append(request)
+
+    def _error(self, text: str, request: Request) -> StageError:
+        return StageError(f"stage {self._name}: {text}", stage=self._name, pts=request.pts)
+
+    # What the keeper calls, from its thread.
+
+    def started(self) -> tuple[Lending, list[bytes]]:
+        return Lending(self.pool), self._first()
+
+    def ready(self, hand: Hand) -> None:
+        failed: list[tuple[Request, StageError]] = []
+        with self._lock:
+            self._hand, self._failure = hand, ""
+            while self._again:
+                request = self._again.popleft()
+                try:
+                    self._send(hand, request)
+                except StageError as error:
+                    failed.append((request, error))
+            self._changed.notify_all()
+        _fail(failed)
+
+    def heard(self, hand: Hand, message: Received) -> None:
+        if hand is not self._hand:
+            if message.kind == Message.FAILED:
+                raise WireError(str((message.extra or {}).get("error")))
+            return
+        with self._lock:
+            request = self._requests[0] if self._requests else None
+            if request is None or message.number != request.number:
+                raise WireError("answered what was not asked")
+            if message.kind == Message.ASK:
+                self._lend(hand, request, message)
+                return
+            outputs, error = self._outcome(hand, request, message)
+            hand.lending.settle(request.leases, message.leases)
+            self._requests.popleft()
+            self._head_ns = time.monotonic_ns()
+            self._changed.notify()
+        request.reply.settle(outputs, error)
+
+    def _lend(self, hand: Hand, request: Request, message: Received) -> None:
+        size = (message.extra or {}).get("bytes")
+        extra: dict[str, Any] = {}
+        references: Sequence[bytes] = ()
+        if isinstance(size, int) and size >= 0:
+            with suppress(WireError):  # an empty answer says that it is too large
+                references = [hand.lending.lend(size)]
+        fds = hand.lending.news(extra)
+        request.leases += [wire.lease_of(reference) for reference in references]
+        with suppress(OSError):  # as above
+            hand.channel.send(wire.pack(Message.LENT, 0, references, (), extra), fds)
+        for fd in fds:
+            os.close(fd)
+
+    def _outcome(
+        self, hand: Hand, request: Request, message: Received
+    ) -> tuple[Any, StageError | None]:
+        extra = message.extra or {}
+        hand.lending.count(extra, self._meter)
+        if message.kind == Message.FAILED:
+            return None, self._error(str(extra.get("error")), request)
+        if message.kind != Message.DONE:
+            raise WireError(f"an unknown message {message.kind}")
+        try:
+            hand.lending.learn(extra)
+            return request.take(hand.lending, message), None
+        except WireError as error:
+            return None, self._error(str(error), request)
+
+    def lost(self, hand: Hand, reason: str) -> None:
+        with self._lock:
+            failed: list[tuple[Request, StageError]] = []
+            if self._hand is not hand:
+                self._failure = reason
+            self._hand = None
+            requests = [*self._requests, *self._again]
+            self._requests.clear()
+            self._again.clear()
+            for number, request in enumerate(requests):
+                if number == 0:
+                    failed.append((request, self._fatal(reason, request)))
+                elif self._waits and not self._closed:
+                    self._again.append(request)
+                else:
+                    failed.append((request, self._unavailable(request)))
+            self._changed.notify_all()
+        for request, error in failed:
+            request.reply.settle(None, error)
+
+    def _fatal(self, reason: str, request: Request) -> StageError:
+        return StageError(f"stage {self._name} {reason}", stage=self._name, pts=request.pts)
+
+    def deadline_ns(self) -> int | None:
+        with self._lock:
+            return self._head_ns + self._requests[0].limit_ns if self._requests else None
+
+
+def _fail(failed: Sequence[tuple[Request, StageError]]) -> None:
+    for request, error in failed:
+        request.reply.settle(None, error)

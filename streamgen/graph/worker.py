@@ -1,0 +1,333 @@
+"""`Worker`: the process in which an isolated stage works; it may die at any time.
+
+It reads the pictures it is lent where they lie, and writes into buffers lent for its results. A
+lease lasts as long as something here refers to the picture: an `ordered` stage may keep the last
+one. Every answer lists what is still held, so that the host knows what it must not use again.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, TypeAdapter
+
+from streamgen.config import cache_dir, cores
+from streamgen.errors import StreamGenError
+from streamgen.graph import wire
+from streamgen.graph.leases import Lease, Leases, LentPool
+from streamgen.graph.wire import Channel, Message, PictureRef, Received, SheetRef, Tagged
+from streamgen.media.frame import CPU, Frame, Sheet
+from streamgen.media.port import Contract
+from streamgen.media.shared import packed_planes, packed_size
+from streamgen.plugins import find
+from streamgen.protocols import (
+    Mode,
+    ModelSpec,
+    Running,
+    Runtime,
+    Stage,
+    StageContext,
+    Value,
+)
+from streamgen.telemetry import Telemetry
+
+NEW_TAGS = 0x8000
+"""Numbers from here on are tags that a stage made itself."""
+
+
+class LateEngines:
+    """Engines for a stage that runs a network in this process, made when it asks for one."""
+
+    def __init__(self, mode: Mode) -> None:
+        self._mode = mode
+        self._engines: Any = None
+
+    @property
+    def requests(self) -> int:
+        return 1 if self._engines is None else int(self._engines.requests)
+
+    @property
+    def running(self) -> Mapping[str, Running]:
+        return {} if self._engines is None else self._engines.running
+
+    def open(
+        self, model: ModelSpec, width: int, height: int, *, matrix: str, full_range: bool
+    ) -> Runtime:
+        if self._engines is None:
+            self._engines = find("engines", "measured")(
+                self._mode, cache=cache_dir(), cores=cores(), telemetry=Telemetry()
+            )
+        engine: Runtime = self._engines.open(
+            model, width, height, matrix=matrix, full_range=full_range
+        )
+        return engine
+
+
+def restored(model: type[BaseModel], values: Mapping[str, Any]) -> Any:
+    """Parameters from values that were validated before and went through JSON.
+
+    Each becomes its field's type again (an enum, a tuple) without the validators for what people
+    write: a duration is a number of nanoseconds by now, which nobody may write.
+    """
+    typed = {
+        name: TypeAdapter[Any](field.annotation or Any).validate_python(values[name])
+        for name, field in model.model_fields.items()
+        if name in values
+    }
+    return model.model_construct(**typed)
+
+
+class Worker:
+    """Serves one node of the host until it is told to end, or cannot go on."""
+
+    def __init__(self, channel: Channel, stage: Any, models: Mapping[str, ModelSpec]) -> None:
+        self._channel = channel
+        self._class = stage
+        self._contract = Contract.of(stage)
+        self._models = models
+        self._leases = Leases()
+        self._pool = LentPool()
+        self._tags: dict[int, Tagged] = {}
+        self._numbers: dict[wire.Tags, int] = {}
+        self._queued: deque[Received] = deque()
+        self._stage: Stage
+        self._params: Any = None
+        self._copied = 0
+
+    def live(self) -> None:
+        """The root of the process: never returns."""
+        status = 1
+        try:
+            faulthandler.enable()
+            for stream in (sys.stdout, sys.stderr):
+                stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+            self._serve()
+            status = 0
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 1
+        except BaseException:  # the process's root: printed for the host, which tells
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _serve(self) -> None:
+        while (message := self._next()) is not None:
+            match message.kind:
+                case Message.RESET:
+                    self._stage.reset()
+                case Message.CLOSE:
+                    self._stage.close()
+                    return
+                case _:
+                    self._channel.send(self._answer(message))
+
+    def _next(self) -> Received | None:
+        return self._queued.popleft() if self._queued else self._receive()
+
+    def _receive(self) -> Received | None:
+        data, fds = self._channel.receive_with_fds()
+        if not data:
+            return None
+        message = wire.unpack(data)
+        self._leases.admit(message.extra, fds)
+        for number, tags in (message.extra or {}).get("tags", ()):
+            self._tags[number] = Tagged.of(tags)
+            self._numbers[tuple(tags)] = number
+        return message
+
+    def _answer(self, message: Received) -> bytes:
+        extra: dict[str, Any] = {}
+        references: list[bytes] = []
+        kind = Message.DONE
+        try:
+            references = self._work(message, extra)
+        except Exception as error:  # whatever a plugin raises is told to the host
+            kind, extra, references = Message.FAILED, _told(error), []
+        self._pool.lent.clear()
+        if self._pool.meter.total != self._copied:
+            self._copied = self._pool.meter.total
+            extra["copied"] = [self._pool.meter.planes, self._pool.meter.bytes]
+        held = self._leases.still_held()
+        if held:
+            self._leases.protect([wire.lease_of(one) for one in references])
+        return wire.pack(kind, message.number, references, held, extra)
+
+    def _work(self, message: Received, extra: dict[str, Any]) -> list[bytes]:
+        """Do what was asked; what is referred to here only is let go on return."""
+        news = message.extra or {}
+        match message.kind:
+            case Message.RUN:
+                if "params" in news:
+                    self._params = None  # not the last ones either, should these be wrong
+                    self._params = restored(self._class.Params, news["params"])
+                return self._run(message, extra)
+            case Message.SIZE:
+                extra["size"] = list(self._stage.output_size(*news["size"]))
+            case Message.PREPARE:
+                prepare: Any = self._stage
+                color = Tagged.of(news["color"]).color
+                prepare.prepare(*news["size"], color)
+            case Message.FLUSH:
+                return self._flush(message, extra)
+            case Message.BUILD:
+                self._build(news)
+            case _:
+                raise wire.WireError(f"an unknown message {message.kind}")
+        return []
+
+    def _build(self, news: Mapping[str, Any]) -> None:
+        mode = Mode(news["mode"])
+        context = StageContext(
+            CPU, mode, self._pool, self._pool.meter, LateEngines(mode), self._models
+        )
+        self._params = restored(self._class.Params, news["params"])
+        self._stage = self._class(self._params, context)
+
+    def _run(self, message: Received, extra: dict[str, Any]) -> list[bytes]:
+        inputs: dict[str, Value] = {}
+        names = tuple(self._contract.inputs)
+        for reference in message.references:
+            if wire.is_lent(reference):
+                self._lend(reference)
+            else:
+                inputs[names[wire.port_of(reference)]] = self._value(reference)
+        result: Any = self._stage.process(inputs, self._params)
+        if not isinstance(result, Mapping):  # a `Later`: this process has nothing else to do
+            result.fence.wait()
+            result = result.outputs()
+        return self._given(result, message.number, extra)
+
+    def _flush(self, message: Received, extra: dict[str, Any]) -> list[bytes]:
+        stage: Any = self._stage
+        references: list[bytes] = []
+        extra["groups"] = []
+        for outputs in stage.flush():
+            group = self._given(outputs, message.number, extra)
+            extra["groups"].append(len(group))
+            references += group
+        return references
+
+    def _lend(self, reference: bytes) -> None:
+        lease = self._leases.open(wire.lease_of(reference))
+        lease.view.protect(False)
+        self._pool.lent.append(lease)
+
+    def _value(self, reference: bytes) -> Value:
+        lease = self._leases.open(wire.lease_of(reference))
+        if not wire.is_picture(reference):
+            said = SheetRef.of(reference)
+            array = said.within(np.asarray(lease))
+            return Sheet(said.kind, array, said.pts, self._tags[said.tags].time_base)
+        seen = PictureRef.of(reference)
+        tagged = self._tags[seen.tags]
+        region = lease.view.region
+        return Frame(
+            planes=seen.planes(region.address, region.size, lease),
+            layout=seen.layout,
+            width=seen.width,
+            height=seen.height,
+            pts=seen.pts,
+            time_base=tagged.time_base,
+            duration=seen.duration,
+            color=tagged.color,
+            sar=tagged.sar,
+            rotation=tagged.rotation,
+            epoch=seen.epoch,
+            received_ns=seen.received_ns,
+            keyframe=seen.keyframe,
+        )
+
+    def _given(
+        self, outputs: Mapping[str, Value], number: int, extra: dict[str, Any]
+    ) -> list[bytes]:
+        """References to what the stage gave. Raises `WireError` where it cannot cross."""
+        names = tuple(self._contract.outputs)
+        references = []
+        for name, value in outputs.items():
+            if name not in names:
+                raise wire.WireError(f"gave '{name}', which it does not declare")
+            port = names.index(name)
+            if isinstance(value, Frame):
+                references.append(self._picture(value, port, number, extra))
+            elif isinstance(value, Sheet):
+                references.append(self._sheet(value, name, port, number, extra))
+            else:
+                raise wire.WireError(f"gave a {type(value).__name__} as '{name}'")
+        return references
+
+    def _picture(self, frame: Frame, port: int, number: int, extra: dict[str, Any]) -> bytes:
+        if frame.ready is not None:
+            frame.ready.wait()
+        leases = {self._leases.of(plane.ptr) for plane in frame.planes}
+        lease = leases.pop()
+        if lease is None or leases:
+            lease = self._claim(packed_size(frame.layout, frame.width, frame.height), number)
+            planes = packed_planes(
+                lease.view.region.address, frame.layout, frame.width, frame.height, lease
+            )
+            for source, target in zip(frame.planes, planes, strict=True):
+                np.copyto(np.asarray(target), source.array())
+            size = sum(plane.shape[0] * plane.shape[1] * plane.itemsize for plane in planes)
+            self._pool.meter.copied("shared", size, len(planes))
+            frame = frame.retimed(planes=planes)
+        tags = self._number(wire.tags_of(frame), extra)
+        return wire.picture(frame, lease.key, lease.view.region.address, port, tags)
+
+    def _sheet(
+        self, sheet: Sheet, name: str, port: int, number: int, extra: dict[str, Any]
+    ) -> bytes:
+        if sheet.ready is not None:
+            sheet.ready.wait()
+        array = np.asarray(sheet.data)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise wire.WireError(f"gave '{name}' with values that are no numbers (NaN or infinite)")
+        lease = self._leases.of(array.ctypes.data) if array.flags.c_contiguous else None
+        if lease is None:
+            lease = self._claim(array.nbytes, number)
+            target = np.asarray(lease)[: array.nbytes].view(array.dtype).reshape(array.shape)
+            np.copyto(target, array)
+            self._pool.meter.copied("shared", array.nbytes)
+            array = target
+        offset = array.ctypes.data - lease.view.region.address
+        tags = self._number(wire.bare_tags(sheet.time_base), extra)
+        return wire.sheet(array, sheet.kind, lease.key, offset, port, tags, sheet.pts)
+
+    def _claim(self, size: int, number: int) -> Lease:
+        """A lent buffer for an output; the host is asked for one if none fits."""
+        lease = self._pool.claim(size)
+        if lease is not None:
+            return lease
+        self._channel.send(wire.pack(Message.ASK, number, extra={"bytes": size}))
+        while (message := self._receive()) is not None:
+            if message.kind != Message.LENT:
+                self._queued.append(message)
+            elif not message.references:
+                raise wire.WireError(f"an output of {size} bytes is too large")
+            else:
+                lease = self._leases.open(wire.lease_of(message.references[0]))
+                lease.view.protect(False)
+                return lease
+        raise SystemExit(0)  # the host is gone
+
+    def _number(self, tags: wire.Tags, extra: dict[str, Any]) -> int:
+        number = self._numbers.get(tags)
+        if number is None:
+            number = NEW_TAGS + len(self._numbers)
+            self._numbers[tags] = number
+            self._tags[number] = Tagged.of(tags)
+            extra.setdefault("tags", []).append([number, tags])
+        return number
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """What the host says of an error: its own text where it was raised on purpose."""
+    own = isinstance(error, StreamGenError | wire.WireError)
+    text = str(error) if own else f"{type(error).__name__}: {error}"
+    return {"error": text[:2000], "config": isinstance(error, StreamGenError)}
