@@ -38,7 +38,7 @@ RUNTIME_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 CONVERSIONS = {"convert": "streamgen.stages.convert:Convert"}
 ENGINES = {"measured": "streamgen.runtimes.choose:MeasuredEngines"}
 LETTERINGS = {"pillow": "streamgen.stages.lettering:Lettering"}
-ISOLATIONS = {"process": "streamgen.graph.isolated:stage_class"}
+ISOLATIONS = {"process": "streamgen.graph.declared:stage_class"}
 TABLES = {
     "decoder": DECODERS,
     "encoder": ENCODERS,
