@@ -60,12 +60,12 @@ class Estimate:
             self.mean_ns = self._slow_ns = float(min(ns for _, ns in self._recent))
             self._spread_ns = self.mean_ns / 8
         else:
-            doubt = 1.0 - self._belief(now_ns)
+            doubt = 1.0 - self._belief(now_ns) if now_ns - self._at_ns > _SILENT_NS else 0.0
             error_ns = duration_ns - self.mean_ns
-            self.mean_ns += error_ns * max(doubt, 0.25 if error_ns > 0 else 0.125)
-            self._spread_ns += (abs(duration_ns - self.mean_ns) - self._spread_ns) * max(
-                doubt, 0.25
-            )
+            weight = 0.25 if error_ns > 0 else 0.125
+            self.mean_ns += error_ns * (doubt if doubt > weight else weight)
+            error_ns = abs(duration_ns - self.mean_ns) - self._spread_ns
+            self._spread_ns += error_ns * (doubt if doubt > 0.25 else 0.25)
             self._slow_ns += (duration_ns - self._slow_ns) / 32
         self.last_ns, self._at_ns = duration_ns, now_ns
 

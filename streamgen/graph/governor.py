@@ -70,15 +70,16 @@ _REUSED = 1 / 3
 _LOST = 1 / 10
 _FEWEST_PROBES = 5
 _MOST_BEGUN = 64
-_MOST_HANDED = 1000
+_MOST_HANDED = 256
 
 
 class Governor:
-    """One stream's. `finished` may come from another thread than the rest, which is the lane's.
+    """One stream's.
 
-    For every frame: `decide` when its work would start; `took` for every node that ran; `handed`
-    when its picture goes to the encoders; `finished` when the largest rung that is fed gives its
-    packet. When the lane has nothing to do: `probe`.
+    For every frame, in order: `decide` when its work would start; `took` for every node that ran;
+    `handed` when its picture is there for the encoders; `finished` when the largest rung that is
+    fed gives its packet. `overflowed` for one that never got so far. `probe` when the lane has
+    nothing to do. `decide`, `probe` and `forget` come one at a time, the others from any thread.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Governor:
         self.levels = levels(answers, skippable)
         self.level = 0
         self.counts: Counter[str] = Counter()
-        """`in`, and of these `run`, `reuse`, `drop late` and `drop overflow`."""
+        """Of all frames: `run`, `reuse`, `drop late` and `drop overflow`."""
         self.changes: deque[LevelChange] = deque(maxlen=1000)
         self.downstream = Estimate()
         """Of the encoders: from their beginning with a picture to its packet."""
@@ -109,7 +110,7 @@ class Governor:
         """Time of a graph from start to end, over the sum of its nodes' times."""
         self._begun: dict[int, int] = {}
         self._handed: dict[int, int] = {}
-        self._has_result = False
+        self._has_result = self._had_result = False
         self._now_ns = 0
         self._since_ns: int | None = None
         self._raised_ns = 0
@@ -128,6 +129,10 @@ class Governor:
         worked on.
         """
         self._arrived(received_ns, now_ns)
+        if self._has_result and not self._had_result:
+            self._repeats.clear()  # what was lost while the first was made says nothing
+            self._losses.clear()
+        self._had_result = self._has_result
         self._adapt(now_ns)
         level = self.levels[self.level]
         left_ns = received_ns + self._budget_ns - now_ns
@@ -158,19 +163,22 @@ class Governor:
         began_ns = self._begun.pop(received_ns, None)
         if began_ns is not None:
             self._graph.add(now_ns - began_ns, now_ns)
-            if not self._has_result:  # what was lost while the first was made says nothing
-                self._repeats.clear()
-                self._losses.clear()
             self._has_result = True
-        if len(self._handed) >= _MOST_HANDED:  # the encoder that should finish them has broken
+        if len(self._begun) > _MOST_BEGUN:  # the rest were lost on their way
+            self._begun.clear()
+        if len(self._handed) > _MOST_HANDED:  # the encoder that should finish them has broken
             self._handed.clear()
         self._handed[received_ns] = now_ns
 
     def finished(self, received_ns: int, now_ns: int) -> None:
         """The largest rung that is fed has given the packet of this frame. Any thread."""
-        handed_ns = self._handed.pop(received_ns, None)
+        handed_ns = self._handed.get(received_ns)
         if handed_ns is not None:
             self.downstream.add(now_ns - max(handed_ns, self._finished_ns), now_ns)
+            for older in list(self._handed):  # those before it will not come any more
+                self._handed.pop(older, None)
+                if older == received_ns:
+                    break
         self._finished_ns = now_ns
 
     def probe(self, now_ns: int) -> bool:
@@ -200,7 +208,6 @@ class Governor:
     def _arrived(self, received_ns: int, now_ns: int) -> None:
         self._now_ns = now_ns
         self._arrivals.add(received_ns)
-        self.counts["in"] += 1
         if self._since_ns is None:
             self._since_ns = now_ns - HOLD_NS
 
@@ -210,8 +217,6 @@ class Governor:
                 self.counts["run"] += 1
                 self._runs.add(now_ns)
                 if self.levels[self.level].show is Show.GRAPH:
-                    while len(self._begun) >= _MOST_BEGUN:  # lost on the way, never handed on
-                        del self._begun[next(iter(self._begun))]
                     self._begun[received_ns] = now_ns
             case Action.REUSE:
                 self.counts["reuse"] += 1
