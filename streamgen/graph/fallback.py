@@ -91,7 +91,7 @@ def retimed(value: Value, like: Frame) -> Value:
     )
 
 
-def checked(node: Node, job: Job, outputs: Outputs) -> Outputs:
+def checked(node: Node, job: Job, inputs: Outputs, outputs: Outputs) -> Outputs:
     """The outputs as declared, with the picture's own time. Raises `StageError`."""
     found: dict[str, Value] | None = None
     for name, port in node.contract.outputs.items():
@@ -104,7 +104,7 @@ def checked(node: Node, job: Job, outputs: Outputs) -> Outputs:
             size = (value.width, value.height)
             if port.kind != PICTURE:
                 raise _wrong(node, job, f"gave a picture as '{name}', declared as {port}")
-            if node.size is not None and node.planned.name and size != _size(node, job):
+            if node.size is not None and size != _size(node, job, inputs):
                 raise _wrong(node, job, f"gave a picture of {size[0]}x{size[1]} as '{name}'")
         elif value.kind != port.kind:
             raise _wrong(node, job, f"gave {value.kind} as '{name}', declared as {port}")
@@ -116,10 +116,9 @@ def checked(node: Node, job: Job, outputs: Outputs) -> Outputs:
     return outputs if found is None else found
 
 
-def _size(node: Node, job: Job) -> tuple[int, int]:
-    """What its picture measures for the inputs of this frame."""
-    call = job.calls[node.index]
-    main = None if call is None else call.inputs.get(node.contract.main)
+def _size(node: Node, job: Job, inputs: Outputs) -> tuple[int, int]:
+    """What its picture measures for these inputs."""
+    main = inputs.get(node.contract.main)
     if not isinstance(main, Frame):
         assert node.size is not None
         return node.size

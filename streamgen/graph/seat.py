@@ -60,8 +60,9 @@ class Seat:
         self._beginning = 0
         """Of them, those that the lane has been told of."""
         self._working = 0
+        """Started, and without a result."""
+        self._open = 0
         """Started, and some node still works on it."""
-        self._trials = 0
         self._number = 0
         self._closed = False
         self._error: BaseException | None = None
@@ -114,6 +115,7 @@ class Seat:
             if begun >= self._parallel + AHEAD:
                 return False
         self._working += 1
+        self._open += 1
         self._beginning += 1
         return True
 
@@ -132,6 +134,10 @@ class Seat:
         else:
             self.settle(job)
             self.over(job)
+        with self._lock:
+            last = self._closed and not self._inbox
+        if last:
+            self._executor.end()
 
     # What the executor asks of its place.
 
@@ -159,7 +165,11 @@ class Seat:
     def settle(self, job: Job) -> None:
         with self._lock:
             job.done = True
+            self._working -= 1
+            more = self._admits()
             self._settled.notify_all()
+        if more:
+            self.wake(self._begin)
 
     def took(self, node: str, duration_ns: int) -> None:
         if self.director is not None:
@@ -167,18 +177,11 @@ class Seat:
 
     def over(self, job: Job) -> None:
         with self._lock:
-            if job.shadow:
-                self._trials -= 1
-            else:
-                self._working -= 1
-            more = self._admits()
-            last = self._closed and not self._inbox and not more
-            self._settled.notify_all()
-        if more:
-            self.wake(self._begin)
-        elif last:
-            self._executor.end()
-        elif self.director is not None and not self._trials and not self.cancelled:
+            self._open -= 1
+            idle = not self._open and not self._inbox and not self.cancelled
+            if not self._open:
+                self._settled.notify_all()
+        if idle and self.director is not None:
             self._try(self.director)
 
     def _try(self, director: Director) -> None:
@@ -188,7 +191,7 @@ class Seat:
             if job is None:
                 return
             with self._lock:
-                self._trials += 1
+                self._open += 1
             ready = self._executor.begin(job)
         self._executor.go(ready)
 
@@ -248,7 +251,7 @@ class Seat:
     def drain(self) -> None:
         """Wait until nothing of this session is on the lane any more; after `close` or `cancel`."""
         with self._lock:
-            while (self._working or self._trials) and self._error is None:
+            while self._open and self._error is None:
                 self._settled.wait()
 
     def _oldest(self) -> int:

@@ -55,7 +55,7 @@ class Trial:
             for value in outputs.values():
                 if value.ready is not None:
                     value.ready.wait()  # passed already: raises what the work raised
-            checked(self._node, self._job, outputs)
+            checked(self._node, self._job, self._inputs, outputs)
         except StageUnavailable:
             outcome = Outcome.ABSENT
         except Exception:  # as above
