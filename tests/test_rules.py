@@ -28,8 +28,11 @@ EVERYTHING = [
 BROAD_EXCEPTS = {
     # The root of every step's thread: carries the error to the parent, which raises it.
     "streamgen/media/steps.py": 2,
-    # The root of the lane's thread: the error goes to the session whose picture it was.
-    "streamgen/graph/lane.py": 1,
+    # The root of all that a lane's threads do for one session: the error ends that session.
+    "streamgen/graph/seat.py": 1,
+    # A stage may be anybody's code: whatever it raises, it has failed on this picture only.
+    "streamgen/graph/executor.py": 1,
+    "streamgen/graph/trial.py": 2,
     # The door for other people's code: a plugin that breaks at import must not stop the others.
     "streamgen/plugins.py": 1,
     # The root of a trial: whatever a stage under test raises is what the trial is there to say.

@@ -25,6 +25,7 @@ from streamgen.errors import ConfigError, StreamGenError
 SUMMARIES = {
     "run": "Run a pipeline over files, folders or URLs.",
     "pipelines": "List, show and check pipeline files.",
+    "plugins": "List the stages that are installed, and check those of a package.",
     "models": "List, show, import and tune networks.",
     "contact": "Draw a before/after contact sheet of two videos.",
     "doctor": "Say what this machine can do, and why not.",

@@ -98,7 +98,7 @@ class HarshPool:
         arrays = [
             np.full((rows, columns * itemsize + pad), POISON, np.uint8) for rows, columns in shapes
         ]
-        slot = _PoisonedSlot(arrays)
+        slot = _PoisonedSlot(arrays, pad)
         weakref.finalize(slot, self._returned, arrays).atexit = False
         self.out += 1
         self.taken += 1
@@ -119,15 +119,16 @@ class HarshPool:
         slot = frame.planes[0].owner
         if not isinstance(slot, _PoisonedSlot):
             return False
+        # Not by the planes: a picture cropped from a larger one may fill what it does not show.
         return any(
-            bool((array[:, plane.shape[1] * plane.itemsize :] != POISON).any())
-            for array, plane in zip(slot.arrays, frame.planes, strict=True)
+            bool((array[:, array.shape[1] - slot.pad :] != POISON).any()) for array in slot.arrays
         )
 
 
 class _PoisonedSlot(Slot):
-    __slots__ = ("arrays",)
+    __slots__ = ("arrays", "pad")
 
-    def __init__(self, arrays: list[NDArray[np.uint8]]) -> None:
+    def __init__(self, arrays: list[NDArray[np.uint8]], pad: int) -> None:
         super().__init__(arrays[0].reshape(-1))
         self.arrays = arrays
+        self.pad = pad

@@ -258,3 +258,19 @@ class NoClose:
 
     def __init__(self, params: Any, context: StageContext) -> None:
         pass
+
+
+class FixedParams(Settings):
+    size: int = Field(default=4, ge=1, le=8)
+    """Taken on once."""
+
+
+class Fixed(Plain):
+    """Cannot change its size while it runs."""
+
+    Params = FixedParams
+    fixed = frozenset({"size"})
+
+    def process(self, inputs: Mapping[str, Any], params: Any) -> Mapping[str, Value]:
+        assert params.size == 4
+        return dict(inputs)

@@ -1,0 +1,42 @@
+"""Packages with stages, installed for one test."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streamgen.plugins import find_stage
+
+ROOT = Path(__file__).resolve().parents[1]
+Install = Callable[..., str]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """`install(fine="tests.testing.stages:Plain")`: a package with these stages, whose name is
+    given back. Seen by this process and by those it starts."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.setenv("PYTHONPATH", f"{site}:{ROOT}")
+    monkeypatch.syspath_prepend(str(site))
+
+    def made(package: str = "other-stages", /, **stages: str) -> str:
+        info = site / f"{package.replace('-', '_')}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
+        lines = [f"{name.replace('_', '-')} = {value}" for name, value in stages.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[streamgen.stages]", *lines]) + "\n")
+        importlib.invalidate_caches()
+        find_stage.cache_clear()
+        return package
+
+    yield made
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(site)):
+            del sys.modules[name]
+    find_stage.cache_clear()
+    importlib.invalidate_caches()
