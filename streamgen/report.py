@@ -12,6 +12,7 @@ import av
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamgen.config import cores
+from streamgen.graph.graph import Node
 from streamgen.session import Sent, Session
 from streamgen.telemetry import Times
 
@@ -35,8 +36,16 @@ class StageReport(_Row):
     p50_ms: float
     p99_ms: float
     frames: int
+    """Pictures that it worked on."""
     reused: int = 0
+    """Pictures for which its last result was taken again."""
     bypassed: int = 0
+    """Pictures for which something else took the place of its result: its declared fallback, or
+    its input because time was short."""
+    failed: int = 0
+    """Pictures that it failed on; all of them are among the bypassed or dropped."""
+    breaker: str = ""
+    """Live: `closed`, `open` or `half-open`."""
 
 
 class RungReport(_Row):
@@ -164,7 +173,7 @@ def measure(session: Session) -> Report:
         copies_per_frame=s.meter.total / frames,
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         latency_ms=_latency(steps.get("latency", Times())),
-        stages=[_stage(step, times) for step, times in steps.items() if step.startswith("stage/")],
+        stages=[_stage(s, node) for node in s.graph.nodes],
         rungs=[_rung(s, number) for number in range(len(s.ladder.tracks))],
         audio=_audio(s),
         environment=_environment(s),
@@ -214,12 +223,17 @@ def _latency(times: Times) -> Latency:
     )
 
 
-def _stage(step: str, times: Times) -> StageReport:
+def _stage(s: Session, node: Node) -> StageReport:
+    counts = s.telemetry.counts
     return StageReport(
-        name=step.rpartition("/")[2],
-        p50_ms=times.quantile_ms(0.5),
-        p99_ms=times.quantile_ms(0.99),
-        frames=times.count,
+        name=node.name,
+        p50_ms=node.times.quantile_ms(0.5),
+        p99_ms=node.times.quantile_ms(0.99),
+        frames=node.times.count,
+        reused=counts("reused").get(node.name, 0),
+        bypassed=counts("bypassed").get(node.name, 0),
+        failed=counts("failed").get(node.name, 0),
+        breaker="" if node.breaker is None else node.breaker.state.value,
     )
 
 

@@ -7,19 +7,21 @@ the project decides the order of the path. Live and offline differ in settings, 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from streamgen.config import parse_duration
 from streamgen.encode.audio import AudioPath
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder
-from streamgen.errors import DecodeError, EncodeError, OutputError
+from streamgen.errors import ConfigError, DecodeError, EncodeError, OutputError
 from streamgen.graph.director import Director
 from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
+from streamgen.graph.params import Change
 from streamgen.graph.seat import Seat
 from streamgen.media.frame import Color, Frame
 from streamgen.media.packet import Packet
@@ -89,6 +91,18 @@ class Session:
             if self.seat is not None:
                 leaving.callback(self.seat.drain)
             leaving.callback(self.source.close)
+
+    def change(self, node: str, values: Mapping[str, Any], *, over: str = "0s") -> Change:
+        """Set parameters of a node while the stream runs, all from one frame on; any thread.
+
+        `change.wait()` gives the PTS of that frame. Numbers ramp `over` a duration of stream time,
+        such as `500ms`. Raises `ConfigError` naming the node and the parameter.
+        """
+        try:
+            over_ns = parse_duration(over)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        return self.graph.knobs.change(node, values, over_ns=over_ns)
 
     def cancel(self) -> None:
         """Stop the run from another thread; `run` ends soon and no output is kept."""
@@ -193,7 +207,7 @@ def decode(s: Session, packets: Bounded[Packet], seat: Seat) -> None:
         except DecodeError:
             s.telemetry.count("lost", "decode")
             continue
-        times.add(now_ns() - began_ns)
+        times.span(began_ns, now_ns(), packet.pts)
         present(s, frames, seat)
     present(s, s.decoder.flush(), seat)
     seat.close()
@@ -233,7 +247,7 @@ def sized(s: Session, seat: Seat) -> Iterator[list[Frame]]:
             s.waiting_ns[frame.pts] = frame.received_ns
         began_ns = now_ns()
         pictures = s.ladder.split(frame)
-        times.add(now_ns() - began_ns)
+        times.span(began_ns, now_ns(), frame.pts)
         yield pictures
 
 
@@ -262,7 +276,7 @@ def encode(
         for frame in pictures:
             began_ns = now_ns()
             out = encoder.encode(frame)
-            times.add(now_ns() - began_ns)
+            times.span(began_ns, now_ns(), frame.pts)
             for packet in out:
                 account(s, sent, packet, top=leads(s, encoder))
                 rungs.put(packet)
@@ -314,7 +328,7 @@ def transcode(s: Session, audio: Bounded[Packet], rungs: Bounded[Delivery]) -> N
     for packet in audio:
         began_ns = now_ns()
         out = s.sounds[packet.track].push(packet)
-        times.add(now_ns() - began_ns)
+        times.span(began_ns, now_ns(), packet.pts)
         for sound in out:
             rungs.put(sound)
     for path in s.sounds.values():
@@ -334,7 +348,7 @@ def deliver(s: Session, rungs: Bounded[Delivery]) -> None:
                 outlet.drop(item.track)
             else:
                 outlet.write(item)
-        times.add(now_ns() - began_ns)
+        times.span(began_ns, now_ns(), None if isinstance(item, BrokeOff) else item.pts)
     if not any(sent.frames for sent in s.sent.values()):
         raise OutputError(f"{s.source.info.name}: no picture could be decoded")
     for outlet in s.outlets:

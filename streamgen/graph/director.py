@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamgen.graph.fallback import retimed
-from streamgen.graph.governor import Action, Governor, Show
+from streamgen.graph.governor import Action, Governor
 from streamgen.graph.job import Job
+from streamgen.graph.levels import Show
 from streamgen.media.frame import Frame
 from streamgen.telemetry import Telemetry
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from streamgen.errors import ConfigError, StreamGenError
@@ -91,13 +92,11 @@ class Graph:
         self.plan = planned
         self._build = build
         nodes: list[Node] = []
-        try:
+        with ExitStack() as undo:
             for index, (one, values) in enumerate(zip(planned.nodes, params, strict=True)):
                 nodes.append(Node(index, one, build(one, values), telemetry))
-        except BaseException:
-            for built in nodes:
-                built.stage.close()
-            raise
+                undo.callback(nodes[-1].stage.close)
+            undo.pop_all()
         self.nodes = tuple(nodes)
         self.readers: tuple[tuple[tuple[Node, Edge], ...], ...] = tuple(
             tuple((n, e) for n in nodes for e in n.reader_edges(index))

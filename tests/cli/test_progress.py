@@ -30,7 +30,7 @@ def test_without_a_known_length_nothing_is_guessed() -> None:
 def test_the_load_names_steps_as_people_do_and_the_encoders_as_one() -> None:
     load = {
         "decode": 0.12,
-        "stage/0/style": 1.9,
+        "stage/style": 1.9,
         "encode/video/720p": 0.6,
         "encode/video/240p": 0.1,
         "audio": 0.001,

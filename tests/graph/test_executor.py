@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -13,168 +11,33 @@ import pytest
 
 from streamgen.config import Settings
 from streamgen.errors import ConfigError, StageError
-from streamgen.graph.director import Director
-from streamgen.graph.governor import Governor
 from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
 from streamgen.graph.plan import plan
-from streamgen.graph.seat import Seat
-from streamgen.graph.slate import Dissolve, Slate
 from streamgen.graph.spec import NodeSpec
 from streamgen.media.frame import Frame, Sheet
-from streamgen.media.pool import FramePool
 from streamgen.media.port import PICTURE, Contract, Port
-from streamgen.media.steps import StepGroup
 from streamgen.protocols import Value
 from streamgen.telemetry import Telemetry
-from streamgen.testing import LateFence, picture
-
-MS = 1_000_000
-
-
-class Mark:
-    """Adds to the pixel aspect, by which a test sees where a picture has been."""
-
-    def __init__(self, add: int = 0, *, late_s: float = 0, busy_s: float = 0) -> None:
-        self.add, self.late_s, self.busy_s = add, late_s, busy_s
-        self.seen: list[int] = []
-        self.resets: list[int] = []
-        self.threads: set[str] = set()
-        self.params: list[Any] = []
-        self.closed = False
-
-    def output_size(self, width: int, height: int) -> tuple[int, int]:
-        return width, height
-
-    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
-        frame = inputs[PICTURE]
-        assert isinstance(frame, Frame)
-        self.seen.append(frame.pts)
-        self.params.append(params)
-        self.threads.add(threading.current_thread().name)
-        if self.busy_s:
-            time.sleep(self.busy_s)
-        ready = LateFence(self.late_s) if self.late_s else None
-        return {PICTURE: frame.retimed(sar=frame.sar + self.add, ready=ready)}
-
-    def reset(self) -> None:
-        self.resets.append(len(self.seen))
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Join(Mark):
-    """Takes two pictures; the sum of their marks."""
-
-    inputs = {PICTURE: Port(), "other": Port(optional=True)}  # noqa: RUF012
-
-    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
-        one, other = inputs[PICTURE], inputs.get("other")
-        assert isinstance(one, Frame)
-        self.seen.append(one.pts)
-        added = Fraction(0)
-        if other is not None:
-            assert isinstance(other, Frame)
-            assert other.pts == one.pts, "a join of two pictures that are not the same"
-            added = other.sar - 1
-        return {PICTURE: one.retimed(sar=one.sar + added)}
-
-
-class Finder(Mark):
-    """Gives a mask that holds its own PTS."""
-
-    outputs = {"mask": Port("mask")}  # noqa: RUF012
-
-    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
-        frame = super().process(inputs, params)[PICTURE]
-        assert isinstance(frame, Frame)
-        data = np.full((1, 1), frame.pts % 256, np.uint8)
-        return {"mask": Sheet("mask", data, frame.pts, frame.time_base, ready=frame.ready)}
-
-
-class Masked(Mark):
-    """Writes into the mark which mask it was given: 1000 + its number, or 1 without one."""
-
-    inputs = {PICTURE: Port(), "mask": Port("mask", optional=True)}  # noqa: RUF012
-
-    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
-        frame, mask = inputs[PICTURE], inputs.get("mask")
-        assert isinstance(frame, Frame)
-        self.seen.append(frame.pts)
-        mark = 0 if mask is None else 1000 + int(np.asarray(mask.data)[0, 0])  # type: ignore[union-attr]
-        return {PICTURE: frame.retimed(sar=Fraction(1 + mark))}
-
-
-class Failing(Mark):
-    def __init__(self, add: int, fails: Callable[[int], bool]) -> None:
-        super().__init__(add)
-        self.fails = fails
-
-    def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
-        made = super().process(inputs, params)
-        if self.fails(self.seen[-1]):
-            raise StageError("odd", stage="failing", pts=self.seen[-1])
-        return made
+from streamgen.testing import picture
+from tests.graph.marks import (
+    LATEST,
+    MS,
+    Failing,
+    Finder,
+    Join,
+    Mark,
+    Masked,
+    carry,
+    frames,
+    graph_of,
+)
 
 
 @pytest.fixture
 def lane() -> Iterator[Lane]:
     with Lane(threads=2) as lane:
         yield lane
-
-
-def graph_of(
-    written: Mapping[str, Mapping[str, Any]],
-    stages: Mapping[str, Any],
-    telemetry: Telemetry,
-    params: Mapping[str, Any] | None = None,
-) -> Graph:
-    """A graph of built stages; nodes as in a pipeline file, the last one is the output."""
-    specs = {
-        name: NodeSpec.model_validate({"stage": name, **keys}) for name, keys in written.items()
-    }
-    contracts = {name: Contract.of(stages[name]) for name in specs}
-    planned = plan(specs, list(specs)[-1], contracts)
-    values = [(params or {}).get(node.name) for node in planned.nodes]
-    return Graph(planned, lambda node, _: stages[node.name], values, telemetry)
-
-
-def shown(frame: Frame) -> tuple[int, int]:
-    return frame.pts, int(frame.sar) - 1
-
-
-def frames(number: int, *, step: int = 1) -> list[Frame]:
-    """Pictures with PTS 0, step, 2 step.. in milliseconds."""
-    one = picture(16, 16)
-    return [one.retimed(pts=n * step, time_base=Fraction(1, 1000)) for n in range(number)]
-
-
-def carry(
-    lane: Lane,
-    graph: Graph,
-    given: Sequence[Frame],
-    telemetry: Telemetry,
-    *,
-    parallel: int = 2,
-    before: Callable[[Frame], None] = lambda frame: None,
-) -> list[tuple[int, int]]:
-    seat = Seat(lane, graph, telemetry, depth=4, parallel=parallel)
-    graph.prepare(given[0].width, given[0].height, given[0].color)
-    out: list[tuple[int, int]] = []
-
-    def put() -> None:
-        for frame in given:
-            before(frame)
-            seat.put(frame)
-        seat.close()
-
-    with StepGroup(seat) as steps:
-        steps.start("put", put)
-        steps.start("get", lambda: out.extend(shown(frame) for frame in seat))
-    seat.drain()
-    graph.close()
-    return out
 
 
 DIAMOND = {
@@ -234,14 +97,6 @@ def test_a_stage_with_memory_gets_its_pictures_in_order_one_at_a_time(lane: Lane
     graph = graph_of(written, {"uneven": Mark(late_s=0.003), "memory": stage}, telemetry)
     assert carry(lane, graph, frames(20), telemetry) == [(n, 1) for n in range(20)]
     assert stage.seen == list(range(20))
-
-
-LATEST = {
-    "find": {"from": "source", "every": "40ms"},
-    "out": {
-        "from": {"picture": "source", "mask": {"node": "find", "edge": "latest", "max_age": "1s"}}
-    },
-}
 
 
 def test_offline_a_detector_at_its_own_rate_serves_the_same_pictures_every_time(
@@ -485,79 +340,3 @@ def test_pictures_of_two_sizes_do_not_meet_by_accident() -> None:
     graph = graph_of(written, stages, Telemetry())
     with pytest.raises(ConfigError, match=r"node 'out'.*16x16.*'other' is 32x32"):
         graph.output_size(16, 16)
-
-
-def live(
-    lane: Lane, graph: Graph, telemetry: Telemetry, given: Sequence[Frame], gap_s: float = 0.01
-) -> list[tuple[int, int]]:
-    """Pictures as they would come from a camera, through a seat that never waits."""
-    pool = FramePool()
-    names = [node.name for node in graph.nodes]
-    governor = Governor(1000 * MS, [], names)
-    director = Director(governor, telemetry, Dissolve(pool), Slate(None, pool))
-    seat = Seat(lane, graph, telemetry, depth=1, parallel=1, director=director)
-    graph.prepare(given[0].width, given[0].height, given[0].color)
-    out: list[tuple[int, int]] = []
-
-    def put() -> None:
-        for frame in given:
-            seat.put(frame.retimed(received_ns=telemetry.clock.now_ns()))
-            time.sleep(gap_s)
-        seat.close()
-
-    with StepGroup(seat) as steps:
-        steps.start("put", put)
-        steps.start("get", lambda: out.extend(shown(frame) for frame in seat))
-    seat.drain()
-    graph.close()
-    return out
-
-
-def test_live_a_slow_detector_keeps_nobody_waiting(lane: Lane) -> None:
-    telemetry = Telemetry()
-    finder = Finder(late_s=0.06)
-    graph = graph_of(LATEST, {"find": finder, "out": Masked()}, telemetry)
-    out = live(lane, graph, telemetry, frames(20, step=10))
-    assert [pts for pts, _ in out] == list(range(0, 200, 10))
-    assert out[0] == (0, 0)  # nothing was found yet
-    assert out[-1][1] > 1000
-    assert 2 <= len(finder.seen) <= 4  # it could not keep its rate
-    assert telemetry.counts("skipped")["find"] >= 1
-
-
-def test_live_an_optional_input_is_not_waited_for_beyond_its_deadline(lane: Lane) -> None:
-    telemetry = Telemetry()
-    written = {
-        "slow": {"from": "source"},
-        "out": {
-            "from": {
-                "picture": "source",
-                "other": {"node": "slow", "edge": "optional", "deadline": "5ms"},
-            }
-        },
-    }
-
-    class Uneven(Mark):
-        def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
-            frame = inputs[PICTURE]
-            assert isinstance(frame, Frame)
-            self.late_s = 0.03 if frame.pts % 20 else 0
-            return super().process(inputs, params)
-
-    graph = graph_of(written, {"slow": Uneven(5), "out": Join()}, telemetry)
-    out = live(lane, graph, telemetry, frames(8, step=10), gap_s=0.05)
-    assert out == [(10 * n, 0 if n % 2 else 5) for n in range(8)]
-    assert telemetry.counts("late") == {"slow": 4}
-
-
-def test_live_a_breaker_stops_calling_what_always_fails_and_tries_it_again(lane: Lane) -> None:
-    telemetry = Telemetry()
-    stage = Failing(7, lambda pts: 20 <= pts < 60)
-    graph = graph_of({"f": {"from": "source"}}, {"f": stage}, telemetry)
-    out = live(lane, graph, telemetry, frames(170), gap_s=0.01)
-    assert [pts for pts, _ in out] == list(range(170))
-    assert len([pts for pts in stage.seen if 20 <= pts < 60]) < 15
-    assert [mark for _, mark in out][-20:] == [7] * 20
-    counts = telemetry.counts("breaker")
-    assert counts["f open"] >= 1
-    assert counts["f closed"] >= 1
