@@ -28,7 +28,7 @@ from streamgen.ingest.address import is_url
 from streamgen.pipeline import load_pipeline
 from streamgen.report import Report
 from streamgen.session import Session
-from streamgen.telemetry import Metrics, Telemetry
+from streamgen.telemetry import Metrics, Telemetry, Trace, chrome_trace
 
 LOSSES = ("decode", "undecodable", "encoder")
 """Why a picture was dropped, where it was not on purpose."""
@@ -49,6 +49,9 @@ def run(
     ),
     report: Path | None = typer.Option(None, help="Write what was done, as JSON."),
     metrics: Path | None = typer.Option(None, help="Write Prometheus metrics, as text."),
+    trace: Path | None = typer.Option(
+        None, help="Write what each step did with each frame, for Perfetto (Chrome trace JSON)."
+    ),
     resume: bool = typer.Option(False, "--resume", help="Skip outputs that are made already."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace outputs that exist."),
     fragmented: bool = typer.Option(
@@ -67,25 +70,28 @@ def run(
     jobs = plan(inputs, output)
     if fragmented:
         check_fragmented(jobs)
-    check_places([report, metrics], jobs, pipeline)
-    choices = Choices(overwrite, resume, audio, fragmented)
+    check_places([report, metrics, trace], jobs, pipeline)
+    choices = Choices(overwrite, resume, audio, fragmented, trace=trace is not None)
     board = Board(Screen(sys.stdout), Screen(sys.stderr), alone=len(jobs) == 1)
     outcomes = []
     for outcome in carry_all(loaded, jobs, choices, board):
         outcomes.append(outcome)
         board.ended(outcome)
     if report is not None:
-        write_whole(report, _as_json(outcomes).encode())
+        write_whole(report, [_as_json(outcomes).encode()])
     if metrics is not None:
-        write_whole(metrics, board.metrics.text())
+        write_whole(metrics, [board.metrics.text()])
+    if trace is not None:
+        write_whole(trace, chrome_trace(board.traces))
     _conclude(outcomes)
 
 
 class Board:
-    """Shows each job while it runs and says how it ended; collects its metrics."""
+    """Shows each job while it runs and says how it ended; collects its metrics and trace."""
 
     def __init__(self, screen: Screen, errors: Screen, *, alone: bool) -> None:
         self.metrics = Metrics()
+        self.traces: list[tuple[str, Trace]] = []
         self._screen = screen
         self._errors = errors
         self._alone = alone
@@ -93,6 +99,8 @@ class Board:
     @contextmanager
     def watching(self, job: Job, session: Session, telemetry: Telemetry) -> Iterator[None]:
         self.metrics.add(one_line(str(job.output)), telemetry)
+        if telemetry.trace is not None:
+            self.traces.append((one_line(str(job.output)), telemetry.trace))
         name = session.source.info.name
         for note in session.notes:
             self._screen.say(f"{name}: {note}")

@@ -1,11 +1,11 @@
-"""The files that `--report` and `--metrics` name: refused early, written whole."""
+"""The files that `--report`, `--metrics` and `--trace` name: refused early, written whole."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -33,26 +33,31 @@ def check_places(wanted: Sequence[Path | None], jobs: Sequence[Job], pipeline: s
             raise OutputError(f"{path} is the pipeline, and is not overwritten")
     for one, other in combinations(paths, 2):
         if _same(one, other):
-            raise OutputError(f"the report and the metrics cannot both be {other}")
+            raise OutputError(f"two of report, metrics and trace cannot both be {other}")
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` and a line end under this name, whole or not at all. Raises `OutputError`."""
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write `pieces` and a line end under this name, whole or not at all. Raises `OutputError`."""
     try:
         if _written_into(path):
-            with path.open("ab") as file:
-                file.write(data + b"\n")
+            _write(path, "ab", pieces)
             return
         partial = Partial(path, overwrite=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     try:
-        partial.path.write_bytes(data + b"\n")
+        _write(partial.path, "wb", pieces)
         partial.commit()
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         partial.discard()
+
+
+def _write(path: Path, mode: str, pieces: Iterable[bytes]) -> None:
+    with path.open(mode) as file:
+        file.writelines(pieces)
+        file.write(b"\n")
 
 
 def _check_kind(path: Path) -> None:

@@ -50,6 +50,8 @@ class Choices:
     sound: Sound = Sound.FIRST
     fragmented: bool = False
     """MP4 files in fragments."""
+    trace: bool = False
+    """Keep what every step did with every frame, in the run's telemetry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ def carry(
         leaving.callback(source.close)
         outlet = _outlet(job, choices, source.info, manifest, [local] if local else [])
         leaving.callback(outlet.abort)
-        telemetry = Telemetry()
+        telemetry = Telemetry(trace=choices.trace)
         session = open_session(
             pipeline,
             source,

@@ -1,4 +1,4 @@
-"""`--report` and `--metrics` never replace what matters, and say so before the work."""
+"""`--report`, `--metrics` and `--trace` never replace what matters, and say so before the work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def refused(told: object, reason: str) -> None:
     assert len(told.stderr.splitlines()) == 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("option", ["--report", "--metrics"])
+@pytest.mark.parametrize("option", ["--report", "--metrics", "--trace"])
 @pytest.mark.parametrize("kind", ["itself", "symbolic", "hard", "url"])
 def test_an_input_is_not_overwritten(
     run: Run, clip: Path, tmp_path: Path, option: str, kind: str
@@ -70,7 +70,28 @@ def test_report_and_metrics_are_two_files(run: Run, clip: Path, tmp_path: Path) 
     both = tmp_path / "both"
     told = run(clip, "-o", tmp_path / "out.mp4", "--report", both, "--metrics", both)
     refused(told, "cannot both be")
+    told = run(clip, "-o", tmp_path / "out.mp4", "--report", both, "--trace", both)
+    refused(told, "cannot both be")
     assert not both.exists()
+
+
+def test_a_trace_shows_what_each_step_did_with_each_frame(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    told = run(clip, "-o", tmp_path / "out.mp4", "--trace", tmp_path / "t.json")
+    assert told.exit_code == 0, told.output
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    titles = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    pts: dict[str, list[int]] = {}
+    for event in events:
+        assert event["ph"] in {"M", "X", "i"}
+        if event["ph"] == "X":
+            assert event["ts"] >= 0 and event["dur"] >= 0
+            pts.setdefault(titles[event["tid"]], []).append(event["args"]["pts"])
+    assert {"decode", "scale", "deliver"} < pts.keys()
+    assert len(pts["decode"]) == len(pts["scale"]) == 12
+    assert set(pts["scale"]) == set(pts["decode"])
+    assert any(title.startswith("encode/") for title in pts)
 
 
 def test_what_is_no_file_is_refused_before_the_work(run: Run, clip: Path, tmp_path: Path) -> None:
