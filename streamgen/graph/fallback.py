@@ -52,7 +52,7 @@ def age_ns(job: Job, earlier: Call) -> int:
 def aside(node: Node, job: Job, inputs: Outputs, params: Any) -> Outputs:
     """What is there when the node steps aside: its main input under the name of its picture."""
     bypass = getattr(job.stages[node.index], "bypass", None)
-    main = inputs.get(node.contract.main)
+    main = inputs.get(node.main)
     if main is None:
         return NO_OUTPUTS
     if bypass is not None:
@@ -104,7 +104,7 @@ def checked(node: Node, job: Job, inputs: Outputs, outputs: Outputs) -> Outputs:
             size = (value.width, value.height)
             if port.kind != PICTURE:
                 raise _wrong(node, job, f"gave a picture as '{name}', declared as {port}")
-            if node.size is not None and size != _size(node, job, inputs):
+            if node.size not in (None, size) and size != _size(node, job, inputs):
                 raise _wrong(node, job, f"gave a picture of {size[0]}x{size[1]} as '{name}'")
         elif value.kind != port.kind:
             raise _wrong(node, job, f"gave {value.kind} as '{name}', declared as {port}")
@@ -118,7 +118,7 @@ def checked(node: Node, job: Job, inputs: Outputs, outputs: Outputs) -> Outputs:
 
 def _size(node: Node, job: Job, inputs: Outputs) -> tuple[int, int]:
     """What its picture measures for these inputs."""
-    main = inputs.get(node.contract.main)
+    main = inputs.get(node.main)
     if not isinstance(main, Frame):
         assert node.size is not None
         return node.size

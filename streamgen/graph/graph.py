@@ -37,6 +37,7 @@ class Node:
         self.name = planned.name
         self.planned = planned
         self.contract = planned.contract
+        self.main = planned.contract.main
         self.edges = planned.edges
         self.stage = stage
         self.ordered = planned.contract.state == "ordered"
@@ -161,12 +162,12 @@ class Graph:
             if node.contract.inputs[edge.port].kind != PICTURE or size is None:
                 continue
             met.append((edge.port, size))
-            if edge.port == node.contract.main:
+            if edge.port == node.main:
                 main = size
         for port, size in met:
             if main is not None and size != main and not getattr(node.stage, "any_size", False):
                 raise ConfigError(
-                    f"node '{node.name}': '{node.contract.main}' is {main[0]}x{main[1]}, "
+                    f"node '{node.name}': '{node.main}' is {main[0]}x{main[1]}, "
                     f"'{port}' is {size[0]}x{size[1]}; put a resize between"
                 )
         if main is None:
@@ -185,7 +186,7 @@ class Graph:
         self, node: Node, stage: Stage, sizes: Mapping[int, Size | None], color: Color
     ) -> None:
         prepare = getattr(stage, "prepare", None)
-        size = next((sizes[e.node] for e in node.edges if e.port == node.contract.main), None)
+        size = next((sizes[e.node] for e in node.edges if e.port == node.main), None)
         if prepare is not None and size is not None:
             prepare(*size, color)
 
