@@ -20,6 +20,7 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,9 +28,9 @@ from pydantic import ValidationError
 import streamgen
 from streamgen.errors import StreamGenError
 from streamgen.graph.wire import Channel
-from streamgen.graph.worker import Worker
+from streamgen.graph.worker import Worker, root
 from streamgen.media.port import Contract
-from streamgen.plugins import find_stage, models
+from streamgen.plugins import find_stage
 
 PROTOCOL = 1
 """Of the messages between host and child; both must have the same."""
@@ -44,7 +45,6 @@ class Child:
 
     def __init__(self, stage: Any, control: Channel, lifeline: int) -> None:
         self._stage = stage
-        self._models = models()
         self._control = control
         self._lifeline = lifeline
         self._poll = select.poll()
@@ -100,7 +100,7 @@ class Child:
         end, output = fds
         pid = os.fork()
         if pid == 0:
-            self._become_worker(end, output, order)
+            root(partial(self._become_worker, end, output, order))
         os.close(end)
         os.close(output)
         pidfd = os.pidfd_open(pid)  # nobody else reaps: the number cannot be another's by now
@@ -122,7 +122,7 @@ class Child:
         for fd in mine:
             os.close(fd)
         limit(order.get("cpus"))
-        Worker(Channel(socket.socket(fileno=end)), self._stage, self._models).live()
+        Worker(Channel(socket.socket(fileno=end)), self._stage).serve()
 
     def _reap(self, pidfd: int) -> None:
         pid, client = self._workers.pop(pidfd)

@@ -61,6 +61,19 @@ class RemoteParams(BaseModel):
         return dict(cls.schema_there)
 
 
+def _inlined(schema: Any, named: Mapping[str, Any], depth: int = 0) -> Any:
+    """The schema with every reference replaced by what it names."""
+    if isinstance(schema, list):
+        return [_inlined(one, named, depth) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    whole: dict[str, Any] = {}
+    if "$ref" in schema and depth < 8:  # deeper ones contain themselves: anything goes there
+        whole = _inlined(named.get(str(schema["$ref"]).rpartition("/")[2], {}), named, depth + 1)
+    rest = {key: value for key, value in schema.items() if key != "$ref"}
+    return whole | {key: _inlined(value, named, depth) for key, value in rest.items()}
+
+
 def _field(schema: Mapping[str, Any]) -> tuple[Any, Any]:
     """Type and default of one parameter; what is not plain is taken as it is."""
     kind: Any = _TYPES.get(schema.get("type", ""), Any)
@@ -75,7 +88,8 @@ def _field(schema: Mapping[str, Any]) -> tuple[Any, Any]:
 
 @cache
 def _params(door: Zygote) -> type[RemoteParams]:
-    schema = door.greeting()["schema"]
+    said = door.greeting()["schema"]
+    schema = _inlined({key: said[key] for key in said if key != "$defs"}, said.get("$defs", {}))
     fields: dict[str, Any] = {
         name: _field(one) for name, one in schema.get("properties", {}).items()
     }

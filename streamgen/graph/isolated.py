@@ -71,7 +71,7 @@ class IsolatedStage:
         self._results = tuple(self.contract.outputs.items())
         self._paints = any(port.kind == PICTURE for _, port in self._results)
         limits, meter = self.spec.limits, context.meter
-        self.line = Line(self.zygote, self._greet, meter, limits, self._timeout_ns, waits=not live)
+        self.line = Line(self.zygote, self._greet, meter, limits, self._timeout_ns)
         self.line.open()
 
     @property
@@ -121,8 +121,7 @@ class IsolatedStage:
 
     def process(self, inputs: Mapping[str, Value], params: Any) -> Reply:
         """Send one picture over; the reply's fence passes with the answer, the worker's death or
-        the time-out. Raises `StageUnavailable` at once while there is no worker (in an offline
-        run it waits for one)."""
+        the time-out. Raises `StageUnavailable` at once while there is no worker."""
         shared = {name: self._shared(name, value) for name, value in inputs.items()}
         main = shared.get(self.contract.main)
         wanted = self._wanted(main)

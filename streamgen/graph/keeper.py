@@ -107,7 +107,9 @@ class Keeper:
         os.eventfd_write(self._woken, 1)
 
     def close(self) -> None:
-        """End the worker and the thread."""
+        """End the worker and the thread. Safe twice."""
+        if self._ending:
+            return
         self._ending = True
         self.wake()
         self._thread.join()
@@ -200,10 +202,7 @@ class Keeper:
     def _told(self) -> None:
         """What the zygote says: the number of a new worker, the end of an old one."""
         assert self._orders is not None
-        try:
-            data, fds = self._orders.receive_with_fds()
-        except ConnectionResetError:
-            data, fds = b"", []
+        data, fds = self._orders.receive_with_fds()
         if not data:
             self._no_orders()
             return
@@ -226,8 +225,6 @@ class Keeper:
             data = hand.channel.receive()
         except BlockingIOError:
             return
-        except OSError:
-            data = b""
         if not data:
             self._end(hand, "")
             return

@@ -96,14 +96,13 @@ class Request:
 
 
 class Line:
-    """Any thread asks; a worker that dies takes one request with it.
+    """Any thread asks, and nobody ever waits: while there is no worker a request fails at once.
 
-    `waits`: requests wait for a new worker, and those behind the fatal one are asked again (a
-    file loses nothing); else both fail at once, so that a live picture never waits.
+    A worker that dies fails the request at work; those behind it are told that it is unavailable.
     """
 
-    DEPTH = 2
-    """Requests on their way; the next one waits for the oldest."""
+    DEPTH = 8
+    """Requests on their way; more are turned away."""
 
     def __init__(
         self,
@@ -112,8 +111,6 @@ class Line:
         meter: CopyMeter,
         limits: Limits,
         timeout_ns: int,
-        *,
-        waits: bool,
     ) -> None:
         """`first`: what every new worker is told before anything else."""
         self.pool = SharedPool(meter)
@@ -121,16 +118,12 @@ class Line:
         self._name = zygote.stage
         self._first = first
         self._meter = meter
-        self._timeout_ns = timeout_ns
-        self._waits = waits
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._hand: Hand | None = None
         self._requests: deque[Request] = deque()
-        self._again: deque[Request] = deque()
         self._head_ns = 0
         self._number = 0
-        self._closed = False
         self._failure = ""
         """Why the last worker was lost before it worked."""
         self.keeper = Keeper(zygote, self, limits, timeout_ns)
@@ -148,13 +141,7 @@ class Line:
     def ask(self, request: Request) -> Reply:
         """Send a request. Raises `StageUnavailable` while there is no worker."""
         with self._lock:
-            while len(self._requests) + len(self._again) >= self.DEPTH and not self._closed:
-                self._changed.wait()
-            if self._hand is None and self._waits:
-                self._changed.wait_for(
-                    lambda: self._hand is not None or self._closed, self._timeout_ns / 1e9
-                )
-            if self._hand is None:
+            if self._hand is None or len(self._requests) >= self.DEPTH:
                 raise self._unavailable(request)
             self._send(self._hand, request)
         if self.keeper.asleep:
@@ -171,15 +158,13 @@ class Line:
     def close(self) -> None:
         """End the worker; whatever waits is lost."""
         self.tell(Message.CLOSE)
-        with self._lock:
-            self._closed = True
-            self._changed.notify_all()
         self.keeper.close()
 
     def _unavailable(self, request: Request) -> StageUnavailable:
+        state = "is busy" if self._hand is not None else "is being started again"
         why = f": {self._failure}" if self._failure else ""
         return StageUnavailable(
-            f"stage {self._name} is being started again{why}", stage=self._name, pts=request.pts
+            f"stage {self._name} {state}{why}", stage=self._name, pts=request.pts
         )
 
     def _send(self, hand: Hand, request: Request) -> None:
@@ -213,17 +198,9 @@ class Line:
         return Lending(self.pool), self._first()
 
     def ready(self, hand: Hand) -> None:
-        failed: list[tuple[Request, StageError]] = []
         with self._lock:
             self._hand, self._failure = hand, ""
-            while self._again:
-                request = self._again.popleft()
-                try:
-                    self._send(hand, request)
-                except StageError as error:
-                    failed.append((request, error))
             self._changed.notify_all()
-        _fail(failed)
 
     def heard(self, hand: Hand, message: Received) -> None:
         if hand is not self._hand:
@@ -241,7 +218,6 @@ class Line:
             hand.lending.settle(request.leases, message.leases)
             self._requests.popleft()
             self._head_ns = time.monotonic_ns()
-            self._changed.notify()
         request.reply.settle(outputs, error)
 
     def _lend(self, hand: Hand, request: Request, message: Received) -> None:
@@ -275,23 +251,17 @@ class Line:
 
     def lost(self, hand: Hand, reason: str) -> None:
         with self._lock:
-            failed: list[tuple[Request, StageError]] = []
             if self._hand is not hand:
                 self._failure = reason
             self._hand = None
-            requests = [*self._requests, *self._again]
+            requests = list(self._requests)
             self._requests.clear()
-            self._again.clear()
-            for number, request in enumerate(requests):
-                if number == 0:
-                    failed.append((request, self._fatal(reason, request)))
-                elif self._waits and not self._closed:
-                    self._again.append(request)
-                else:
-                    failed.append((request, self._unavailable(request)))
             self._changed.notify_all()
-        for request, error in failed:
-            request.reply.settle(None, error)
+        for number, request in enumerate(requests):
+            at_work = number == 0
+            request.reply.settle(
+                None, self._fatal(reason, request) if at_work else self._unavailable(request)
+            )
 
     def _fatal(self, reason: str, request: Request) -> StageError:
         return StageError(f"stage {self._name} {reason}", stage=self._name, pts=request.pts)
@@ -299,8 +269,3 @@ class Line:
     def deadline_ns(self) -> int | None:
         with self._lock:
             return self._head_ns + self._requests[0].limit_ns if self._requests else None
-
-
-def _fail(failed: Sequence[tuple[Request, StageError]]) -> None:
-    for request, error in failed:
-        request.reply.settle(None, error)

@@ -334,15 +334,21 @@ class Channel:
             self.socket.send(data)
 
     def receive(self) -> bytes:
-        """One message; empty when the other side is gone. Descriptors are refused. `OSError`."""
-        size = self.socket.recv_into(self._room)
+        """One message; empty when the other side is gone. Descriptors are refused."""
+        try:
+            size = self.socket.recv_into(self._room)
+        except ConnectionResetError:  # it is gone, and did not read our last words
+            return b""
         return bytes(memoryview(self._room)[:size])
 
     def receive_with_fds(self) -> tuple[bytes, list[int]]:
         """One message and the descriptors that came with it, which are the caller's to close."""
-        size, ancillary, _, _ = self.socket.recvmsg_into(
-            [self._room], self._ancillary, socket.MSG_CMSG_CLOEXEC
-        )
+        try:
+            size, ancillary, _, _ = self.socket.recvmsg_into(
+                [self._room], self._ancillary, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            return b"", []
         fds: list[int] = []
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

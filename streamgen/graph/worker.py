@@ -12,8 +12,9 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, NoReturn
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
@@ -26,7 +27,7 @@ from streamgen.graph.wire import Channel, Message, PictureRef, Received, SheetRe
 from streamgen.media.frame import CPU, Frame, Sheet
 from streamgen.media.port import Contract
 from streamgen.media.shared import packed_planes, packed_size
-from streamgen.plugins import find
+from streamgen.plugins import find, models
 from streamgen.protocols import (
     Mode,
     ModelSpec,
@@ -70,6 +71,41 @@ class LateEngines:
         return engine
 
 
+class LateModels(Mapping[str, ModelSpec]):
+    """The catalog of networks, read when a stage asks for one."""
+
+    @cached_property
+    def _known(self) -> Mapping[str, ModelSpec]:
+        return models()
+
+    def __getitem__(self, name: str) -> ModelSpec:
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def root(live: Callable[[], None]) -> NoReturn:
+    """Run the whole life of a forked process, which never goes back to what it was forked from."""
+    status = 1
+    try:
+        faulthandler.enable()
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        live()
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # the process's root: printed for the host, which tells
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
 def restored(model: type[BaseModel], values: Mapping[str, Any]) -> Any:
     """Parameters from values that were validated before and went through JSON.
 
@@ -87,11 +123,10 @@ def restored(model: type[BaseModel], values: Mapping[str, Any]) -> Any:
 class Worker:
     """Serves one node of the host until it is told to end, or cannot go on."""
 
-    def __init__(self, channel: Channel, stage: Any, models: Mapping[str, ModelSpec]) -> None:
+    def __init__(self, channel: Channel, stage: Any) -> None:
         self._channel = channel
         self._class = stage
         self._contract = Contract.of(stage)
-        self._models = models
         self._leases = Leases()
         self._pool = LentPool()
         self._tags: dict[int, Tagged] = {}
@@ -101,23 +136,8 @@ class Worker:
         self._params: Any = None
         self._copied = 0
 
-    def live(self) -> None:
-        """The root of the process: never returns."""
-        status = 1
-        try:
-            faulthandler.enable()
-            for stream in (sys.stdout, sys.stderr):
-                stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-            self._serve()
-            status = 0
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 1
-        except BaseException:  # the process's root: printed for the host, which tells
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Answer until the host says that it is over, or is gone."""
         while (message := self._next()) is not None:
             match message.kind:
                 case Message.RESET:
@@ -185,7 +205,7 @@ class Worker:
     def _build(self, news: Mapping[str, Any]) -> None:
         mode = Mode(news["mode"])
         context = StageContext(
-            CPU, mode, self._pool, self._pool.meter, LateEngines(mode), self._models
+            CPU, mode, self._pool, self._pool.meter, LateEngines(mode), LateModels()
         )
         self._params = restored(self._class.Params, news["params"])
         self._stage = self._class(self._params, context)

@@ -86,20 +86,17 @@ class Zygote:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"stage {self.stage}: parameters are plain values: {error}") from None
         with self._lock:
-            control = self._running()
-            control.send(question)
-            return self._heard(control, ANSWER_S, "checks its parameters")
+            return self._heard(self._told(question), ANSWER_S, "checks its parameters")
 
     def join(self) -> Channel:
         """A channel of one's own on which workers are ordered. Raises `ConfigError`."""
         with self._lock:
-            control = self._running()
             mine, theirs = Channel.pair()
             try:
-                control.send(b'{"join": true}', [theirs.fileno()])
-            except OSError as error:
+                self._told(b'{"join": true}', theirs.fileno())
+            except ConfigError:
                 mine.close()
-                raise ConfigError(f"stage {self.stage}: its process is gone") from error
+                raise
             finally:
                 theirs.close()
             return mine
@@ -115,11 +112,19 @@ class Zygote:
         with self._lock:
             self._stop()
 
-    def _running(self) -> Channel:
-        if self._control is None or self.pid is None:
-            self._start()
-        assert self._control is not None
-        return self._control
+    def _told(self, message: bytes, *fds: int) -> Channel:
+        """Send to the process, which is started where there is none, or it has just died."""
+        for _ in range(2):
+            if self._control is None or self.pid is None:
+                self._start()
+            control = self._control
+            assert control is not None
+            try:
+                control.send(message, fds)
+                return control
+            except OSError:
+                self._stop()
+        raise ConfigError(f"stage {self.stage}: its process dies again and again")
 
     def _start(self) -> None:
         if not sharing_works():
@@ -175,7 +180,7 @@ class Zygote:
         poll = select.poll()
         poll.register(control.fileno(), select.POLLIN)
         silent = not poll.poll(limit_s * 1000)
-        data = b"" if silent else _received(control)
+        data = b"" if silent else control.receive()
         if data:
             answer: Mapping[str, Any] = json.loads(data)
             return answer
@@ -200,13 +205,6 @@ class Zygote:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-
-
-def _received(control: Channel) -> bytes:
-    try:
-        return control.receive()
-    except ConnectionResetError:
-        return b""
 
 
 def _drain(fd: int, words: LastWords, process: subprocess.Popen[bytes]) -> None:
