@@ -5,8 +5,9 @@ Everything that can be refused is refused here, before the first output byte is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +24,8 @@ from streamgen.graph.plan import PlannedNode
 from streamgen.graph.rehearsal import rehearse
 from streamgen.graph.seat import AHEAD, INBOX
 from streamgen.graph.slate import Dissolve, Slate
-from streamgen.media.pool import FramePool
+from streamgen.media.pool import FramePool, Pool
+from streamgen.media.shared import SharedPool
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
 from streamgen.pipeline import Pipeline
@@ -45,17 +47,29 @@ def open_session(
     engines: Engines | None = None,
     all_audio: bool = False,
     top_only: bool = False,
+    time_of_day: Callable[[], datetime] | None = None,
 ) -> Session:
     """Build every part of the journey; open encoders and outlets.
 
+    `time_of_day` is the clock on the wall, for stages that show it.
     `top_only` leaves out all rungs but the largest that fits: a single file carries no more.
     The lane must be running and outlive the session. Raises `ConfigError`, `ModelError`,
     `EncodeError` or `OutputError`; then the source is closed and no outlet has left anything.
     """
     telemetry = telemetry if telemetry is not None else Telemetry()
     chosen = engines or MeasuredEngines(mode, cache=cache_dir(), cores=cores(), telemetry=telemetry)
-    pool = FramePool()
-    context = StageContext(lane.device, mode, pool, pool.meter, chosen, models())
+    pool = _pool(pipeline)
+    context = StageContext(
+        lane.device,
+        mode,
+        pool,
+        pool.meter,
+        chosen,
+        models(),
+        count=telemetry.count,
+        title=source.info.name,
+        time_of_day=time_of_day,
+    )
     with ExitStack() as undo:  # an interrupt in the middle must leave as little behind as an error
         undo.callback(source.close)
         for outlet in outlets:
@@ -75,6 +89,14 @@ def open_session(
         )
         undo.pop_all()
     return session
+
+
+def _pool(pipeline: Pipeline) -> Pool:
+    """Memory for pictures; shared memory where some stage runs in another process."""
+    nodes, _ = pipeline.nodes()
+    if any(spec.isolation == "process" for spec in nodes.values()):
+        return SharedPool(sealed=True)
+    return FramePool()
 
 
 def open_graph(pipeline: Pipeline, context: StageContext, telemetry: Telemetry) -> Graph:
@@ -111,6 +133,7 @@ def _open(
         cap = RateCap(pipeline.fps_cap, video.rate, telemetry)
     ladder, notes = _open_ladder(pipeline, video, graph, cap, context, top_only)
     graph.prepare(video.width, video.height, video.color)
+    notes += [note for node in graph.nodes for note in getattr(node.stage, "notes", [])]
     sounds, dropped = _open_audio(pipeline, info, outlets, telemetry, all_audio)
     notes += dropped
     tracks = [*ladder.tracks, *(path.track for path in sounds.values())]
