@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     given back. Seen by this process and by those it starts."""
     site = tmp_path / "site"
     site.mkdir()
-    monkeypatch.setenv("PYTHONPATH", f"{site}:{ROOT}")
+    ours = [path for path in sys.path if Path(path).is_relative_to(ROOT) and ".venv" not in path]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(ROOT), *ours]))
     monkeypatch.syspath_prepend(str(site))
 
     def made(package: str = "other-stages", /, **stages: str) -> str:
