@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 import streamgen
 from streamgen.errors import StreamGenError
-from streamgen.graph.wire import Channel
+from streamgen.graph.channel import Channel
 from streamgen.graph.worker import Worker, root
 from streamgen.media.port import Contract
 from streamgen.plugins import find_stage

@@ -19,7 +19,8 @@ from streamgen.graph.keeper import BUILD_NS
 from streamgen.graph.lending import Lending, shared_array
 from streamgen.graph.line import Line, Reply, Request
 from streamgen.graph.spec import NodeSpec
-from streamgen.graph.wire import Message, Received, WireError
+from streamgen.graph.tags import WireError, color_tags
+from streamgen.graph.wire import Message, Received
 from streamgen.graph.zygote import Zygote
 from streamgen.media.frame import Color, Frame, Layout, Sheet
 from streamgen.media.port import PICTURE, Contract
@@ -107,7 +108,7 @@ class IsolatedStage:
         self._room(width, height)
         if "prepare" not in self.methods:
             return
-        tags = (1, 1, *wire.color_tags(color), 1, 1, 0)
+        tags = (1, 1, *color_tags(color), 1, 1, 0)
         told = {"size": (width, height), "color": tags}
 
         def refer(lending: Lending, extra: dict[str, Any]) -> list[bytes]:

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamgen.errors import ConfigError
+from streamgen.graph.channel import Channel
 from streamgen.graph.lending import Lending
 from streamgen.graph.spec import Limits
-from streamgen.graph.wire import Channel, Received, WireError, unpack
+from streamgen.graph.tags import WireError
+from streamgen.graph.wire import Received, unpack
 from streamgen.graph.zygote import LastWords, Zygote, died
 from streamgen.media.shared import HEADER
 
@@ -32,6 +34,8 @@ FIRST_PICTURES = 3
 DELAYS_NS = (0, 0, *(100_000_000 << n for n in range(6)), 5_000_000_000)
 """Wait before the next start, by the number of failed starts in a row."""
 TICK_NS = 1_000_000_000
+_EXIT_S = 0.05
+"""Time that a process may take from closing its channel to its end."""
 _DEATH_S = 1.0
 """Longest time a killed process takes to be gone."""
 
@@ -265,7 +269,8 @@ class Keeper:
             wait.register(self._orders.fileno(), select.POLLIN)
             if wait.poll(_DEATH_S * 1000):
                 self._told()  # its number comes only now
-        if hand.pidfd >= 0:
+        # One that ends by itself is let end: killed on its way out, it would seem to have been.
+        if hand.pidfd >= 0 and (why or not _gone(hand.pidfd, _EXIT_S)):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(hand.pidfd, signal.SIGKILL)
         if self._hand is hand and self._orders is not None:
@@ -308,11 +313,11 @@ class Keeper:
         self._due_ns = time.monotonic_ns() + wait_ns
 
 
-def _gone(pidfd: int) -> None:
+def _gone(pidfd: int, limit_s: float = _DEATH_S) -> bool:
     """Wait until the process is gone."""
     wait = select.poll()
     wait.register(pidfd, select.POLLIN)
-    wait.poll(_DEATH_S * 1000)
+    return bool(wait.poll(limit_s * 1000))
 
 
 def own_bytes(pid: int) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamgen.graph import wire
+from streamgen.graph.tags import WireError
 from streamgen.media.frame import Layout
 from streamgen.media.pool import CopyMeter, FramePool, Slot, WritableFrame
 from streamgen.media.shared import HEADER, Region, packed_planes, packed_size
@@ -45,20 +46,21 @@ class View:
 class Lease(Slot):
     """Owner, in this process, of the pixels of one lent buffer."""
 
-    __slots__ = ("key", "view")
+    __slots__ = ("end", "first", "key", "view")
 
     def __init__(self, key: wire.Lease, view: View) -> None:
         super().__init__(_NO_MEMORY)
         self.key = key
         self.view = view
+        self.first = view.region.address
+        self.end = self.first + view.region.size
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
         return self.view.region.__array_interface__
 
     def holds(self, address: int) -> bool:
-        region = self.view.region
-        return region.address <= address < region.address + region.size
+        return self.first <= address < self.end
 
 
 class Leases:
@@ -86,9 +88,9 @@ class Leases:
             return lease
         view = self._views.get(key[0])
         if view is None:
-            raise wire.WireError(f"a reference to buffer {key[0]}, which was not handed over")
+            raise WireError(f"a reference to buffer {key[0]}, which was not handed over")
         if view.generation != key[1]:
-            raise wire.WireError(
+            raise WireError(
                 f"a stale reference: lease {key[1]} of buffer {key[0]} has ended, "
                 f"it is at {view.generation}"
             )
@@ -100,7 +102,7 @@ class Leases:
         """The lease in whose buffer this address lies."""
         for known in self._held.values():
             lease = known()
-            if lease is not None and lease.holds(address):
+            if lease is not None and lease.first <= address < lease.end:
                 return lease
         return None
 

@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamgen.graph import wire
-from streamgen.graph.wire import Lease, PictureRef, SheetRef, Tagged, WireError
+from streamgen.graph.tags import (
+    HOST_TAGS,
+    MOST_TAGS,
+    STAGE_TAGS,
+    TagTable,
+    WireError,
+    bare_tags,
+)
+from streamgen.graph.wire import Lease, PictureRef, SheetRef
 from streamgen.media.frame import Frame, Plane, Sheet
 from streamgen.media.pool import CopyMeter
 from streamgen.media.port import PICTURE, Port
@@ -25,7 +33,6 @@ from streamgen.protocols import Value
 MOST_HELD = 64
 """Pictures that one worker may hold at a time; more is a leak."""
 MOST_OUTPUT_BYTES = 256 << 20
-_HOST_TAGS = 0x7FFF
 
 
 class Lent:
@@ -56,15 +63,13 @@ class Lending:
         self.params: Any = None
         """The parameters that the worker has."""
         self._known: dict[int, weakref.ref[Buffer]] = {}
-        self._numbers: dict[wire.Tags, int] = {}
-        self._tags: dict[int, Tagged] = {}
+        self._tags = TagTable(HOST_TAGS)
         self._held: dict[Lease, SharedSlot] = {}
         self._asked: dict[Lease, int] = {}  # how many requests on their way have it
         self._kept: set[Lease] = set()
         self._planes: dict[Lease, tuple[Plane, ...]] = {}
         self._slots: list[tuple[int, int, bool]] = []
         self._fds: list[int] = []
-        self._new_tags: list[tuple[int, wire.Tags]] = []
         self._copied: tuple[dict[str, int], int] = ({}, 0)
 
     def __len__(self) -> int:
@@ -80,8 +85,8 @@ class Lending:
                 del self._known[number]
             extra["slots"], self._slots = self._slots, []
             extra["forget"] = gone
-        if self._new_tags:
-            extra["tags"], self._new_tags = self._new_tags, []
+        if self._tags.news:
+            extra["tags"] = self._tags.take_news()
         return fds
 
     def show(self, port: int, value: Value) -> bytes:
@@ -91,12 +96,12 @@ class Lending:
             assert slot is not None
             lease = self._lease(slot, writable=False)
             self._planes[lease] = value.planes
-            tags = self._number(wire.tags_of(value))
+            tags = self._tags.number(value)
             return wire.picture(value, lease, slot.buffer.address, port, tags)
         slot = slot_of_array(value.data)
         assert slot is not None
         offset = value.data.ctypes.data - slot.buffer.address
-        tags = self._number(wire.bare_tags(value.time_base))
+        tags = self._tags.number_of(bare_tags(value.time_base))
         lease = self._lease(slot, writable=False)
         return wire.sheet(value.data, value.kind, lease, offset, port, tags, value.pts)
 
@@ -120,27 +125,13 @@ class Lending:
         self._asked[lease] = self._asked.get(lease, 0) + 1
         return lease
 
-    def _number(self, tags: wire.Tags) -> int:
-        number = self._numbers.get(tags)
-        if number is None:
-            number = len(self._numbers)
-            if number > _HOST_TAGS:
-                raise WireError("the stream changes its time base or colour all the time")
-            self._learn(number, tags)
-            self._new_tags.append((number, tags))
-        return number
-
-    def _learn(self, number: int, tags: Sequence[int]) -> None:
-        self._tags[number] = Tagged.of(tuple(tags))
-        self._numbers[tuple(tags)] = number
-
     def learn(self, extra: Mapping[str, Any]) -> None:
         """Tags that the stage made itself. Raises `WireError`."""
         try:
             for number, tags in extra.get("tags", ()):
-                if number <= _HOST_TAGS or len(self._tags) > 2 * _HOST_TAGS:
+                if not STAGE_TAGS <= number < STAGE_TAGS + MOST_TAGS:
                     raise WireError(f"tags with the number {number}")
-                self._learn(number, tags)
+                self._tags.learn(number, tags)
         except (TypeError, ValueError) as error:
             raise WireError("tags that are none") from error
 
@@ -172,26 +163,10 @@ class Lending:
                 f"gave as '{name}' a picture of {said.width}x{said.height} "
                 f"instead of {size[0]}x{size[1]}"
             )
-        planes = said.planes(slot.buffer.address, slot.buffer.size, slot)
-        shown = self._planes.get(lease)
-        if shown is not None and _alike(shown, planes):
-            planes = shown  # a picture that passes stays the very same one
-        tagged = self._tagged(said.tags)
-        return Frame(
-            planes=planes,
-            layout=said.layout,
-            width=said.width,
-            height=said.height,
-            pts=said.pts,
-            time_base=tagged.time_base,
-            duration=said.duration,
-            color=tagged.color,
-            sar=tagged.sar,
-            rotation=tagged.rotation,
-            epoch=said.epoch,
-            received_ns=said.received_ns,
-            keyframe=said.keyframe,
-        )
+        planes = self._planes.get(lease)
+        if planes is None or not _shown(planes, said, slot.buffer.address):
+            planes = said.planes(slot.buffer.address, slot.buffer.size, slot)
+        return said.frame(planes, self._tags.of(said.tags))
 
     def _sheet(self, said: SheetRef, name: str, port: Port, slot: SharedSlot) -> Sheet:
         if said.kind != port.kind or said.dtype != port.dtype:
@@ -200,21 +175,22 @@ class Lending:
             shape = "x".join(str(length) for length in said.shape)
             raise WireError(f"gave as '{name}' an array of {shape} instead of {port}")
         array = said.within(np.asarray(Lent(slot)))
-        return Sheet(said.kind, array, said.pts, self._tagged(said.tags).time_base)
-
-    def _tagged(self, number: int) -> Tagged:
-        tagged = self._tags.get(number)
-        if tagged is None:
-            raise WireError(f"tags {number}, which nobody has told")
-        return tagged
+        return Sheet(said.kind, array, said.pts, self._tags.of(said.tags).time_base)
 
     def settle(self, answered: Sequence[Lease], kept: Sequence[Lease]) -> None:
         """After an answer: end every lease of that request, and of earlier ones, that the worker
         no longer holds. Raises `WireError` where it holds more than it can need."""
         for lease in answered:
-            self._asked[lease] -= 1
-            if not self._asked[lease]:
-                del self._asked[lease]
+            times = self._asked[lease] - 1
+            if times:
+                self._asked[lease] = times
+                continue
+            del self._asked[lease]
+            if not kept:
+                self._held.pop(lease, None)
+                self._planes.pop(lease, None)
+        if not kept and not self._kept:
+            return
         past, self._kept = self._kept, self._held.keys() & set(kept)
         for lease in past.union(answered) - self._kept - self._asked.keys():
             self._held.pop(lease, None)
@@ -236,10 +212,12 @@ class Lending:
                 grown = 0
 
 
-def _alike(shown: tuple[Plane, ...], planes: tuple[Plane, ...]) -> bool:
-    return len(shown) == len(planes) and all(
-        (a.ptr, a.shape, a.pitch) == (b.ptr, b.shape, b.pitch)
-        for a, b in zip(shown, planes, strict=True)
+def _shown(planes: tuple[Plane, ...], said: PictureRef, address: int) -> bool:
+    """Whether a picture is the very one that was shown: it then passes as it is."""
+    first = planes[0]
+    return first.shape == (said.height, said.width) and all(
+        plane.ptr - address == offset and plane.pitch == pitch
+        for plane, offset, pitch in zip(planes, said[6:9], said[9:12], strict=False)
     )
 
 

@@ -16,7 +16,8 @@ from streamgen.graph import wire
 from streamgen.graph.keeper import Hand, Keeper
 from streamgen.graph.lending import Lending
 from streamgen.graph.spec import Limits
-from streamgen.graph.wire import Message, Received, WireError
+from streamgen.graph.tags import WireError
+from streamgen.graph.wire import Message, Received
 from streamgen.graph.zygote import Zygote
 from streamgen.media.frame import Fence
 from streamgen.media.pool import CopyMeter

@@ -7,18 +7,18 @@ A message is one datagram: a head, references, and a few bytes of JSON where som
 from __future__ import annotations
 
 import json
-import socket
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from fractions import Fraction
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgen.media.frame import CPU, Color, Frame, Layout, Matrix, Plane, Range, plane_shapes
+from streamgen.graph.tags import Tagged, WireError
+from streamgen.media.frame import CPU, Frame, Layout, Plane, plane_shapes
 from streamgen.media.port import KINDS
 
 MOST_BYTES = 160 * 1024
@@ -59,22 +59,17 @@ class Message(IntEnum):
     """A buffer of so many bytes is needed for an output."""
 
 
-class WireError(Exception):
-    """A message that does not say what it should. Its text is for the error of the stage."""
-
-
 Lease = tuple[int, int]
 """Number of a buffer and its generation."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A message, taken apart."""
 
     kind: int
     number: int
-    references: tuple[bytes, ...] = ()
-    leases: tuple[Lease, ...] = ()
+    references: Sequence[bytes] = ()
+    leases: Sequence[Lease] = ()
     extra: Mapping[str, Any] | None = None
 
 
@@ -86,14 +81,10 @@ def pack(
     extra: Mapping[str, Any] | None = None,
 ) -> bytes:
     """One message. Raises `WireError` if it is too long to be sent."""
-    text = b"" if not extra else json.dumps(extra).encode()
-    parts = [
-        _HEAD.pack(kind, len(references), len(leases), number, len(text)),
-        *references,
-        *(_LEASE.pack(*lease) for lease in leases),
-        text,
-    ]
-    message = b"".join(parts)
+    text = json.dumps(extra).encode() if extra else b""
+    head = _HEAD.pack(kind, len(references), len(leases), number, len(text))
+    rest = [_LEASE.pack(*lease) for lease in leases] if leases else ()
+    message = b"".join((head, *references, *rest, text))
     if len(message) > MOST_BYTES:
         raise WireError(f"a message of {len(message)} bytes is too long")
     return message
@@ -110,63 +101,14 @@ def unpack(data: bytes) -> Received:
     tail = end + leases * _LEASE.size
     if len(data) != tail + length:
         raise WireError(f"a message of {len(data)} bytes instead of {tail + length}")
+    found = [data[i : i + REFERENCE_BYTES] for i in range(at, end, REFERENCE_BYTES)]
+    if not leases and not length:
+        return Received(kind, number, found)
     try:
         extra = json.loads(data[tail:]) if length else None
     except ValueError as error:
         raise WireError("a message that is no JSON") from error
-    return Received(
-        kind,
-        number,
-        tuple(data[i : i + REFERENCE_BYTES] for i in range(at, end, REFERENCE_BYTES)),
-        tuple(_LEASE.iter_unpack(data[end:tail])),
-        extra,
-    )
-
-
-Tags = tuple[int, ...]
-"""What pictures of a stream have in common: time base, colour, pixel aspect, rotation."""
-_MATRICES = tuple(Matrix)
-_RANGES = tuple(Range)
-
-
-def tags_of(frame: Frame) -> Tags:
-    base, sar = frame.time_base, frame.sar
-    return (
-        *(base.numerator, base.denominator),
-        *color_tags(frame.color),
-        *(sar.numerator, sar.denominator, frame.rotation),
-    )
-
-
-def color_tags(color: Color) -> Tags:
-    """The part of the tags that says how code values map to colour."""
-    matrix, span = _MATRICES.index(color.matrix), _RANGES.index(color.range)
-    return (matrix, span, color.primaries, color.transfer)
-
-
-def bare_tags(time_base: Fraction) -> Tags:
-    """Tags of a sheet, which has a time base only."""
-    return (time_base.numerator, time_base.denominator, 0, 0, 2, 2, 1, 1, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Tagged:
-    """Tags as the values they stand for."""
-
-    time_base: Fraction
-    color: Color
-    sar: Fraction
-    rotation: int
-
-    @classmethod
-    def of(cls, tags: Tags) -> Tagged:
-        """Raises `WireError`."""
-        try:
-            base, den, matrix, span, primaries, transfer, sar, sar_den, rotation = map(int, tags)
-            color = Color(_MATRICES[matrix], _RANGES[span], primaries, transfer)
-            return cls(Fraction(base, den), color, Fraction(sar, sar_den), rotation)
-        except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
-            raise WireError(f"tags that mean nothing: {tags!r}") from error
+    return Received(kind, number, found, list(_LEASE.iter_unpack(data[end:tail])), extra)
 
 
 def lent(number: int, generation: int, size: int) -> bytes:
@@ -176,17 +118,28 @@ def lent(number: int, generation: int, size: int) -> bytes:
 
 def picture(frame: Frame, lease: Lease, address: int, port: int, tags: int) -> bytes:
     """A reference to a frame whose planes lie in the buffer that begins at `address`."""
-    planes = frame.planes
-    spare = (0,) * (3 - len(planes))
-    flags = _KEYFRAME if frame.keyframe else 0
+    first, second, *more = frame.planes
+    third = more[0] if more else None
     return _PICTURE.pack(
-        *(*lease, port, 0, _LAYOUTS.index(frame.layout), flags),
-        *(plane.ptr - address for plane in planes),
-        *spare,
-        *(plane.pitch for plane in planes),
-        *spare,
-        *(frame.width, frame.height, tags),
-        *(frame.pts, frame.duration, frame.received_ns, frame.epoch & 0xFFFFFFFF),
+        lease[0],
+        lease[1],
+        port,
+        0,
+        _LAYOUTS.index(frame.layout),
+        _KEYFRAME if frame.keyframe else 0,
+        first.ptr - address,
+        second.ptr - address,
+        0 if third is None else third.ptr - address,
+        first.pitch,
+        second.pitch,
+        0 if third is None else third.pitch,
+        frame.width,
+        frame.height,
+        tags,
+        frame.pts,
+        frame.duration,
+        frame.received_ns,
+        frame.epoch & 0xFFFFFFFF,
     )
 
 
@@ -220,14 +173,21 @@ def lease_of(reference: bytes) -> Lease:
     return number, generation
 
 
-@dataclass(frozen=True, slots=True)
-class PictureRef:
-    """A reference to a picture, taken apart and checked against its own size."""
+class PictureRef(NamedTuple):
+    """A reference to a picture, taken apart."""
 
-    layout: Layout
-    keyframe: bool
-    offsets: tuple[int, ...]
-    pitches: tuple[int, ...]
+    number: int
+    generation: int
+    port: int
+    kind: int
+    code: int
+    flags: int
+    offset_0: int
+    offset_1: int
+    offset_2: int
+    pitch_0: int
+    pitch_1: int
+    pitch_2: int
     width: int
     height: int
     tags: int
@@ -240,32 +200,52 @@ class PictureRef:
     def of(cls, reference: bytes) -> PictureRef:
         """Raises `WireError`."""
         try:
-            fields = _PICTURE.unpack(reference)
-            layout = _LAYOUTS[fields[4]]
-        except (struct.error, IndexError) as error:
+            said = cls._make(_PICTURE.unpack(reference))
+        except struct.error as error:
             raise WireError("a reference to no picture") from error
-        planes = 3 if layout is Layout.I420 else 2
-        return cls(
-            layout,
-            bool(fields[5] & _KEYFRAME),
-            fields[6 : 6 + planes],
-            fields[9 : 9 + planes],
-            *fields[12:],
-        )
+        if said.kind or said.code >= len(_LAYOUTS) or not (said.width and said.height):
+            raise WireError("a reference to no picture")
+        return said
+
+    @property
+    def layout(self) -> Layout:
+        return _LAYOUTS[self.code]
 
     def planes(self, address: int, size: int, owner: Any) -> tuple[Plane, ...]:
         """The planes in a buffer of `size` bytes. Raises `WireError` if they reach beyond it."""
-        if self.width < 1 or self.height < 1:
-            raise WireError(f"a picture of {self.width}x{self.height}")
-        dtype, itemsize = ("uint16", 2) if self.layout is Layout.P010 else ("uint8", 1)
+        shapes, dtype, itemsize = _geometry(self.code, self.width, self.height)
         planes = []
-        shapes = plane_shapes(self.layout, self.width, self.height)
-        for shape, offset, pitch in zip(shapes, self.offsets, self.pitches, strict=True):
+        for shape, offset, pitch in zip(shapes, self[6:9], self[9:12], strict=False):
             row = shape[1] * itemsize
             if pitch < row or offset + (shape[0] - 1) * pitch + row > size:
                 raise WireError("planes beyond the end of their buffer")
             planes.append(Plane(address + offset, shape, pitch, dtype, CPU, owner))
         return tuple(planes)
+
+    def frame(self, planes: tuple[Plane, ...], tagged: Tagged) -> Frame:
+        """The picture with these planes."""
+        return Frame(
+            planes,
+            _LAYOUTS[self.code],
+            self.width,
+            self.height,
+            self.pts,
+            tagged.time_base,
+            self.duration,
+            tagged.color,
+            tagged.sar,
+            tagged.rotation,
+            self.epoch,
+            self.received_ns,
+            bool(self.flags & _KEYFRAME),
+        )
+
+
+@lru_cache(maxsize=64)
+def _geometry(code: int, width: int, height: int) -> tuple[tuple[tuple[int, int], ...], str, int]:
+    layout = _LAYOUTS[code]
+    dtype, itemsize = ("uint16", 2) if layout is Layout.P010 else ("uint8", 1)
+    return plane_shapes(layout, width, height), dtype, itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,58 +282,3 @@ class SheetRef:
         if self.offset + size > len(memory):
             raise WireError("an array beyond the end of its buffer")
         return memory[self.offset : self.offset + size].view(dtype).reshape(self.shape)
-
-
-class Channel:
-    """One end of a pair that carries whole messages in order, and notices the other's death."""
-
-    MOST_FDS = 32
-
-    def __init__(self, end: socket.socket) -> None:
-        self.socket = end
-        # A bytes object of this size for every message would be mapped and unmapped each time.
-        self._room = bytearray(MOST_BYTES)
-        self._ancillary = socket.CMSG_SPACE(4 * self.MOST_FDS)
-
-    @classmethod
-    def pair(cls) -> tuple[Channel, Channel]:
-        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in ends:
-            for side in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                end.setsockopt(socket.SOL_SOCKET, side, 2 * MOST_BYTES)
-        return cls(ends[0]), cls(ends[1])
-
-    def fileno(self) -> int:
-        return self.socket.fileno()
-
-    def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Send one message, with descriptors where there are any. Raises `OSError`."""
-        if fds:
-            socket.send_fds(self.socket, [data], list(fds))
-        else:
-            self.socket.send(data)
-
-    def receive(self) -> bytes:
-        """One message; empty when the other side is gone. Descriptors are refused."""
-        try:
-            size = self.socket.recv_into(self._room)
-        except ConnectionResetError:  # it is gone, and did not read our last words
-            return b""
-        return bytes(memoryview(self._room)[:size])
-
-    def receive_with_fds(self) -> tuple[bytes, list[int]]:
-        """One message and the descriptors that came with it, which are the caller's to close."""
-        try:
-            size, ancillary, _, _ = self.socket.recvmsg_into(
-                [self._room], self._ancillary, socket.MSG_CMSG_CLOEXEC
-            )
-        except ConnectionResetError:
-            return b"", []
-        fds: list[int] = []
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds += memoryview(content[: len(content) // 4 * 4]).cast("i")
-        return bytes(memoryview(self._room)[:size]), fds
-
-    def close(self) -> None:
-        self.socket.close()

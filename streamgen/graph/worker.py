@@ -22,8 +22,10 @@ from pydantic import BaseModel, TypeAdapter
 from streamgen.config import cache_dir, cores
 from streamgen.errors import StreamGenError
 from streamgen.graph import wire
+from streamgen.graph.channel import Channel
 from streamgen.graph.leases import Lease, Leases, LentPool
-from streamgen.graph.wire import Channel, Message, PictureRef, Received, SheetRef, Tagged
+from streamgen.graph.tags import STAGE_TAGS, Tagged, TagTable, WireError, bare_tags
+from streamgen.graph.wire import Message, PictureRef, Received, SheetRef
 from streamgen.media.frame import CPU, Frame, Sheet
 from streamgen.media.port import Contract
 from streamgen.media.shared import packed_planes, packed_size
@@ -38,9 +40,6 @@ from streamgen.protocols import (
     Value,
 )
 from streamgen.telemetry import Telemetry
-
-NEW_TAGS = 0x8000
-"""Numbers from here on are tags that a stage made itself."""
 
 
 class LateEngines:
@@ -129,8 +128,7 @@ class Worker:
         self._contract = Contract.of(stage)
         self._leases = Leases()
         self._pool = LentPool()
-        self._tags: dict[int, Tagged] = {}
-        self._numbers: dict[wire.Tags, int] = {}
+        self._tags = TagTable(STAGE_TAGS)
         self._queued: deque[Received] = deque()
         self._stage: Stage
         self._params: Any = None
@@ -156,10 +154,10 @@ class Worker:
         if not data:
             return None
         message = wire.unpack(data)
-        self._leases.admit(message.extra, fds)
-        for number, tags in (message.extra or {}).get("tags", ()):
-            self._tags[number] = Tagged.of(tags)
-            self._numbers[tuple(tags)] = number
+        if message.extra is not None:
+            self._leases.admit(message.extra, fds)
+            for number, tags in message.extra.get("tags", ()):
+                self._tags.learn(number, tags)
         return message
 
     def _answer(self, message: Received) -> bytes:
@@ -168,6 +166,8 @@ class Worker:
         kind = Message.DONE
         try:
             references = self._work(message, extra)
+            if self._tags.news:
+                extra["tags"] = self._tags.take_news()
         except Exception as error:  # whatever a plugin raises is told to the host
             kind, extra, references = Message.FAILED, _told(error), []
         self._pool.lent.clear()
@@ -187,7 +187,7 @@ class Worker:
                 if "params" in news:
                     self._params = None  # not the last ones either, should these be wrong
                     self._params = restored(self._class.Params, news["params"])
-                return self._run(message, extra)
+                return self._run(message)
             case Message.SIZE:
                 extra["size"] = list(self._stage.output_size(*news["size"]))
             case Message.PREPARE:
@@ -199,7 +199,7 @@ class Worker:
             case Message.BUILD:
                 self._build(news)
             case _:
-                raise wire.WireError(f"an unknown message {message.kind}")
+                raise WireError(f"an unknown message {message.kind}")
         return []
 
     def _build(self, news: Mapping[str, Any]) -> None:
@@ -210,7 +210,7 @@ class Worker:
         self._params = restored(self._class.Params, news["params"])
         self._stage = self._class(self._params, context)
 
-    def _run(self, message: Received, extra: dict[str, Any]) -> list[bytes]:
+    def _run(self, message: Received) -> list[bytes]:
         inputs: dict[str, Value] = {}
         names = tuple(self._contract.inputs)
         for reference in message.references:
@@ -222,14 +222,14 @@ class Worker:
         if not isinstance(result, Mapping):  # a `Later`: this process has nothing else to do
             result.fence.wait()
             result = result.outputs()
-        return self._given(result, message.number, extra)
+        return self._given(result, message.number)
 
     def _flush(self, message: Received, extra: dict[str, Any]) -> list[bytes]:
         stage: Any = self._stage
         references: list[bytes] = []
         extra["groups"] = []
         for outputs in stage.flush():
-            group = self._given(outputs, message.number, extra)
+            group = self._given(outputs, message.number)
             extra["groups"].append(len(group))
             references += group
         return references
@@ -244,50 +244,33 @@ class Worker:
         if not wire.is_picture(reference):
             said = SheetRef.of(reference)
             array = said.within(np.asarray(lease))
-            return Sheet(said.kind, array, said.pts, self._tags[said.tags].time_base)
+            return Sheet(said.kind, array, said.pts, self._tags.of(said.tags).time_base)
         seen = PictureRef.of(reference)
-        tagged = self._tags[seen.tags]
         region = lease.view.region
-        return Frame(
-            planes=seen.planes(region.address, region.size, lease),
-            layout=seen.layout,
-            width=seen.width,
-            height=seen.height,
-            pts=seen.pts,
-            time_base=tagged.time_base,
-            duration=seen.duration,
-            color=tagged.color,
-            sar=tagged.sar,
-            rotation=tagged.rotation,
-            epoch=seen.epoch,
-            received_ns=seen.received_ns,
-            keyframe=seen.keyframe,
-        )
+        planes = seen.planes(region.address, region.size, lease)
+        return seen.frame(planes, self._tags.of(seen.tags))
 
-    def _given(
-        self, outputs: Mapping[str, Value], number: int, extra: dict[str, Any]
-    ) -> list[bytes]:
+    def _given(self, outputs: Mapping[str, Value], number: int) -> list[bytes]:
         """References to what the stage gave. Raises `WireError` where it cannot cross."""
         names = tuple(self._contract.outputs)
         references = []
         for name, value in outputs.items():
             if name not in names:
-                raise wire.WireError(f"gave '{name}', which it does not declare")
+                raise WireError(f"gave '{name}', which it does not declare")
             port = names.index(name)
             if isinstance(value, Frame):
-                references.append(self._picture(value, port, number, extra))
+                references.append(self._picture(value, port, number))
             elif isinstance(value, Sheet):
-                references.append(self._sheet(value, name, port, number, extra))
+                references.append(self._sheet(value, name, port, number))
             else:
-                raise wire.WireError(f"gave a {type(value).__name__} as '{name}'")
+                raise WireError(f"gave a {type(value).__name__} as '{name}'")
         return references
 
-    def _picture(self, frame: Frame, port: int, number: int, extra: dict[str, Any]) -> bytes:
+    def _picture(self, frame: Frame, port: int, number: int) -> bytes:
         if frame.ready is not None:
             frame.ready.wait()
-        leases = {self._leases.of(plane.ptr) for plane in frame.planes}
-        lease = leases.pop()
-        if lease is None or leases:
+        lease = self._leases.of(frame.planes[0].ptr)
+        if lease is None or not all(lease.holds(plane.ptr) for plane in frame.planes):
             lease = self._claim(packed_size(frame.layout, frame.width, frame.height), number)
             planes = packed_planes(
                 lease.view.region.address, frame.layout, frame.width, frame.height, lease
@@ -297,17 +280,15 @@ class Worker:
             size = sum(plane.shape[0] * plane.shape[1] * plane.itemsize for plane in planes)
             self._pool.meter.copied("shared", size, len(planes))
             frame = frame.retimed(planes=planes)
-        tags = self._number(wire.tags_of(frame), extra)
+        tags = self._tags.number(frame)
         return wire.picture(frame, lease.key, lease.view.region.address, port, tags)
 
-    def _sheet(
-        self, sheet: Sheet, name: str, port: int, number: int, extra: dict[str, Any]
-    ) -> bytes:
+    def _sheet(self, sheet: Sheet, name: str, port: int, number: int) -> bytes:
         if sheet.ready is not None:
             sheet.ready.wait()
         array = np.asarray(sheet.data)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise wire.WireError(f"gave '{name}' with values that are no numbers (NaN or infinite)")
+            raise WireError(f"gave '{name}' with values that are no numbers (NaN or infinite)")
         lease = self._leases.of(array.ctypes.data) if array.flags.c_contiguous else None
         if lease is None:
             lease = self._claim(array.nbytes, number)
@@ -316,7 +297,7 @@ class Worker:
             self._pool.meter.copied("shared", array.nbytes)
             array = target
         offset = array.ctypes.data - lease.view.region.address
-        tags = self._number(wire.bare_tags(sheet.time_base), extra)
+        tags = self._tags.number_of(bare_tags(sheet.time_base))
         return wire.sheet(array, sheet.kind, lease.key, offset, port, tags, sheet.pts)
 
     def _claim(self, size: int, number: int) -> Lease:
@@ -329,25 +310,16 @@ class Worker:
             if message.kind != Message.LENT:
                 self._queued.append(message)
             elif not message.references:
-                raise wire.WireError(f"an output of {size} bytes is too large")
+                raise WireError(f"an output of {size} bytes is too large")
             else:
                 lease = self._leases.open(wire.lease_of(message.references[0]))
                 lease.view.protect(False)
                 return lease
         raise SystemExit(0)  # the host is gone
 
-    def _number(self, tags: wire.Tags, extra: dict[str, Any]) -> int:
-        number = self._numbers.get(tags)
-        if number is None:
-            number = NEW_TAGS + len(self._numbers)
-            self._numbers[tags] = number
-            self._tags[number] = Tagged.of(tags)
-            extra.setdefault("tags", []).append([number, tags])
-        return number
-
 
 def _told(error: Exception) -> dict[str, Any]:
     """What the host says of an error: its own text where it was raised on purpose."""
-    own = isinstance(error, StreamGenError | wire.WireError)
+    own = isinstance(error, StreamGenError | WireError)
     text = str(error) if own else f"{type(error).__name__}: {error}"
     return {"error": text[:2000], "config": isinstance(error, StreamGenError)}

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from streamgen.errors import ConfigError
-from streamgen.graph.wire import Channel
+from streamgen.graph.channel import Channel
 from streamgen.media.shared import sharing_works
 
 PROTOCOL = 1

@@ -1,0 +1,63 @@
+"""`Channel`: whole messages between two processes, with descriptors where there are any."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from streamgen.graph.wire import MOST_BYTES
+
+
+class Channel:
+    """One end of a pair that carries whole messages in order, and notices the other's death."""
+
+    MOST_FDS = 32
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        # A bytes object of this size for every message would be mapped and unmapped each time.
+        self._room = bytearray(MOST_BYTES)
+        self._ancillary = socket.CMSG_SPACE(4 * self.MOST_FDS)
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in ends:
+            for side in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                end.setsockopt(socket.SOL_SOCKET, side, 2 * MOST_BYTES)
+        return cls(ends[0]), cls(ends[1])
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Send one message, with descriptors where there are any. Raises `OSError`."""
+        if fds:
+            socket.send_fds(self.socket, [data], list(fds))
+        else:
+            self.socket.send(data)
+
+    def receive(self) -> bytes:
+        """One message; empty when the other side is gone. Descriptors are refused."""
+        try:
+            size = self.socket.recv_into(self._room)
+        except ConnectionResetError:  # it is gone, and did not read our last words
+            return b""
+        return bytes(memoryview(self._room)[:size])
+
+    def receive_with_fds(self) -> tuple[bytes, list[int]]:
+        """One message and the descriptors that came with it, which are the caller's to close."""
+        try:
+            size, ancillary, _, _ = self.socket.recvmsg_into(
+                [self._room], self._ancillary, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            return b"", []
+        fds: list[int] = []
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds += memoryview(content[: len(content) // 4 * 4]).cast("i")
+        return bytes(memoryview(self._room)[:size]), fds
+
+    def close(self) -> None:
+        self.socket.close()
