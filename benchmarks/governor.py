@@ -2,8 +2,8 @@
 
 Real codecs, a clip at its own speed, one style stage whose network is an amount of work that can be
 set: `steady` is twice what fits between two frames; `swings` goes up and down once a second around
-what just fits, and falls to 0.4 of it for the last ten seconds. The work keeps one core busy, so
-it takes time from the encoders too, as a network does. `--json` for one JSON line per run.
+what just fits, and falls to a quarter of it for the last ten seconds. The work keeps one core
+busy, so it takes time from the encoders too, as a network does. `--json` for one JSON line per run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from streamgen.testing import Basket, LateFence, synthetic_clip
 
 FPS = 30
 FALL_S = 10
-LOW = 0.4
+LOW = 0.25
 Load = Callable[[float], float]
 """Work over the time between two frames, at this second of the run."""
 

@@ -65,6 +65,8 @@ _CALM_NS = 10_000_000_000
 _ROOM = 0.8
 """Share of the budget, and of the time between frames, that work may fill to be taken up again."""
 _AMPLE = 0.5
+_MOST_CALLS = 0.75
+"""Share of the calls that must leave this room: one that was held up by chance is forgiven."""
 _REUSED = 1 / 3
 """More frames than this repeated or lost, over two seconds: reuse is not enough."""
 _LOST = 1 / 10
@@ -192,7 +194,9 @@ class Governor:
             return False
         cost_ns = self._overlap * sum(self.nodes[name].last_ns for name in skipped)
         if cost_ns + self._time_ns(None, now_ns) <= self._budget_ns:
-            wait_ns = min(max(5 * cost_ns, PROBE_NS), _RARE_PROBE_NS)
+            # At an even distance while the load swings, or good times would be seen more often.
+            lately_ns = sum(self.nodes[name].quantile_ns(0.9, now_ns) for name in skipped)
+            wait_ns = min(max(5 * self._overlap * lately_ns, PROBE_NS), _RARE_PROBE_NS)
         else:
             wait_ns = min(max(8 * cost_ns, 2 * _RARE_PROBE_NS), _RAREST_PROBE_NS)
         if now_ns - self._probed_ns < wait_ns:
@@ -311,9 +315,10 @@ class Governor:
             if self._fits(target, _ROOM, now_ns):
                 if self._roomy_ns is None:
                     self._roomy_ns = now_ns
-                # What fits has fitted for the two seconds that are looked back on.
-                patient = now_ns - self._roomy_ns >= self._patience_ns - WINDOW_NS
-                if patient or self._fits(target, _AMPLE, now_ns):
+                ample = self._fits(target, _AMPLE, now_ns)
+                wanted_ns = HOLD_NS if ample else self._patience_ns
+                # What fits now has fitted for most of the two seconds that are looked back on.
+                if now_ns - self._roomy_ns >= wanted_ns - _MOST_CALLS * WINDOW_NS:
                     self._change(target, now_ns, "head-room")
                 return
         self._roomy_ns = None
@@ -332,11 +337,11 @@ class Governor:
             return False  # what the top rung costs is not known: it needs ample room
         latency_ns, per_frame_ns = float(encode_ns), 0.0
         for name in active:
-            cost_ns = self.nodes[name].quantile_ns(0.9, now_ns) * self._overlap
-            calls = len(self.nodes[name].lately(now_ns))
+            node = self.nodes[name]
             frames = probes if name in skipped else self._runs.count(now_ns)
-            latency_ns += cost_ns
-            per_frame_ns += cost_ns * min(calls / max(frames, 1), 1.0)
+            called = min(len(node.lately(now_ns)) / max(frames, 1), 1.0)
+            latency_ns += node.quantile_ns(0.9, now_ns) * self._overlap
+            per_frame_ns += node.quantile_ns(_MOST_CALLS, now_ns) * self._overlap * called
         in_time = latency_ns <= room * self._budget_ns
         return in_time and per_frame_ns <= room * period_ns * self._workers
 
