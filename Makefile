@@ -65,6 +65,7 @@ system-deps:
 	command -v ffmpeg >/dev/null || missing+=(ffmpeg); \
 	command -v chromium >/dev/null || missing+=(chromium); \
 	command -v npm >/dev/null || missing+=(npm); \
+	test -e /usr/lib/nginx/modules/ngx_rtmp_module.so || missing+=(nginx-light libnginx-mod-rtmp); \
 	if (($${#missing[@]})); then \
 	  sudo=(); [[ $$(id -u) == 0 ]] || sudo=(sudo); \
 	  "$${sudo[@]}" apt-get -qq update; \

@@ -29,7 +29,10 @@ class Mode(Enum):
 
 
 class Source(Protocol):
-    """Packets of one input, in the container's order, all tracks mixed."""
+    """Packets of one input, in the container's order, all tracks mixed.
+
+    May have `notes`, a list of what a user should know once `packets` has ended.
+    """
 
     info: SourceInfo
 

@@ -186,6 +186,7 @@ def pull(
             audio.put(packet)
         elif packet.track in s.carried:
             rungs.put(packet)
+    s.notes += getattr(s.source, "notes", [])
     packets.close()
     audio.close()
     if s.carried:

@@ -107,6 +107,7 @@ class ContainerSource:
         self._container = container
         self._pipe = pipe
         self._timeout_s = timeout_s
+        self.notes: list[str] = []
         self._cancelled = threading.Event()
         video = best_video(container, address.name)
         self.info = self._described(video, _rotation(address, container, video.index, timeout_s))
@@ -142,7 +143,8 @@ class ContainerSource:
         """Demux until the input ends or `cancel` is called.
 
         Unreadable places are skipped. Raises `SourceError` when the input breaks off, when nothing
-        comes for `timeout_s`, and at the end when there was no picture at all.
+        comes for `timeout_s`, and at the end when there was no picture at all. A live stream that
+        has shown pictures just ends then, with a note: there is no more of it to come.
         """
         damages = pictures = 0
         while damages <= MOST_DAMAGES:
@@ -159,9 +161,11 @@ class ContainerSource:
             except (FFmpegError, OSError) as error:
                 if self._cancelled.is_set():
                     return
-                raise SourceError(
-                    f"{self._address.name}: {_ended(error, self._timeout_s)}"
-                ) from error
+                why = _ended(error, self._timeout_s)
+                if self._address.live and pictures:
+                    self.notes.append(f"the stream has ended: {why}")
+                    break
+                raise SourceError(f"{self._address.name}: {why}") from error
         if not pictures and not self._cancelled.is_set():
             raise SourceError(f"{self._address.name}: has no pictures")
 
