@@ -220,7 +220,8 @@ def _line(edge: Edge, line: Line, way: Sequence[Hashable], layout: Layout) -> st
     label = _label(edge)
     if not label:
         return drawn
-    return drawn + "\n" + _text((x + end_x) / 2, (y + end_y) / 2 - 6, label, "label")
+    beside = 14 if y < end_y - 1 else -6  # where the line does not come from
+    return drawn + "\n" + _text(end_x - 4, end_y + beside, label, "label")
 
 
 def _curve(x: float, y: float, to_x: float, to_y: float) -> str:
@@ -239,7 +240,7 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fo
 .name { font-size: 13px; font-weight: 600; fill: #1c2330 }
 .notes { fill: #8a5a00 }
 .port { text-anchor: start } .right { text-anchor: end }
-.label { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round }
+.label { text-anchor: end; paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round }
 .paper { fill: #ffffff } .arrow { fill: #5b6b8c }
 rect { stroke-width: 1.4 }
 .stage { fill: #eef2fb; stroke: #5b6b8c }

@@ -114,7 +114,7 @@ class _Watch:
         if size:
             last = text.decode(errors="replace").strip().rpartition("\n")[2][:80]
             self._report.broken.append(
-                f"prints to standard output ({size} bytes), which may carry a video; last '{last}'"
+                f"prints to standard output ({size} bytes), which is not its own; last '{last}'"
             )
         return self._report
 
