@@ -39,7 +39,7 @@ def _style(figures: Figures) -> str:
         ),
         row("PSNR to raw MicroAST, frozen statistics", lambda f: f"{f['raw']:.2f} dB"),
         row("mean change of the held-out pictures (0..1)", lambda f: f"{f['change']:.3f}"),
-        row("4 px pattern, luma steps of 255", lambda f: f"{f['grid']:.2f}"),
+        row("pattern of 4 or 8 px, luma steps of 255", lambda f: f"{f['grid']:.2f}"),
     ]
     for kind, file in (("camera", "nasa_13013"), ("animation", "bigbuckbunny")):
         rows.append(

@@ -108,13 +108,13 @@ def steadiness(run: Run, clip: Path, stream: int) -> dict[str, float]:
 
 
 def grid(output: Array, target: Array) -> float:
-    """How strong a 4 px pattern is, RMS in 8-bit steps of luma.
+    """How strong a pattern of 4 or 8 px is, RMS in 8-bit steps of luma.
 
-    The error's local mean (32 px) in each of the 16 phases, less that of all phases together.
+    The error's local mean (64 px) in each of the 64 phases, less that of all phases together.
     """
     error = planes.from_rgb(output)[0] - planes.from_rgb(target)[0]
-    height, width = (side // 32 * 32 for side in error.shape)
-    cells = error[:height, :width].reshape(height // 32, 8, 4, width // 32, 8, 4).mean((1, 4))
+    height, width = (side // 64 * 64 for side in error.shape)
+    cells = error[:height, :width].reshape(height // 64, 8, 8, width // 64, 8, 8).mean((1, 4))
     cells -= cells.mean((1, 3), keepdims=True)
     return float(np.sqrt(np.square(cells).mean()))
 

@@ -24,9 +24,11 @@ SAMPLES_PER_PICTURE = 20_000
 
 
 def _watched(model: onnx.ModelProto) -> list[str]:
-    """Activations that feed a convolution or the join; never the picture's own path."""
+    """Activations that feed a convolution or the join, and the residual of `paint`; never the
+    picture's own path."""
     names = [name for node in model.graph.node for name in node.output]
-    return [name for name in names if name.endswith(".out")]
+    painted = "strength" in {value.name for value in model.graph.input}
+    return [n for n in names if n.endswith(".out") or (painted and n == "residual")]
 
 
 def _activations(model: onnx.ModelProto, feeds: Iterable[Feed], seed: int) -> dict[str, Array]:

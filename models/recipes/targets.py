@@ -3,7 +3,8 @@
     python targets.py STYLE --pictures FOLDER --clips FOLDER --microast FOLDER --out FOLDER
 
 The target is `mix` of the cycle-spun teacher and the rest of the content, so that strokes stay
-rich while edges keep their place. `--part 0/2` and `--part 1/2` share the work of two processes.
+rich while edges keep their place; `fade` of its colour is taken away and `paper` of it is bare
+paper, for a style that is a drawing. `--part 0/2` and `--part 1/2` share the work of two processes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from teacher import MicroAST
 
 Array = npt.NDArray[np.float32]
 CALIBRATION_VIEWS = 24
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+PAPER = np.array([0.97, 0.95, 0.90], np.float32)
 
 
 def without_grid(picture: Array) -> Array:
@@ -34,6 +37,14 @@ def without_grid(picture: Array) -> Array:
     pattern = local - local.mean((1, 3), keepdims=True)
     clean: Array = np.clip((cells - pattern).reshape(picture.shape), 0, 1)
     return clean
+
+
+def toned(picture: Array, fade: float, paper: float) -> Array:
+    """The picture with a part of its colour taken away and a part of the paper showing through."""
+    grey = picture @ LUMA
+    faded = picture + fade * (grey[..., None] - picture)
+    drawn: Array = faded + paper * (PAPER - faded)
+    return drawn
 
 
 def _byte(picture: Array) -> npt.NDArray[np.uint8]:
@@ -61,14 +72,16 @@ def paint(args: argparse.Namespace) -> None:
             held[f"{name}.content"] = _byte(picture)
             held[f"{name}.raw"] = _byte(teacher.stylize(picture, [(0, 0)]))
             spun = without_grid(teacher.stylize(picture))
-            held[f"{name}.target"] = _byte(args.mix * spun + (1 - args.mix) * picture)
+            target = args.mix * spun + (1 - args.mix) * picture
+            held[f"{name}.target"] = _byte(toned(target, args.fade, args.paper))
         np.savez(args.out / "held.npz", **held)
     kept: dict[str, Array] = {}
     for number, (_, picture) in enumerate(views):
         if number % parts == part:
             painted = without_grid(teacher.stylize(picture))
             target = args.mix * painted + (1 - args.mix) * picture
-            kept[f"{number}.content"], kept[f"{number}.target"] = _byte(picture), _byte(target)
+            kept[f"{number}.content"] = _byte(picture)
+            kept[f"{number}.target"] = _byte(toned(target, args.fade, args.paper))
     np.savez(args.out / f"train.{part}.npz", **kept)
 
 
@@ -79,6 +92,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--style-px", type=int, default=512)
     parser.add_argument("--mix", type=float, default=0.85)
+    for name in ("fade", "paper"):
+        parser.add_argument(f"--{name}", type=float, default=0.0)
     parser.add_argument("--part", default="0/1")
     torch.set_num_threads(1)
     paint(parser.parse_args())

@@ -1,6 +1,6 @@
 """Distil one style into one student; see README.md for the command of each shipped style.
 
-    python train_style.py --targets FOLDER --out FILE.pt --wide 40 --blocks 2 --steps 20000
+    python train_style.py --targets FOLDER --out FILE.pt --wide 24 --blocks 1 --steps 8000
 
 Every step sees each crop twice, `shift` pixels apart and with noise. Both must match the teacher,
 and where they overlap they must match each other: an exact temporal loss without optical flow.
@@ -13,11 +13,13 @@ import argparse
 import math
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from narrow import narrowed
 from student import CENTER, Student, pack, rgb_mse, stored_planes, unpack
 from torch import Tensor
 from widen import widened
@@ -98,8 +100,8 @@ def distill_loss(packed: Tensor, target: Tensor, args: argparse.Namespace) -> Te
 
     `gradient` weighs the error of luma differences, which keeps edges crisp; `texture` that of
     their local strength (RMS over 16 px), since squared error alone would rather paint no stroke
-    than one a little out of place; `grid` the local mean error of each phase beside that of all
-    phases, which is a 4 px pattern and nothing else.
+    than one a little out of place; `grid` the local mean error of each phase of 8x8 blocks beside
+    that of all phases, which is a pattern of 4 or 8 px and nothing else.
     """
     error = packed - target
     painted, wanted = (F.pixel_shuffle(p[:, :16], 4) / 219 for p in (packed, target))
@@ -109,8 +111,8 @@ def distill_loss(packed: Tensor, target: Tensor, args: argparse.Namespace) -> Te
         edges = edges + (ours - theirs).abs().mean()
         rms = [(F.avg_pool2d(d.square(), 16, 8) + 1e-4).sqrt() for d in (ours, theirs)]
         strength = strength + (rms[0] - rms[1]).abs().mean()
-    local = F.avg_pool2d(error, 8, 4) / 219
-    phases = [part - part.mean(1, keepdim=True) for part in local.split((16, 4, 4), 1)]
+    local = F.avg_pool2d(F.pixel_unshuffle(error, 2), 4, 2) / 219
+    phases = [part - part.mean(1, keepdim=True) for part in local.split((64, 16, 16), 1)]
     grid = torch.cat(phases, 1).square().mean()
     detail = args.gradient * edges + args.texture * strength
     return rgb_mse(error) + detail + args.grid * grid
@@ -143,19 +145,28 @@ def held_out_psnr_db(net: Student, folder: Path, names: int = 4) -> float:
     return sum(found) / len(found)
 
 
+def begun(args: argparse.Namespace, shape: tuple[int, int, int]) -> Student:
+    """A new student, or `args.init` brought to the shape."""
+    if not args.init:
+        return Student(*shape)
+    kept = torch.load(args.init, weights_only=True)
+    given = Student(*kept["shape"])
+    given.load_state_dict(kept["average"])
+    if kept["shape"] == shape:
+        return given
+    if all(wanted >= had for wanted, had in zip(shape, kept["shape"], strict=True)):
+        return widened(given, *shape)
+    some = islice(Crops(load(args.targets), args.size, args.batch, args.seed), 8)
+    return narrowed(given, *shape, torch.cat([content for content, _, _ in some]))
+
+
 def train(args: argparse.Namespace) -> None:
     """Run or resume `args.out`; a checkpoint holds everything needed to go on."""
     torch.manual_seed(args.seed)
     random = torch.Generator().manual_seed(args.seed)
-    net = Student(args.narrow, args.wide, args.blocks).to(memory_format=torch.channels_last)
-    if args.init:
-        kept = torch.load(args.init, weights_only=True)
-        given = Student(*kept["shape"])
-        given.load_state_dict(kept["average"])
-        if kept["shape"] != (args.narrow, args.wide, args.blocks):
-            given = widened(given, args.narrow, args.wide, args.blocks)
-        net.load_state_dict(given.state_dict())
-    average = Student(args.narrow, args.wide, args.blocks)
+    shape = (args.narrow, args.wide, args.blocks)
+    net = begun(args, shape).to(memory_format=torch.channels_last)
+    average = Student(*shape)
     average.load_state_dict(net.state_dict())
     optimizer = torch.optim.Adam(net.parameters(), lr=args.rate)
     start = 0
@@ -187,7 +198,7 @@ def train(args: argparse.Namespace) -> None:
         if (step + 1) % args.every == 0 or step + 1 == args.steps:
             state = {"net": net.state_dict(), "average": average.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "step": step + 1}
-            state |= {"shape": (args.narrow, args.wide, args.blocks)}
+            state |= {"shape": shape}
             torch.save(state, args.out.with_suffix(".part"))
             args.out.with_suffix(".part").replace(args.out)
             print(
@@ -205,8 +216,8 @@ def main() -> None:
     parser.add_argument("--init", type=Path)
     for name, value in (
         ("narrow", 16),
-        ("wide", 40),
-        ("blocks", 2),
+        ("wide", 24),
+        ("blocks", 1),
         ("steps", 20000),
         ("batch", 4),
     ):

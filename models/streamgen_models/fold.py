@@ -9,7 +9,8 @@ convolutions at both ends absorb at no cost:
     residual = M^-1 residual709        last' = M^-1 last
 
 `center` becomes c = 128 for full-range luma: one bit of the exact middle 127.5, chosen because
-code values less 128 are the whole numbers -128..127, so the int8 input stays exact.
+code values less 128 are the whole numbers -128..127, so the int8 input stays exact. The steps of a
+quantised residual grow with its range.
 """
 
 from __future__ import annotations
@@ -120,5 +121,8 @@ def fold_color(model: onnx.ModelProto, *, matrix: str, full_range: bool) -> onnx
     constants.set("first.weight", np.einsum("oihw,ij->ojhw", first, enter))
     constants.set("last.weight", np.einsum("io,oqhw->iqhw", leave, last))
     constants.set("last.bias", leave @ constants.get("last.bias"))
+    if "residual.scale" in constants:
+        steps = constants.get("residual.scale") / min(1.0, change[0, 0])
+        constants.set("residual.scale", np.asarray(steps))
     constants.set("center", np.repeat(center[: len(sizes)], sizes).reshape(1, -1, 1, 1))
     return folded

@@ -63,6 +63,25 @@ def _bytes(graph: Graph, value: str, output: str) -> str:
     return graph.node("Cast", [clipped], output, to=BYTE)
 
 
+def _changed(graph: Graph, packed: str, residual: str) -> str:
+    """The packed picture with the residual at its strength, as bytes.
+
+    Done with the picture's two axes as one: OpenVINO then turns a quantised residual from the
+    convolution's order of channels to the planes' while it is bytes, and not after it is floats.
+    """
+    flat = graph.constant("flat", np.array([0, 24, -1], np.int64))
+    graph.node("Reshape", [residual, flat], "residual.flat")
+    one = graph.constant("strength.shape", np.array([0, 1, 1], np.int64))
+    graph.node("Reshape", ["strength", one], "strength.flat")
+    graph.node("Mul", ["residual.flat", "strength.flat"], "change")
+    graph.node("Reshape", [packed, flat], "packed.flat")
+    graph.node("Cast", ["packed.flat"], "picture.flat", to=FLOAT)
+    graph.node("Add", ["picture.flat", "change"], "changed")
+    _bytes(graph, "changed", "finished.flat")
+    size = graph.node("Shape", [packed], "size")
+    return graph.node("Reshape", ["finished.flat", size], "finished")
+
+
 def paint(weights: Weights, ranges: Ranges | None = None) -> onnx.ModelProto:
     """A style or restoring network; with `ranges` of its activations, quantised to int8."""
     graph = Graph(weights, ranges)
@@ -78,9 +97,7 @@ def paint(weights: Weights, ranges: Ranges | None = None) -> onnx.ModelProto:
     fine = graph.conv_relu(graph.rounded("centered"), "first")
     painted = _two_scales(graph, fine) if "down.weight" in weights else _blocks(graph, fine)
     residual = graph.conv(painted, "last", "residual")
-    graph.node("Mul", [graph.rounded(residual), "strength"], "change")
-    graph.node("Add", [picture, "change"], "changed")
-    finished = _bytes(graph, "changed", "finished")
+    finished = _changed(graph, packed, graph.rounded(residual))
     names = [f"{plane}.finished" for plane in sizes]
     for name, (plane, size) in zip(
         graph.split(finished, (16, 4, 4), names), sizes.items(), strict=True
@@ -107,7 +124,7 @@ def enlarge(weights: Weights, ranges: Ranges | None = None) -> onnx.ModelProto:
     middle = np.full((1, 4, 1, 1), LUMA_CENTER, np.float32)
     graph.node("Sub", [picture, graph.constant("center", middle)], "centered")
     value = _blocks(graph, graph.conv_relu(graph.rounded("centered"), "first"))
-    residual = graph.rounded(graph.conv(value, "last", "residual"))
+    residual = graph.conv(value, "last", "residual")
     # Output phase (i, j) of a 4x4 block starts from input phase (i/2, j/2) of a 2x2 block.
     phases = [2 * (i // 2) + j // 2 for i in range(4) for j in range(4)]
     index = graph.constant("phases", np.array(phases, np.int64))

@@ -74,6 +74,16 @@ def test_the_trained_space_folds_to_the_same_model() -> None:
     assert same.SerializeToString() == model.SerializeToString()
 
 
+def test_the_residual_of_a_full_range_picture_has_room_for_its_steps() -> None:
+    model = onnx.load(str(file_of("starry", "int8")))
+    folded = fold_color(model, matrix="bt709", full_range=True)
+    before, after = (
+        {c.name: onnx.numpy_helper.to_array(c) for c in m.graph.initializer}["residual.scale"]
+        for m in (model, folded)
+    )
+    assert after / before == pytest.approx(255 / 219)
+
+
 def test_an_unknown_matrix_is_refused() -> None:
     model = onnx.load(str(file_of(*CASES[0])))
     with pytest.raises(ValueError, match="bt470"):
