@@ -41,6 +41,8 @@ BROAD_EXCEPTS = {
     "streamgen/graph/worker.py": 2,
 }
 UNBOUNDED = {
+    # Holds no items, but a token for each of those that the depth lets in.
+    "streamgen/media/queue.py": {"SimpleQueue"},
     # Bounded by the seats: each lets at most `depth` jobs in, and a job is here at most once.
     "streamgen/graph/lane.py": {"SimpleQueue"},
 }

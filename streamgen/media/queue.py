@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from enum import Enum
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar, assert_never
 
 from streamgen.errors import ConfigError
@@ -65,12 +67,12 @@ class Bounded(Generic[T]):
         self._open = producers
         self._cancelled = False
         self._waiting_for_key = False
-        lock = threading.Lock()
-        self._lock = lock
-        self._filled = threading.Condition(lock)
-        self._freed = threading.Condition(lock)
-        self._getters = 0
+        self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)
         self._putters = 0
+        # One token for each item, and one that goes round once the queue is closed or cancelled.
+        # Waiting for it costs half of what waiting for a condition costs.
+        self._tokens: SimpleQueue[None] = SimpleQueue()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -99,10 +101,12 @@ class Bounded(Generic[T]):
             if not (lost and lost[-1] is item):
                 self._items.append(item)
                 self._weight += weight
-                self.peak = max(self.peak, self._weight)
-                if self._getters:
-                    self._filled.notify()
+                if self._weight > self.peak:
+                    self.peak = self._weight
             self.dropped += len(lost)
+        # Not under the lock: the consumer would wake up only to wait for it.
+        if not (lost and lost[-1] is item):
+            self._tokens.put(None)
         if self._on_drop is not None:
             for gone in lost:
                 self._on_drop(gone)
@@ -121,8 +125,10 @@ class Bounded(Generic[T]):
             case WhenFull.DROP_OLDEST:
                 while self._items and self._weight + weight > self.depth:
                     lost.append(self._pop())
+                    self._untoken(1)
             case WhenFull.DROP_TO_KEYFRAME:
                 lost.extend(self._items)
+                self._untoken(len(self._items))
                 self._items.clear()
                 self._weight = 0
                 self._waiting_for_key = True
@@ -134,27 +140,33 @@ class Bounded(Generic[T]):
         self._weight -= 1 if self._weigh is None else self._weigh(item)
         return item
 
+    def _untoken(self, number: int) -> None:
+        """Take back the tokens of lost items; one that a consumer has already is its to find out."""
+        with suppress(Empty):
+            for _ in range(number):
+                self._tokens.get_nowait()
+
     def get(self, timeout_s: float | None = None) -> T | None:
         """Next item; None when closed and empty, or when `timeout_s` passed without one."""
-        with self._lock:
-            while not self._items:
+        while True:
+            try:
+                self._tokens.get(timeout=timeout_s)
+            except Empty:
+                return None
+            with self._lock:
                 if self._cancelled:
+                    self._tokens.put(None)
                     raise Cancelled
+                if self._items:
+                    item = self._pop()
+                    self.passed += 1
+                    if self._putters:
+                        self._freed.notify()
+                    return item
                 if self._open < 1:
+                    self._tokens.put(None)
                     return None
-                self._getters += 1
-                try:
-                    if not self._filled.wait(timeout_s) and timeout_s is not None:
-                        return None
-                finally:
-                    self._getters -= 1
-            if self._cancelled:
-                raise Cancelled
-            item = self._pop()
-            self.passed += 1
-            if self._putters:
-                self._freed.notify()
-            return item
+            # Its item was dropped after the token was taken: wait for the next.
 
     def __iter__(self) -> Iterator[T]:
         while (item := self.get()) is not None:
@@ -165,7 +177,7 @@ class Bounded(Generic[T]):
         with self._lock:
             self._open -= 1
             if self._open < 1:
-                self._filled.notify_all()
+                self._tokens.put(None)
 
     def cancel(self) -> None:
         """Drop everything and make every waiting or later call raise `Cancelled`."""
@@ -173,5 +185,5 @@ class Bounded(Generic[T]):
             self._cancelled = True
             self._items.clear()
             self._weight = 0
-            self._filled.notify_all()
+            self._tokens.put(None)
             self._freed.notify_all()
