@@ -64,11 +64,6 @@ class StageSpec(NodeSpec):
                 raise ValueError(f"{key} is for a graph; in a list, each stage takes the last one")
         return self
 
-    @property
-    def name(self) -> str:
-        """Its entry-point name."""
-        return self.stage
-
 
 class Pipeline(Settings):
     """Stages on the picture, then a ladder of encodes, with the sound beside them.

@@ -32,7 +32,7 @@ def written(tmp_path: Path, text: str) -> str:
 
 def test_a_file_as_in_the_interface_is_taken(tmp_path: Path) -> None:
     pipeline = load_pipeline(written(tmp_path, GOOD))
-    assert [stage.name for stage in pipeline.stages] == ["style", "enhance"]
+    assert [spec.stage for spec in pipeline.stages] == ["style", "enhance"]
     assert pipeline.stages[0].settings().strength == 0.8
     assert [rung.bitrate for rung in pipeline.ladder] == [2_500_000, 1_200_000]
     assert pipeline.keyframe_interval_ns(live=False) == 2_000_000_000

@@ -94,4 +94,5 @@ def _summary(pipeline: Pipeline, plan: Plan) -> str:
         parts.append(f"converts {conversions}")
     if plan.latency:
         parts.append(f"{plan.latency} frames late")
-    return "; ".join([*parts, f"{len(pipeline.ladder)} rungs"])
+    count = len(pipeline.ladder)
+    return "; ".join([*parts, f"{count} rung{'s' * (count != 1)}"])

@@ -240,7 +240,8 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fo
 .name { font-size: 13px; font-weight: 600; fill: #1c2330 }
 .notes { fill: #8a5a00 }
 .port { text-anchor: start } .right { text-anchor: end }
-.label { text-anchor: end; paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round }
+.label { text-anchor: end; paint-order: stroke; stroke: #ffffff; stroke-width: 4px;
+  stroke-linejoin: round }
 .paper { fill: #ffffff } .arrow { fill: #5b6b8c }
 rect { stroke-width: 1.4 }
 .stage { fill: #eef2fb; stroke: #5b6b8c }

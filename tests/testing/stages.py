@@ -274,3 +274,26 @@ class Fixed(Plain):
     def process(self, inputs: Mapping[str, Any], params: Any) -> Mapping[str, Value]:
         assert params.size == 4
         return dict(inputs)
+
+
+class SwapsChannels(Plain):
+    """Red for blue, on RGB as floats."""
+
+    inputs: ClassVar[Mapping[str, Port]] = {"rgb": Port(kind="rgb", dtype="float32", planar=True)}
+    outputs: ClassVar[Mapping[str, Port]] = {"rgb": Port(kind="rgb", dtype="float32", planar=True)}
+
+    def process(self, inputs: Mapping[str, Any], params: Any) -> Mapping[str, Value]:
+        sheet = inputs["rgb"]
+        swapped = np.ascontiguousarray(sheet.data[::-1])
+        return {"rgb": Sheet("rgb", swapped, sheet.pts, sheet.time_base)}
+
+
+class LeftHalf(Plain):
+    """Finds one box: the left half of the picture."""
+
+    outputs: ClassVar[Mapping[str, Port]] = {"boxes": Port(kind="boxes")}
+
+    def process(self, inputs: Mapping[str, Any], params: Any) -> Mapping[str, Value]:
+        frame = inputs["picture"]
+        box = np.array([[0, 0, frame.width / 2, frame.height]], np.float32)
+        return {"boxes": Sheet("boxes", box, frame.pts, frame.time_base)}
