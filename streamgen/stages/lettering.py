@@ -19,7 +19,7 @@ class Lettering:
     """Draws lines of text with one font; keeps it for the sizes asked for last."""
 
     def __init__(self, font: Path | None) -> None:
-        """`font` is a TrueType or OpenType file; None is Pillow's own (Latin letters only).
+        """`font` is a TrueType or OpenType file; None is Pillow's own (ASCII only).
 
         Raises `ConfigError`.
         """
@@ -41,23 +41,28 @@ class Lettering:
         ascent, descent = font.getmetrics()
         width = max(1, *(round(font.getlength(line)) for line in lines)) + 4 * edge
         step = ascent + descent + edge
-        image = (width, step * len(lines) + 2 * edge)
-        masks = []
-        for stroke in (0, edge):
-            canvas = Image.new("L", image)
-            pen = ImageDraw.Draw(canvas)
-            for number, line in enumerate(lines):
-                at = (2 * edge, edge + number * step + ascent)
-                pen.text(at, line, fill=255, font=font, anchor="ls", stroke_width=stroke)
-            masks.append(np.asarray(canvas))
-        return masks[0], masks[1]
+        canvas = Image.new("L", (width, step * len(lines) + 2 * edge))
+        pen = ImageDraw.Draw(canvas)
+        for number, line in enumerate(lines):
+            pen.text((2 * edge, edge + number * step + ascent), line, 255, font, "ls")
+        fill = np.asarray(canvas)
+        return fill, _outlined(fill, edge)
+
+    def fitting(self, text: str, size_px: int, width: int, height: int) -> int:
+        """The largest size up to `size_px` at which the text fits into so many pixels."""
+        lines = text.split("\n")
+        trial = self._at(16)
+        ascent, descent = trial.getmetrics()
+        wide = max(trial.getlength(line) for line in lines) / 16 + 4 * OUTLINE
+        high = ((ascent + descent) / 16 + OUTLINE) * len(lines) + 2 * OUTLINE
+        return max(6, min(size_px, int(width / wide), int(height / high)))
 
     def _at(self, size_px: int) -> ImageFont.FreeTypeFont:
         font = self._sizes.get(size_px)
         if font is None:
             font = self._loaded(size_px)
-            while len(self._sizes) > 8:
-                self._sizes.pop(next(iter(self._sizes)))
+            if len(self._sizes) > 8:
+                self._sizes.clear()
             self._sizes[size_px] = font
         return font
 
@@ -70,3 +75,18 @@ class Lettering:
             return ImageFont.truetype(str(self._font), size_px)
         except OSError as error:
             raise ConfigError(f"cannot read the font {self._font}: {error}") from error
+
+
+def _outlined(fill: Bytes, reach: int) -> Bytes:
+    """Letters grown by `reach` pixels, nearly round: crosses and squares by turns. (FreeType's
+    own stroke takes three times as long as the letters.)"""
+    grown = fill.copy()
+    for step in range(reach):
+        across, down = grown.copy(), grown.copy()
+        np.maximum(across[:, 1:], grown[:, :-1], out=across[:, 1:])
+        np.maximum(across[:, :-1], grown[:, 1:], out=across[:, :-1])
+        beside = across if step % 2 else grown
+        np.maximum(down[1:], beside[:-1], out=down[1:])
+        np.maximum(down[:-1], beside[1:], out=down[:-1])
+        grown = np.maximum(across, down)
+    return grown

@@ -61,12 +61,12 @@ class OverlayParams(Settings):
     picture: Path | None = None
     """A PNG (or any picture file), with its transparency, instead of text."""
     font: Path | None = None
-    """A TrueType or OpenType file; the built-in font knows Latin letters only."""
+    """A TrueType or OpenType file; the built-in font knows ASCII only."""
     position: _PLACES | Place = "bottom-left"
     """Where: a corner, an edge, the center, or `{x: 0.5, y: 0.9}`."""
     size: float | None = Field(default=None, gt=0.0, le=1.0)
     """Height of a line of text, or of the picture, over the height of the frame; default 0.05
-    for text, and a picture's own size."""
+    for text, and a picture's own size. Text that would not fit is written smaller."""
     margin: float = Field(default=0.03, ge=0.0, le=0.5)
     """Distance from the edges, over the height of the frame."""
     color: str = Field(default="white", validate_default=True)
@@ -115,9 +115,8 @@ class Overlay:
         self._mixer = Mixer()
         self._logo = None if params.picture is None else _picture(params.picture)
         self._lettering: Any = None
-        if self._logo is None and (params.text or params.font):
+        if self._logo is None:
             self._lettering = find("lettering", "pillow")(params.font)
-        self._font = params.font
         self._number = -1
         self._drawn: tuple[tuple[Any, ...], Patch] | None = None
 
@@ -156,32 +155,30 @@ class Overlay:
         """Drawn anew when the text, its looks, or the size or colour of the frames changed."""
         size = params.size
         key = (
-            text, size, params.color, params.outline, params.opacity,
-            frame.height, frame.color.matrix, frame.color.range,
+            text, size, params.color, params.outline, params.opacity, params.margin,
+            frame.width, frame.height, frame.color.matrix, frame.color.range,
         )  # fmt: skip
         if self._drawn is None or self._drawn[0] != key:
-            if self._logo is not None:
-                rows = self._logo.shape[0] if size is None else max(1, round(size * frame.height))
-                rgba = _sized(self._logo, rows)
-            else:
-                rgba = self._letters(
-                    text, max(6, round((size or TEXT_SIZE) * frame.height)), params
-                )
-            self._drawn = (key, Patch.of(rgba, frame.color, params.opacity))
+            self._drawn = (key, self._new_patch(text, frame, params))
         return self._drawn[1]
 
-    def _letters(self, text: str, size_px: int, params: OverlayParams) -> NDArray[np.uint8]:
-        """Text that came while it runs loads its font then."""
-        if self._lettering is None:
-            self._lettering = find("lettering", "pillow")(self._font)
+    def _new_patch(self, text: str, frame: Frame, params: OverlayParams) -> Patch:
+        size = params.size
+        if self._logo is not None:
+            rows = self._logo.shape[0] if size is None else max(1, round(size * frame.height))
+            return Patch.of(_sized(self._logo, rows), frame.color, params.opacity)
+        edges = 2 * round(params.margin * frame.height)
+        room = (max(1, frame.width - edges), max(1, frame.height - edges))
+        wanted = round((size or TEXT_SIZE) * frame.height)
+        size_px = self._lettering.fitting(text, wanted, *room)
         fill, edge = self._lettering.draw(text, size_px)
-        tone = np.array([int(params.color[at : at + 2], 16) for at in (1, 3, 5)], np.float32)
-        dark = np.float32(0 if tone.mean() > 96 else 255)
-        rgba = np.empty((*fill.shape, 4), np.uint8)
-        inner = fill[..., None].astype(np.float32) / 255
-        rgba[..., :3] = inner * tone + (1 - inner) * dark if params.outline else tone
-        rgba[..., 3] = edge if params.outline else fill
-        return rgba
+        red, green, blue = (int(params.color[at : at + 2], 16) for at in (1, 3, 5))
+        tone = (red, green, blue)
+        dark = (0, 0, 0) if sum(tone) > 288 else (255, 255, 255)
+        return Patch.of_letters(
+            fill, edge if params.outline else fill, tone, dark if params.outline else tone,
+            frame.color, params.opacity,
+        )  # fmt: skip
 
     def reset(self) -> None:
         """The number of the picture goes on; what is drawn depends on nothing else."""

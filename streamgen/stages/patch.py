@@ -18,6 +18,7 @@ KR_KB = {
 }
 """Weights of red and blue in luma (ITU-T H.273, table 4)."""
 Floats = NDArray[np.floating[Any]]
+RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,19 +32,40 @@ class Patch:
     @classmethod
     def of(cls, rgba: NDArray[Any], color: Color, opacity: float) -> Self:
         """From `[h, w, 4]` of 0..255, colour not multiplied by alpha."""
-        rows, columns = rgba.shape[0] % 2, rgba.shape[1] % 2
-        whole = np.pad(rgba, ((0, rows), (0, columns), (0, 0))).astype(np.float32) / 255
+        whole = _even(rgba).astype(np.float32)
+        y, u, v = _ycbcr(whole[..., 0], whole[..., 1], whole[..., 2], color)
         alpha = whole[..., 3]
-        y, u, v = _ycbcr(whole[..., :3], color)
         cover = _halved(alpha)
         # Colour is the mean of what shows: fully transparent pixels have none.
-        seen = np.maximum(cover, 1e-6)
+        seen = np.maximum(cover, 1e-3)
         half_u, half_v = (
             np.where(cover > 0, _halved(plane * alpha) / seen, 128) for plane in (u, v)
         )
-        planes = tuple(np.clip(p + 0.5, 0, 255).astype(np.uint8) for p in (y, half_u, half_v))
-        luma, half = ((a * opacity * FULL + 0.5).astype(np.uint16) for a in (alpha, cover))
-        return cls((planes[0], planes[1], planes[2]), luma, half)
+        return cls._from((y, half_u, half_v), alpha, cover, opacity)
+
+    @classmethod
+    def of_letters(
+        cls, fill: Bytes, edge: Bytes, tone: RGB, dark: RGB, color: Color, opacity: float
+    ) -> Self:
+        """From masks of letters in one tone, on their outline in another: two colours only."""
+        inner, alpha = (_even(mask).astype(np.float32) for mask in (fill, edge))
+        cover = _halved(alpha)
+        inner /= 255
+        half = _halved(inner * alpha) / np.maximum(cover, 1e-3)
+        low, high = _ycbcr(*dark, color), _ycbcr(*tone, color)
+        y, u, v = (
+            a + share * (b - a) for a, b, share in zip(low, high, (inner, half, half), strict=True)
+        )
+        return cls._from((y, u, v), alpha, cover, opacity)
+
+    @classmethod
+    def _from(
+        cls, planes: tuple[Floats, Floats, Floats], alpha: Floats, cover: Floats, opacity: float
+    ) -> Self:
+        y, u, v = (np.clip(plane + 0.5, 0, 255).astype(np.uint8) for plane in planes)
+        gain = opacity * FULL / 255
+        luma, chroma = ((a * gain + 0.5).astype(np.uint16) for a in (alpha, cover))
+        return cls((y, u, v), luma, chroma)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,14 +88,22 @@ class Patch:
             mixer.mix(place, source[inside], words[inside], place)
 
 
-def _ycbcr(rgb: Floats, color: Color) -> tuple[Floats, Floats, Floats]:
+def _even(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Transparent row and column where a side is odd."""
+    rows, columns = pixels.shape[0] % 2, pixels.shape[1] % 2
+    if not rows and not columns:
+        return pixels
+    return np.pad(pixels, ((0, rows), (0, columns), *[(0, 0)] * (pixels.ndim - 2)))
+
+
+def _ycbcr(red: Any, green: Any, blue: Any, color: Color) -> tuple[Any, Any, Any]:
+    """Code values of colours in 0..255, as floats."""
     kr, kb = KR_KB[color.matrix]
-    red, green, blue = (rgb[..., index] for index in range(3))
     y = kr * red + (1 - kr - kb) * green + kb * blue
-    u, v = (blue - y) / (2 * (1 - kb)), (red - y) / (2 * (1 - kr))
+    u, v = (blue - y) * (0.5 / (1 - kb)), (red - y) * (0.5 / (1 - kr))
     if color.range is Range.FULL:
-        return y * 255, u * 255 + 128, v * 255 + 128
-    return y * 219 + 16, u * 224 + 128, v * 224 + 128
+        return y, u + 128, v + 128
+    return y * (219 / 255) + 16, u * (224 / 255) + 128, v * (224 / 255) + 128
 
 
 def _halved(plane: Floats) -> Floats:
