@@ -5,7 +5,7 @@ Everything that can be refused is refused here, before the first output byte is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from fractions import Fraction
@@ -13,6 +13,7 @@ from typing import Any
 
 from streamgen.config import cache_dir, check, cores
 from streamgen.decode.ffmpeg import FFmpegDecoder
+from streamgen.decode.repeating import Repeating
 from streamgen.encode.audio import AudioPath, open_audio
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder, PictureFormat, plan_rungs
@@ -30,9 +31,9 @@ from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
 from streamgen.pipeline import Pipeline
 from streamgen.plugins import models
-from streamgen.protocols import Engines, Mode, Outlet, Source, Stage, StageContext
+from streamgen.protocols import Decoder, Engines, Mode, Outlet, Source, Stage, StageContext
 from streamgen.runtimes.choose import MeasuredEngines
-from streamgen.session import LIVE_AHEAD, Session
+from streamgen.session import LIVE_AHEAD, Mending, Session
 from streamgen.telemetry import Telemetry
 
 
@@ -48,9 +49,13 @@ def open_session(
     all_audio: bool = False,
     top_only: bool = False,
     time_of_day: Callable[[], datetime] | None = None,
+    timeline: Mending | None = None,
+    sounds: Mapping[str, AudioPath] | None = None,
 ) -> Session:
     """Build every part of the journey; open encoders and outlets.
 
+    `timeline` is for a source whose times somebody else has mended, `sounds` for one whose sound
+    goes another way than the pipeline's: by the source's track name, opened by the caller.
     `time_of_day` is the clock on the wall, for stages that show it.
     `top_only` leaves out all rungs but the largest that fits: a single file carries no more.
     The lane must be running and outlive the session. Raises `ConfigError`, `ModelError`,
@@ -84,6 +89,8 @@ def open_session(
             lane,
             context,
             telemetry,
+            timeline=timeline or _timeline(source.info, telemetry),
+            sounds=sounds,
             all_audio=all_audio,
             top_only=top_only,
         )
@@ -123,6 +130,8 @@ def _open(
     context: StageContext,
     telemetry: Telemetry,
     *,
+    timeline: Mending,
+    sounds: Mapping[str, AudioPath] | None,
     all_audio: bool,
     top_only: bool,
 ) -> Session:
@@ -134,9 +143,10 @@ def _open(
     ladder, notes = _open_ladder(pipeline, video, graph, cap, context, top_only)
     graph.prepare(video.width, video.height, video.color)
     notes += [note for node in graph.nodes for note in getattr(node.stage, "notes", [])]
-    sounds, dropped = _open_audio(pipeline, info, outlets, telemetry, all_audio)
-    notes += dropped
-    tracks = [*ladder.tracks, *(path.track for path in sounds.values())]
+    if sounds is None:
+        sounds, dropped = _open_audio(pipeline, info, outlets, telemetry, all_audio)
+        notes += dropped
+    tracks = [*ladder.tracks, *(track for path in sounds.values() for track in path.tracks)]
     carried, left_out = _carried(info, outlets)
     notes += left_out
     for outlet in outlets:
@@ -153,22 +163,26 @@ def _open(
         mode=mode,
         telemetry=telemetry,
         meter=context.meter,
-        timeline=_timeline(info, telemetry),
+        timeline=timeline,
         presentation=Presentation(telemetry),
-        decoder=FFmpegDecoder(
-            video, pool=context.pool, telemetry=telemetry, low_delay=mode is Mode.LIVE
-        ),
+        decoder=_decoder(video, context, telemetry),
         cap=cap,
         graph=graph,
         lane=lane,
         clock=FrameClock(pipeline.keyframe_interval_ns(live=mode is Mode.LIVE)),
         ladder=ladder,
-        sounds=sounds,
+        sounds=dict(sounds),
         carried=frozenset(track.name for track in carried),
         notes=notes,
         parallel=1 if mode is Mode.LIVE else context.engines.requests,
         engines=context.engines,
     )
+
+
+def _decoder(video: VideoTrack, context: StageContext, telemetry: Telemetry) -> Decoder:
+    live = context.mode is Mode.LIVE
+    decoder = FFmpegDecoder(video, pool=context.pool, telemetry=telemetry, low_delay=live)
+    return Repeating(decoder, telemetry) if live else decoder
 
 
 def _open_director(

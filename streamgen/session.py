@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from streamgen.config import parse_duration
 from streamgen.encode.audio import AudioPath
@@ -28,9 +28,18 @@ from streamgen.media.packet import Packet
 from streamgen.media.pool import CopyMeter
 from streamgen.media.queue import Bounded, Cancelled
 from streamgen.media.steps import StepGroup
-from streamgen.media.timeline import Presentation, Timeline
+from streamgen.media.timeline import Presentation
 from streamgen.protocols import Decoder, Encoder, Engines, Mode, Outlet, Source
 from streamgen.telemetry import Telemetry
+
+
+class Mending(Protocol):
+    """Gives packets their time on the output's timeline: `media.timeline.Timeline` is one."""
+
+    announced: int
+    """Video packets so far that announce a picture to be shown."""
+
+    def mend(self, packet: Packet) -> Packet: ...
 
 
 @dataclass
@@ -42,7 +51,7 @@ class Session:
     mode: Mode
     telemetry: Telemetry
     meter: CopyMeter
-    timeline: Timeline
+    timeline: Mending
     presentation: Presentation
     decoder: Decoder
     cap: RateCap | None

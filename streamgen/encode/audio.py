@@ -50,6 +50,12 @@ class AudioPath(Protocol):
     """One audio track on its way to the outlets. Used by one thread."""
 
     track: EncodedTrack
+    """The first of what it gives."""
+
+    @property
+    def tracks(self) -> Sequence[EncodedTrack]:
+        """All that it gives; mostly that one."""
+        ...
 
     @property
     def samples_in(self) -> int:
@@ -119,7 +125,7 @@ class TranscodedAudio:
         self._layout = _LAYOUTS[codec].get(track.channels, _MIXED_DOWN)
         self._decoder: Any = track.stream.codec_context
         self._telemetry = telemetry
-        self._encoder = _SoundEncoder(codec, rate_hz, self._layout, bitrate_bps, name)
+        self._encoder = SoundEncoder(codec, rate_hz, self._layout, bitrate_bps, name)
         self.track = replace(
             self._encoder.track, language=track.language, title=track.title, default=default
         )
@@ -130,6 +136,10 @@ class TranscodedAudio:
         self._epoch = 0
         self._time_base = track.time_base
         self.samples_in = 0
+
+    @property
+    def tracks(self) -> Sequence[EncodedTrack]:
+        return (self.track,)
 
     @property
     def samples_out(self) -> int:
@@ -205,7 +215,7 @@ def _for_decoder(packet: Packet) -> Any:
     return data
 
 
-class _SoundEncoder:
+class SoundEncoder:
     """One opened audio encoder and the track it makes."""
 
     def __init__(self, codec: str, rate_hz: int, layout: str, bitrate_bps: int, name: str) -> None:

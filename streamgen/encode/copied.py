@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -48,6 +49,10 @@ class CopiedAudio:
         self._ticks = 0
         self._end: int | None = None
         self._preroll: list[Packet] | None = []
+
+    @property
+    def tracks(self) -> Sequence[EncodedTrack]:
+        return (self.track,)
 
     def push(self, packet: Packet) -> list[Packet]:
         if self._overlaps(packet):

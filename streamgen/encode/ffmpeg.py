@@ -67,7 +67,8 @@ class X264:
     ) -> None:
         options = _rate(rung, mode) | _gop(encoding, mode) | _speed(rung, encoding, mode)
         options["sc_threshold"] = "0"
-        options["profile"] = rung.profile or "high"
+        # Live, any viewer may be a browser's WebRTC, which takes Constrained Baseline everywhere.
+        options["profile"] = rung.profile or ("baseline" if mode is Mode.LIVE else "high")
         self._codec = _Codec("libx264", rung, picture, options, _slices(encoding, mode), threads)
         self.track = self._codec.track
 

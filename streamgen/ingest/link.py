@@ -1,0 +1,154 @@
+"""`LinkSource`: the packets of one live stream as they come from the edge.
+
+The edge has mended their times already (it outlives the worker), so what comes here lies on the
+output's timeline. A video packet without bytes says "show the last picture again", a sound packet
+without bytes "there is no sound up to here": the edge sends both while a publisher is away.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.error import FFmpegError
+
+from streamgen.errors import SourceError
+from streamgen.media.color import color_of
+from streamgen.media.credit import Intake
+from streamgen.media.packet import Packet
+from streamgen.media.queue import Cancelled
+from streamgen.media.tracks import SourceInfo, VideoTrack
+
+VIDEO, SOUND = "video/0", "audio/0"
+MOST_BYTES = 64 << 20
+"""Beyond every credit that is given: a sender that ignores it ends its stream."""
+_PROBES = {"h264", "hevc", "av1", "vp8", "vp9"}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the publisher says of a track before its packets: codec and decoder configuration."""
+
+    codec: str
+    extradata: bytes = b""
+
+
+class LinkSource:
+    """`protocols.Source`. `feed` from the link's thread, `packets` from the session's."""
+
+    def __init__(self, info: SourceInfo) -> None:
+        self.info = info
+        self.intake = Intake()
+        self._sounds: dict[int, Description] = {}
+        self._items: deque[Packet] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._cancelled = False
+        self._changed = threading.Condition()
+
+    def feed(self, packet: Packet) -> None:
+        """Take one packet in; never waits. What is beyond all credit ends the stream."""
+        with self._changed:
+            if self._bytes > MOST_BYTES:
+                self._cancelled = True
+            self._items.append(packet)
+            self._bytes += packet.size_bytes
+            self._changed.notify()
+
+    def describe(self, epoch: int, description: Description) -> None:
+        """The sound of this epoch."""
+        with self._changed:
+            self._sounds[epoch] = description
+
+    def sound(self, epoch: int) -> Description | None:
+        """How the sound of an epoch is coded; None while there is none. Any thread."""
+        with self._changed:
+            return self._sounds.get(epoch)
+
+    def end(self) -> None:
+        """Nothing more comes; what is inside is still worked on."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def packets(self) -> Iterator[Packet]:
+        while True:
+            with self._changed:
+                while not self._items and not self._ended and not self._cancelled:
+                    self._changed.wait()
+                if self._cancelled:
+                    raise Cancelled
+                if not self._items:
+                    return
+                packet = self._items.popleft()
+                self._bytes -= packet.size_bytes
+            yield packet
+            self.intake.consumed(packet, packet.size_bytes)
+
+    def cancel(self) -> None:
+        with self._changed:
+            self._cancelled = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        self.cancel()
+
+
+class MendedTimes:
+    """Stands where a `Timeline` does: the edge has mended everything; only announced pictures are
+    counted."""
+
+    def __init__(self) -> None:
+        self.announced = 0
+
+    def mend(self, packet: Packet) -> Packet:
+        if packet.track == VIDEO and not packet.discard:
+            self.announced += 1
+        return packet
+
+
+def probe(
+    codec: str, unit: bytes, *, name: str, time_base: Fraction, rate: Fraction | None
+) -> VideoTrack:
+    """Size, shape of pixels and colour of a video, from its first key access unit, decoded.
+
+    Raises `SourceError` when it is no key frame of a codec that we read.
+    """
+    if codec not in _PROBES:
+        raise SourceError(f"{name}: {codec} video is not supported")
+    try:
+        trial: Any = av.CodecContext.create(codec, "r")
+        packet: Any = av.Packet(unit)
+        pictures = [*trial.decode(packet), *trial.decode(None)]
+    except FFmpegError as error:
+        raise SourceError(f"{name}: the first key frame is damaged") from error
+    if not pictures:
+        raise SourceError(f"{name}: the first key frame gives no picture")
+    first = pictures[0]
+    context: Any = av.CodecContext.create(codec, "r")
+    return VideoTrack(
+        name=VIDEO,
+        codec=codec,
+        width=first.width,
+        height=first.height,
+        time_base=time_base,
+        rate=rate,
+        frames=0,
+        duration_s=None,
+        sar=Fraction(trial.sample_aspect_ratio or 1),
+        rotation=0,
+        color=color_of(
+            first.colorspace,
+            first.color_range,
+            first.color_primaries,
+            first.color_trc,
+            height=first.height,
+            pix_fmt=first.format.name,
+        ),
+        codec_context=context,
+    )
