@@ -295,8 +295,10 @@ def _stage_name(entry: Any) -> str:
     """The stage of a node as it is written; empty where that cannot be told."""
     if isinstance(entry, str):
         return entry
-    names = [str(name) for name in entry if name not in NODE_KEYS] if entry else []
-    return names[0] if isinstance(entry, dict) and len(names) == 1 else ""
+    names = (
+        [str(name) for name in entry if name not in NODE_KEYS] if isinstance(entry, dict) else []
+    )
+    return names[0] if len(names) == 1 else ""
 
 
 def _default_ladder() -> list[dict[str, Any]]:

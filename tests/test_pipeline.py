@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamgen.errors import ConfigError
 from streamgen.pipeline import Pipeline, load_pipeline
@@ -289,3 +294,33 @@ def test_every_shipped_model_has_its_files() -> None:
     known = models()
     assert {"starry"} <= set(known)
     assert all(path.is_file() for spec in known.values() for path in spec.files.values())
+
+
+NONSENSE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from(["", "source", "a", "a.b", "style", "mask", "200ms", "latest", "process"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["a", "b", "style", "mask", "from", "every", "node", "edge", "", 3]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(NONSENSE, st.sampled_from(["stages", "graph", "output", "live"]))
+def test_whatever_a_file_holds_it_is_taken_or_refused_in_one_line(value: Any, key: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "p.yaml"
+        path.write_text(yaml.safe_dump({"name": "x", key: value}))
+        for overrides in ([], ["a.level=3"], ["style.strength=0.5"], ["live.when_late.0=skip"]):
+            try:
+                load_pipeline(str(path), overrides).plan()
+            except ConfigError as error:
+                assert "\n" not in str(error)

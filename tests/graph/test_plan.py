@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamgen.errors import ConfigError
 from streamgen.graph.plan import THE_SOURCE, Plan, plan
@@ -324,3 +326,37 @@ def test_a_refusal_leads_to_the_edge() -> None:
             }
         )
     assert caught.value.at == ("a", "from", "keep")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_graph_that_fits_is_ordered_and_converted_once(data: st.DataObject) -> None:
+    graph: dict[str, Any] = {}
+    for number in range(data.draw(st.integers(1, 8))):
+        stage = data.draw(st.sampled_from(["paint", "rgb", "join", "float"]))
+        inputs = list(CONTRACTS[stage].inputs)[:2]
+        graph[f"n{number}"] = {
+            stage: {},
+            "from": {name: data.draw(st.sampled_from(["source", *graph])) for name in inputs},
+        }
+    # One more reads all that nothing reads, two at a time.
+    read = {node for spec in graph.values() for node in spec["from"].values()}
+    loose = [name for name in graph if name not in read]
+    while len(loose) > 1:
+        name = f"j{len(graph)}"
+        graph[name] = {"join": {}, "from": {"picture": loose.pop(), "keep": loose.pop()}}
+        loose.append(name)
+    shuffled = dict(data.draw(st.permutations(list(graph.items()))))
+    made = planned(shuffled, loose[0])
+    assert {node.name for node in made.nodes if not node.conversion} == set(graph)
+    assert len(set(names(made))) == len(made.nodes)
+    seen = set()
+    for index, node in enumerate(made.nodes):
+        for edge in node.edges:
+            assert THE_SOURCE <= edge.node < index
+            value = Port() if edge.node < 0 else made.nodes[edge.node].contract.outputs[edge.output]
+            assert node.contract.inputs[edge.port].takes(value)
+        if node.conversion:
+            key = (node.edges[0].node, node.edges[0].output, *node.contract.outputs.values())
+            assert key not in seen
+            seen.add(key)
