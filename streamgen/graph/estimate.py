@@ -8,7 +8,10 @@ WINDOW_NS = 2_000_000_000
 """What counts as lately."""
 _TRUSTED = 3
 """Calls before anything is expected: the first may have had to warm up."""
-_SILENT_NS = 500_000_000
+_OUTLIER = 4.0
+"""Spreads above the mean that a single call counts for at most."""
+_LEAST_NS = 1_000_000.0
+"""Spread that every step may have: waking up a thread takes as long at times."""
 _MOST = 256
 
 
@@ -39,39 +42,46 @@ class Recent:
 class Estimate:
     """Mean and spread of the durations of one step, new ones weighing more (as RFC 6298 does).
 
-    What was not heard of for half a second is believed less and less: or a step that was slow
-    once, and is therefore not called, would stay slow for ever.
+    One call that was held up moves it a little, several in a row move it fast. What was not heard
+    of for `silent_ns` is believed less and less: or a step that was slow once, and is therefore
+    not called, would stay slow for ever.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, silent_ns: int = 500_000_000) -> None:
         self.count = 0
         self.last_ns = 0
         self.mean_ns = 0.0
         self._spread_ns = 0.0
         self._slow_ns = 0.0
         self._at_ns = 0
+        self._silent_ns = silent_ns
         self._recent: deque[tuple[int, int]] = deque(maxlen=_MOST)
 
     def add(self, duration_ns: int, now_ns: int) -> None:
         """One more call took this long."""
         self.count += 1
+        self.last_ns = duration_ns
         self._recent.append((now_ns, duration_ns))
         if self.count <= _TRUSTED:
             self.mean_ns = self._slow_ns = float(min(ns for _, ns in self._recent))
             self._spread_ns = self.mean_ns / 8
         else:
-            doubt = 1.0 - self._belief(now_ns) if now_ns - self._at_ns > _SILENT_NS else 0.0
+            doubt = 1.0 - self._belief(now_ns) if now_ns - self._at_ns > self._silent_ns else 0.0
+            most_ns = _OUTLIER * (self._spread_ns if self._spread_ns > _LEAST_NS else _LEAST_NS)
             error_ns = duration_ns - self.mean_ns
+            if error_ns > most_ns and not doubt:
+                error_ns, duration_ns = most_ns, round(self.mean_ns + most_ns)
             weight = 0.25 if error_ns > 0 else 0.125
             self.mean_ns += error_ns * (doubt if doubt > weight else weight)
             error_ns = abs(duration_ns - self.mean_ns) - self._spread_ns
             self._spread_ns += error_ns * (doubt if doubt > 0.25 else 0.25)
             self._slow_ns += (duration_ns - self._slow_ns) / 32
-        self.last_ns, self._at_ns = duration_ns, now_ns
+        self._at_ns = now_ns
 
     def _belief(self, now_ns: int) -> float:
-        silent_ns = now_ns - self._at_ns - _SILENT_NS
-        return 1.0 if silent_ns <= 0 else float(0.5 ** (silent_ns / _SILENT_NS))
+        patience_ns = max(self._silent_ns, 4 * self.mean_ns)  # what takes long is tried less often
+        silent_ns = now_ns - self._at_ns - patience_ns
+        return 1.0 if silent_ns <= 0 else float(0.5 ** (silent_ns / patience_ns))
 
     def next_ns(self, now_ns: int) -> tuple[float, float]:
         """Mean and spread (mean deviation) of the next call; zeros while it is not known."""
@@ -79,6 +89,11 @@ class Estimate:
             return 0.0, 0.0
         belief = self._belief(now_ns)
         return self.mean_ns * belief, self._spread_ns * belief
+
+    def likely_ns(self, now_ns: int) -> float:
+        """What nine calls in ten stayed below lately; for what is called now and then."""
+        lately = self.lately(now_ns)
+        return lately[len(lately) // 10] if len(lately) >= _TRUSTED else self.next_ns(now_ns)[0]
 
     @property
     def trend(self) -> float:

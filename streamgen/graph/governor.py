@@ -71,6 +71,8 @@ _REUSED = 1 / 3
 """More frames than this repeated or lost, over two seconds: reuse is not enough."""
 _LOST = 1 / 10
 _FEWEST_PROBES = 5
+_SILENT_NS = 200_000_000
+"""What runs for every frame was slow, then not called for this long: it may be fast again."""
 _MOST_BEGUN = 64
 _MOST_HANDED = 256
 
@@ -100,14 +102,14 @@ class Governor:
         self.counts: Counter[str] = Counter()
         """Of all frames: `run`, `reuse`, `drop late` and `drop overflow`."""
         self.changes: deque[LevelChange] = deque(maxlen=1000)
-        self.downstream = Estimate()
+        self.downstream = Estimate(_SILENT_NS)
         """Of the encoders: from their beginning with a picture to its packet."""
         self.nodes: Mapping[str, Estimate] = {name: Estimate() for name in nodes}
         self._budget_ns = budget_ns
         self._reuses = any(answer.kind == "reuse" for answer in answers)
         self._inbox = inbox
         self._workers = workers
-        self._graph = Estimate()
+        self._graph = Estimate(_SILENT_NS)
         self._overlap = 1.0
         """Time of a graph from start to end, over the sum of its nodes' times."""
         self._begun: dict[int, int] = {}
@@ -233,23 +235,21 @@ class Governor:
 
     def _time_ns(self, level: Level | None, now_ns: int) -> float:
         """What a frame should need from now to its last byte: hardly ever more. None: without the
-        graph. At the encoders its turn comes after those that are inside already."""
-        turns = len(self._handed) + 1
-        mean_ns, spread_ns = self.downstream.next_ns(now_ns)
-        mean_ns, variance = mean_ns * turns, spread_ns**2 * turns
-        if level is not None:
-            work_ns, spread_ns = self._work_ns(level, now_ns)
-            mean_ns, variance = mean_ns + work_ns, variance + spread_ns**2
-        return mean_ns + 2 * math.sqrt(variance)
+        graph. At the encoders its turn comes after those that are inside already, which go on
+        while the graph is at work."""
+        inside = len(self._handed)
+        encode_ns, encode_spread_ns = self.downstream.next_ns(now_ns)
+        work_ns, spread_ns = (0.0, 0.0) if level is None else self._work_ns(level, now_ns)
+        mean_ns = max(work_ns, encode_ns * inside) + encode_ns
+        return mean_ns + 2 * math.hypot(spread_ns, encode_spread_ns * math.sqrt(inside + 1))
 
     def _work_ns(self, level: Level, now_ns: int) -> tuple[float, float]:
         """Mean and spread of the graph's time; where it has not run yet, the sum of its nodes."""
         work = self._graph.next_ns(now_ns)
         if level is self.levels[self.level] and work[0]:
             return work
-        nodes = [self.nodes[name].next_ns(now_ns) for name in self._active(level)]
-        mean_ns = self._overlap * sum(mean for mean, _ in nodes)
-        return mean_ns, self._overlap * math.hypot(*(spread for _, spread in nodes))
+        sum_ns = sum(self.nodes[name].likely_ns(now_ns) for name in self._active(level))
+        return self._overlap * sum_ns, 0.0
 
     def _waits_for_graph(self) -> bool:
         """Whether it is the graph that frames wait for. A picture shown twice costs the encoders
@@ -358,7 +358,7 @@ class Governor:
         nodes_ns = sum(self.nodes[name].mean_ns for name in self._active(was))
         if self._graph.mean_ns and nodes_ns:
             self._overlap = self._graph.mean_ns / nodes_ns
-        self._graph = Estimate()
+        self._graph = Estimate(_SILENT_NS)
         self._roomy_ns = None
         self._repeats.clear()
         self._losses.clear()
