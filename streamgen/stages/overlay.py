@@ -72,7 +72,7 @@ class OverlayParams(Settings):
     color: str = Field(default="white", validate_default=True)
     """Of the letters: a name (white, black, red, green, blue, yellow) or `#rrggbb`."""
     outline: bool = True
-    """A dark edge around the letters, so that they can be read on everything."""
+    """A dark edge (of dark letters: a light one) around the letters, so that they can be read on everything."""
     opacity: float = Field(default=1.0, ge=0.0, le=1.0)
     """0 is invisible."""
 
@@ -174,7 +174,7 @@ class Overlay:
         fill, edge = self._lettering.draw(text, size_px)
         red, green, blue = (int(params.color[at : at + 2], 16) for at in (1, 3, 5))
         tone = (red, green, blue)
-        dark = (0, 0, 0) if sum(tone) > 288 else (255, 255, 255)
+        dark = (0, 0, 0) if 2 * red + 7 * green + blue > 960 else (255, 255, 255)
         return Patch.of_letters(
             fill, edge if params.outline else fill, tone, dark if params.outline else tone,
             frame.color, params.opacity,

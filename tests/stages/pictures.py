@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,27 @@ def values(frame: Frame) -> list[NDArray[Any]]:
     return [plane.array().astype(np.int64) for plane in frame.planes]
 
 
+@cache
+def scene(rows: int, columns: int) -> NDArray[np.uint8]:
+    """One plane with structure at every scale, as pictures have it."""
+    random = np.random.default_rng(7)
+    total = np.zeros((rows, columns))
+    for size in (4, 8, 16, 32, 64):
+        grid = random.normal(0, size, (rows // size + 3, columns // size + 3))
+        wide = grid.repeat(size, axis=0).repeat(size, axis=1)
+        for axis in (0, 1):
+            wide = _mean(np.cumsum(wide, axis=axis), size, axis)
+        total += wide[:rows, :columns]
+    scaled: NDArray[np.uint8] = np.clip(128 + total * (40 / total.std()), 0, 255).astype(np.uint8)
+    return scaled
+
+
+def _mean(sums: NDArray[Any], size: int, axis: int) -> NDArray[Any]:
+    """Running mean along an axis, from cumulated sums."""
+    sums = np.moveaxis(sums, axis, 0)
+    return np.moveaxis((sums[size:] - sums[:-size]) / size, 0, axis)
+
+
 def sheet(data: NDArray[Any], kind: str = "mask", pts: int = 0) -> Sheet:
     return Sheet(kind, data, pts, Fraction(1, 25))
 
@@ -54,4 +76,4 @@ def same(got: Frame, wanted: Frame) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(values(got), values(wanted), strict=True))
 
 
-__all__ = ["SIZES", "flat", "noise", "picture", "pitched", "same", "sheet", "values"]
+__all__ = ["SIZES", "flat", "noise", "picture", "pitched", "same", "scene", "sheet", "values"]
