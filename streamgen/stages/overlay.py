@@ -72,7 +72,7 @@ class OverlayParams(Settings):
     color: str = Field(default="white", validate_default=True)
     """Of the letters: a name (white, black, red, green, blue, yellow) or `#rrggbb`."""
     outline: bool = True
-    """A dark edge (of dark letters: a light one) around the letters, so that they can be read on everything."""
+    """A dark edge around light letters and a light one around dark, to be read on everything."""
     opacity: float = Field(default=1.0, ge=0.0, le=1.0)
     """0 is invisible."""
 
