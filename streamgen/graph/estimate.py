@@ -108,4 +108,5 @@ class Estimate:
     def quantile_ns(self, share: float, now_ns: int) -> int:
         """Of the last two seconds: `share` of the calls took at most this long; 0 without any."""
         lately = self.lately(now_ns)
-        return lately[min(int((1.0 - share) * len(lately)), len(lately) - 1)] if lately else 0
+        more = int((1.0 - share) * len(lately) + 1e-9)
+        return lately[min(more, len(lately) - 1)] if lately else 0
