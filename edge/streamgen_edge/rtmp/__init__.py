@@ -1,0 +1,27 @@
+"""RTMP and RTMPS in: our own server, for OBS, FFmpeg, GStreamer and every other encoder.
+
+In the order of the bytes: `handshake`, `chunk_reader`, `amf0` and `amf3`, `session` (all pure);
+`tags`, `demux` (payloads to tracks and packets); `connection`, `server` (sockets and time-outs).
+"""
+
+from __future__ import annotations
+
+from streamgen_edge.rtmp.address import Publish
+from streamgen_edge.rtmp.demux import Track
+from streamgen_edge.rtmp.limits import Limits, ProtocolError
+from streamgen_edge.rtmp.publisher import Ended, OnPublish, Publisher, Refused, Sink
+from streamgen_edge.rtmp.server import RtmpServer, tls_context
+
+__all__ = [
+    "Ended",
+    "Limits",
+    "OnPublish",
+    "ProtocolError",
+    "Publish",
+    "Publisher",
+    "Refused",
+    "RtmpServer",
+    "Sink",
+    "Track",
+    "tls_context",
+]
