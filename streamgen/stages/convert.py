@@ -144,13 +144,7 @@ class Convert:
         assert isinstance(like, Frame)
         colors = self._split(value, data)
         rows, columns = colors[0].shape
-        # Even sides for swscale, by repeating the edge; bytes, as the codecs want them.
-        rgb = np.empty((rows + rows % 2, columns + columns % 2, 3), np.uint8)
-        given, bytes_ = self._given(data), Scale.of("uint8", None)
-        for index, color in enumerate(colors):
-            given.turn(color, bytes_, rgb[:rows, :columns, index])
-        rgb[rows:] = rgb[rows - 1 : rows]
-        rgb[:, columns:] = rgb[:, columns - 1 : columns]
+        rgb = self._bytes(data, colors)
         picture = self._to_picture.reformat(
             av.VideoFrame.from_numpy_buffer(rgb),
             format="yuv420p",
@@ -162,6 +156,19 @@ class Convert:
         )
         self._context.meter.copied("converted", rgb.nbytes // 2, 3)
         return cropped(unwrap(picture, like=like), columns, rows)
+
+    def _bytes(self, data: Array, colors: list[Array]) -> Array:
+        """Interleaved bytes of even sides, as swscale reads them: the data itself if it can be."""
+        given, (rows, columns) = self._given(data), colors[0].shape
+        lendable = given.is_bytes and data.strides[1:] == (3, 1) and data.strides[0] > 0
+        if lendable and colors[0].strides[1] == 3 and rows % 2 == columns % 2 == 0:
+            return data
+        rgb = np.empty((rows + rows % 2, columns + columns % 2, 3), np.uint8)
+        for index, color in enumerate(colors):
+            given.turn(color, Scale.of("uint8", None), rgb[:rows, :columns, index])
+        rgb[rows:] = rgb[rows - 1 : rows]  # an odd side is padded by repeating the edge
+        rgb[:, columns:] = rgb[:, columns - 1 : columns]
+        return rgb
 
     def _scaled(self, mask: Array) -> Array:
         out = np.empty(mask.shape, self._wanted.dtype)

@@ -53,15 +53,18 @@ class Scale:
         add = np.float32(wanted.low - self.low * float(gain))
         if wanted.dtype.kind in "ui":
             add += np.float32(0.5)
+        lowest, highest = np.float32(wanted.low), np.float32(_ceiling(wanted))
+        within = self.is_bytes  # bytes cannot lie beyond their ends
         strip = np.empty((min(ROWS, values.shape[0]), *values.shape[1:]), np.float32)
         for top in range(0, values.shape[0], ROWS):
             here = values[top : top + ROWS]
             part = strip[: here.shape[0]]
             np.multiply(here, gain, out=part, casting="unsafe")
             part += add
-            # fmax and fmin take the other one where a value is no number.
-            np.fmax(part, np.float32(wanted.low), out=part)
-            np.fmin(part, np.float32(_ceiling(wanted)), out=part)
+            if not within:
+                # fmax and fmin take the other one where a value is no number.
+                np.fmax(part, lowest, out=part)
+                np.fmin(part, highest, out=part)
             out[top : top + ROWS] = part
 
 
