@@ -54,6 +54,16 @@ class LevelChange:
     """`short of time` or `head-room`."""
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A frame whose nodes were started."""
+
+    received_ns: int
+    at_ns: int
+    spent_ns: int = 0
+    """By its nodes so far."""
+
+
 HOLD_NS = 2_000_000_000
 FADE_NS = 250_000_000
 PROBE_NS = 200_000_000
@@ -73,7 +83,7 @@ _LOST = 1 / 10
 _FEWEST_PROBES = 5
 _SILENT_NS = 200_000_000
 """What runs for every frame was slow, then not called for this long: it may be fast again."""
-_MOST_BEGUN = 64
+_MOST_BEGUN = 8
 _MOST_HANDED = 256
 
 
@@ -112,7 +122,7 @@ class Governor:
         self._graph = Estimate(_SILENT_NS)
         self._overlap = 1.0
         """Time of a graph from start to end, over the sum of its nodes' times."""
-        self._begun: dict[int, int] = {}
+        self._begun = deque([_Begun(-1, 0)], maxlen=_MOST_BEGUN)
         self._handed: dict[int, int] = {}
         self._has_result = self._had_result = False
         self._now_ns = 0
@@ -160,16 +170,17 @@ class Governor:
     def took(self, node: str, duration_ns: int) -> None:
         """A node has run, for a frame or for a probe."""
         self.nodes[node].add(duration_ns, self._now_ns)
+        self._begun[-1].spent_ns += duration_ns
 
     def handed(self, received_ns: int, now_ns: int) -> None:
         """The frame's picture goes to the encoders, whatever was decided about it."""
         self._now_ns = now_ns
-        began_ns = self._begun.pop(received_ns, None)
-        if began_ns is not None:
-            self._graph.add(now_ns - began_ns, now_ns)
+        begun = next((one for one in tuple(self._begun) if one.received_ns == received_ns), None)
+        if begun is not None:
+            # It may have waited to be taken; and branches are at work side by side.
+            gone_ns = now_ns - begun.at_ns
+            self._graph.add(min(gone_ns, begun.spent_ns or gone_ns), now_ns)
             self._has_result = True
-        if len(self._begun) > _MOST_BEGUN:  # the rest were lost on their way
-            self._begun.clear()
         if len(self._handed) > _MOST_HANDED:  # the encoder that should finish them has broken
             self._handed.clear()
         self._handed[received_ns] = now_ns
@@ -223,7 +234,7 @@ class Governor:
                 self.counts["run"] += 1
                 self._runs.add(now_ns)
                 if self.levels[self.level].show is Show.GRAPH:
-                    self._begun[received_ns] = now_ns
+                    self._begun.append(_Begun(received_ns, now_ns))
             case Action.REUSE:
                 self.counts["reuse"] += 1
                 self._repeats.add(now_ns)
