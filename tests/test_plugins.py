@@ -128,7 +128,8 @@ def test_a_package_is_checked_stage_by_stage(install: Install) -> None:
 def test_parameters_are_given_to_the_check(install: Install) -> None:
     install(asks=f"{HERE}:Asks")
     told = CliRunner().invoke(app, ["plugins", "check", "asks"])
-    assert told.exit_code == 1 and "missing key 'level'" in told.stdout
+    assert told.exit_code == 2
+    assert told.stdout.startswith("asks: not run\n") and "missing key 'level'" in told.stdout
     told = CliRunner().invoke(app, ["plugins", "check", "asks", "--set", "asks.level=3"])
     assert told.exit_code == 0, told.output
 

@@ -85,7 +85,7 @@ def check(
 ) -> None:
     """Run stages on synthetic pictures, each in a process of its own, and say what they break.
 
-    Exit status 1 if anything is broken.
+    Exit status 1 if anything is broken, 2 if a stage needs parameters that were not given.
     """
     stages = _meant(name)
     reports = []
@@ -98,6 +98,8 @@ def check(
         typer.echo(json.dumps([_as_row(report) for report in reports], indent=2))
     if any(report.broken for report in reports):
         raise typer.Exit(1)
+    if any(report.needs for report in reports):
+        raise typer.Exit(2)
 
 
 def _meant(name: str) -> list[str]:
@@ -150,6 +152,8 @@ def _told(report: Report) -> list[str]:
         )
     if "ms_720p" in about:
         lines.append(f"  {about['ms_720p']:g} ms for a 720p picture")
+    if report.needs:
+        lines.append(f"  it needs parameters, to be given with --set: {report.needs}")
     lines += [f"  broken: {said}" for said in report.broken]
     lines += [f"  note: {said}" for said in report.notes]
     return lines
@@ -158,7 +162,7 @@ def _told(report: Report) -> list[str]:
 def _as_row(report: Report) -> dict[str, Any]:
     return {
         "name": report.stage,
-        "fine": not report.broken,
+        "fine": report.state == "fine",
         "broken": report.broken,
         "notes": report.notes,
         **report.figures,

@@ -33,8 +33,13 @@ class Report:
     """What it declares, and what was measured."""
 
     @property
+    def needs(self) -> str:
+        """Why it could not be run with the parameters given; empty: it was run."""
+        return str(self.figures.get("needs", ""))
+
+    @property
     def state(self) -> str:
-        return "broken" if self.broken else "fine"
+        return "broken" if self.broken else "not run" if self.needs else "fine"
 
 
 def watched(
