@@ -67,8 +67,9 @@ class IsolatedStage:
         self._sizes: dict[tuple[int, int], tuple[int, int]] = {}
         self._prepared: dict[tuple[int, int, Color], bytes] = {}
         self._sheet_bytes: dict[str, int] = {}
+        self._lent_sizes: dict[tuple[Layout, tuple[int, int] | None], list[int | None]] = {}
         self._arrays: dict[str, tuple[Any, Any]] = {}
-        self._ports = tuple(self.contract.inputs)
+        self._ports = {name: number for number, name in enumerate(self.contract.inputs)}
         self._results = tuple(self.contract.outputs.items())
         self._paints = any(port.kind == PICTURE for _, port in self._results)
         limits, meter = self.spec.limits, context.meter
@@ -131,9 +132,7 @@ class IsolatedStage:
             if lending.params is not params:
                 lending.params = params
                 extra["params"] = params.model_dump(mode="json")
-            references = [
-                lending.show(self._ports.index(name), value) for name, value in shared.items()
-            ]
+            references = [lending.show(self._ports[name], value) for name, value in shared.items()]
             return references + self._lent(lending, main, wanted)
 
         def take(lending: Lending, message: Received) -> dict[str, Value]:
@@ -203,15 +202,17 @@ class IsolatedStage:
     ) -> list[bytes]:
         """Buffers for the outputs, as large as they probably are."""
         layout = main.layout if isinstance(main, Frame) else Layout.I420
-        lent = []
-        for name, port in self._results:
-            size = self._sheet_bytes.get(name)
-            if port.kind == PICTURE and wanted is not None:
-                width, height = (-(-side // MULTIPLE) * MULTIPLE for side in wanted)
-                size = packed_size(layout, width, height)
-            if size is not None:
-                lent.append(lending.lend(size))
-        return lent
+        sizes = self._lent_sizes.get((layout, wanted))
+        if sizes is None:
+            sizes = []
+            for name, port in self._results:
+                if port.kind != PICTURE:
+                    sizes.append(self._sheet_bytes.get(name))
+                elif wanted is not None:
+                    width, height = (-(-side // MULTIPLE) * MULTIPLE for side in wanted)
+                    sizes.append(packed_size(layout, width, height))
+            self._lent_sizes[layout, wanted] = sizes
+        return [lending.lend(size) for size in sizes if size is not None]
 
     def _values(
         self, lending: Lending, references: Sequence[bytes], wanted: tuple[int, int] | None
@@ -223,11 +224,12 @@ class IsolatedStage:
                 raise WireError(f"gave an output {wire.port_of(reference)}")
             name, port = self._results[wire.port_of(reference)]
             value = values[name] = lending.value(reference, name, port, wanted)
-            if isinstance(value, Sheet):
-                self._sheet_bytes[name] = max(value.data.nbytes, self._sheet_bytes.get(name, 0))
-        missing = [name for name, _ in self._results if name not in values]
-        if missing and (values or not self.contract.latency):
-            raise WireError(f"gave no '{missing[0]}'")
+            if isinstance(value, Sheet) and value.data.nbytes > self._sheet_bytes.get(name, 0):
+                self._sheet_bytes[name] = value.data.nbytes
+                self._lent_sizes.clear()
+        if len(values) < len(self._results) and (values or not self.contract.latency):
+            missing = next(name for name, _ in self._results if name not in values)
+            raise WireError(f"gave no '{missing}'")
         return values
 
     def _room(self, width: int, height: int) -> None:

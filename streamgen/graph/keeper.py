@@ -93,9 +93,13 @@ class Keeper:
         self._failed_starts = 0
         self._due_ns = 0
         self._last_ns = 0
+        self._watch_ns = 0
+        self._short_ms = max(min(timeout_ns // 8, TICK_NS // 2), 5_000_000) / 1e6
         self._looked_ns = 0
         self._ending = False
         self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._woken, select.POLLIN)
         self.asleep = False
         """Waiting for long: a new request must `wake` it, for its deadline to be watched."""
         self.deaths = 0
@@ -123,42 +127,32 @@ class Keeper:
         while not self._ending:
             if self._hand is None and time.monotonic_ns() >= self._due_ns:
                 self._hire()
-            for fd in self._wait():
+            wait_ms = self._wait_ms()
+            news = self._poll.poll(wait_ms)
+            self.asleep = False
+            for fd, _ in news:
                 self._attend(fd)
-            self._watch()
+            if not news or time.monotonic_ns() > self._watch_ns:
+                self._watch()
         if self._hand is not None:
             if self._hand.pidfd >= 0:
                 _gone(self._hand.pidfd)  # it was told to end, and may have files to close
             self._bury("was closed")
-        if self._orders is not None:
-            self._orders.close()
+        self._no_orders()
 
-    def _wait(self) -> list[int]:
-        """Descriptors with news, or none when something is due."""
-        poll = select.poll()
-        poll.register(self._woken, select.POLLIN)
-        if self._orders is not None:
-            poll.register(self._orders.fileno(), select.POLLIN)
-        if self._hand is not None:
-            poll.register(self._hand.channel.fileno(), select.POLLIN)
-            if self._hand.output >= 0:
-                poll.register(self._hand.output, select.POLLIN)
-        self.asleep = True  # before the deadline is read: a request from now on wakes us
-        wait_ns = self._wait_ns()
-        self.asleep = wait_ns >= TICK_NS
-        found = [fd for fd, _ in poll.poll(wait_ns / 1e6)]
-        self.asleep = False
-        return found
-
-    def _wait_ns(self) -> int:
+    def _wait_ms(self) -> float:
+        """Until something is due that nobody wakes us for."""
         now = time.monotonic_ns()
         if self._hand is None:
-            return min(max(self._due_ns - now, 0), TICK_NS)
-        deadline = self._kept.deadline_ns()
-        if deadline is not None or now - self._last_ns < TICK_NS:
+            return max(self._due_ns - now, 0) / 1e6
+        if now - self._last_ns < TICK_NS:
             # Requests come and go without waking us; their deadline is seen this much late.
-            return max(min(self._timeout_ns // 8, TICK_NS // 2), 5_000_000)
-        return TICK_NS
+            return self._short_ms
+        self.asleep = True  # before the deadline is read: a request from now on wakes us
+        if self._kept.deadline_ns() is None:
+            return TICK_NS / 1e6
+        self.asleep = False
+        return self._short_ms
 
     def _attend(self, fd: int) -> None:
         hand = self._hand
@@ -170,15 +164,17 @@ class Keeper:
         elif hand is not None and fd == hand.channel.fileno():
             self._listen(hand)
         elif hand is not None and fd == hand.output and not hand.words.read(fd):
-            os.close(fd)
-            hand.output = -1
+            self._close_output(hand)
 
     def _hire(self) -> None:
         """Order a worker, and tell it what to be; it answers when it is."""
         try:
             if self._orders is None:
                 self._orders = self._zygote.join()
-            self._hand = self._order(self._orders)
+                self._poll.register(self._orders.fileno(), select.POLLIN)
+            self._hand = hand = self._order(self._orders)
+            for fd in (hand.channel.fileno(), hand.output):
+                self._poll.register(fd, select.POLLIN)
         except (ConfigError, OSError):
             self._no_orders()
             self._delay()
@@ -221,8 +217,15 @@ class Keeper:
 
     def _no_orders(self) -> None:
         if self._orders is not None:
+            self._poll.unregister(self._orders.fileno())
             self._orders.close()
             self._orders = None
+
+    def _close_output(self, hand: Hand) -> None:
+        if hand.output >= 0:
+            self._poll.unregister(hand.output)
+            os.close(hand.output)
+            hand.output = -1
 
     def _listen(self, hand: Hand) -> None:
         try:
@@ -232,7 +235,6 @@ class Keeper:
         if not data:
             self._end(hand, "")
             return
-        self._last_ns = time.monotonic_ns()
         try:
             message = unpack(data)
             if hand.unanswered:
@@ -245,10 +247,12 @@ class Keeper:
                 self._kept.heard(hand, message)
         except WireError as error:
             self._end(hand, str(error))
+        self._last_ns = time.monotonic_ns()
 
     def _watch(self) -> None:
         """End a worker that is late or too large."""
         hand, now = self._hand, time.monotonic_ns()
+        self._watch_ns = now + round(self._short_ms * 1e6)
         if hand is None:
             return
         deadline = hand.born_ns + BUILD_NS if hand.unanswered else self._kept.deadline_ns()
@@ -293,10 +297,11 @@ class Keeper:
         if self._orders is None and hand.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(hand.pid, signal.SIGKILL)  # what it started, and nobody else ends
+        self._poll.unregister(hand.channel.fileno())
         hand.channel.close()
         if hand.output >= 0:
             hand.words.read(hand.output)
-            os.close(hand.output)
+        self._close_output(hand)
         self.printed += hand.words.printed
         if not self._ending:
             self.deaths += 1

@@ -27,14 +27,14 @@ class View:
     """One buffer of the host as this process sees it."""
 
     def __init__(self, fd: int, size: int, *, writable: bool) -> None:
-        self._word = np.asarray(Region(fd, 0, HEADER, writable=False)).view(np.uint32)
+        self._word = np.asarray(Region(fd, 0, HEADER, writable=False)).view(np.uint32).data
         self.region = Region(fd, HEADER, size, writable=writable)
         self.writable = writable
         self.protected = False
 
     @property
     def generation(self) -> int:
-        return int(self._word[0])
+        return self._word[0]
 
     def protect(self, protected: bool) -> None:
         """Take the right to write from a picture that was given away, or give it back."""
@@ -49,7 +49,8 @@ class Lease(Slot):
     __slots__ = ("end", "first", "key", "view")
 
     def __init__(self, key: wire.Lease, view: View) -> None:
-        super().__init__(_NO_MEMORY)
+        self.memory = _NO_MEMORY
+        self.fences = []
         self.key = key
         self.view = view
         self.first = view.region.address
@@ -108,7 +109,8 @@ class Leases:
 
     def still_held(self) -> list[wire.Lease]:
         """Leases that something refers to; the others have ended."""
-        self._held = {key: known for key, known in self._held.items() if known() is not None}
+        for key in [key for key, known in self._held.items() if known() is None]:
+            del self._held[key]
         return list(self._held)
 
     def protect(self, given: Sequence[wire.Lease]) -> None:

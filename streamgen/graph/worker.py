@@ -125,7 +125,9 @@ class Worker:
     def __init__(self, channel: Channel, stage: Any) -> None:
         self._channel = channel
         self._class = stage
-        self._contract = Contract.of(stage)
+        contract = Contract.of(stage)
+        self._inputs = tuple(contract.inputs)
+        self._outputs = {name: number for number, name in enumerate(contract.outputs)}
         self._leases = Leases()
         self._pool = LentPool()
         self._tags = TagTable(STAGE_TAGS)
@@ -212,14 +214,15 @@ class Worker:
 
     def _run(self, message: Received) -> list[bytes]:
         inputs: dict[str, Value] = {}
-        names = tuple(self._contract.inputs)
         for reference in message.references:
             if wire.is_lent(reference):
                 self._lend(reference)
             else:
-                inputs[names[wire.port_of(reference)]] = self._value(reference)
+                inputs[self._inputs[wire.port_of(reference)]] = self._value(reference)
         result: Any = self._stage.process(inputs, self._params)
-        if not isinstance(result, Mapping):  # a `Later`: this process has nothing else to do
+        if type(result) is not dict and not isinstance(
+            result, Mapping
+        ):  # a `Later`: this process has nothing else to do
             result.fence.wait()
             result = result.outputs()
         return self._given(result, message.number)
@@ -252,12 +255,11 @@ class Worker:
 
     def _given(self, outputs: Mapping[str, Value], number: int) -> list[bytes]:
         """References to what the stage gave. Raises `WireError` where it cannot cross."""
-        names = tuple(self._contract.outputs)
         references = []
         for name, value in outputs.items():
-            if name not in names:
+            port = self._outputs.get(name)
+            if port is None:
                 raise WireError(f"gave '{name}', which it does not declare")
-            port = names.index(name)
             if isinstance(value, Frame):
                 references.append(self._picture(value, port, number))
             elif isinstance(value, Sheet):

