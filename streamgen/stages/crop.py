@@ -53,9 +53,10 @@ class Crop:
             width, height = self.output_size(frame.width, frame.height)
         except ConfigError as error:
             raise StageError(str(error), stage="crop", pts=frame.pts) from error
-        # What slides beyond the edge stops there: a moving part never loses the stream.
-        left = min(params.left, (frame.width - width) // 2 * 2)
-        top = min(params.top, (frame.height - height) // 2 * 2)
+        # What slides beyond the edge stops there: a moving part never loses the stream. On its way
+        # it passes odd places.
+        left = min(params.left, frame.width - width) // 2 * 2
+        top = min(params.top, frame.height - height) // 2 * 2
         return {PICTURE: part(frame, left, top, width, height)}
 
     def reset(self) -> None:

@@ -116,7 +116,7 @@ class Overlay:
         self._logo = None if params.picture is None else _picture(params.picture)
         self._lettering: Any = None
         if self._logo is None:
-            self._lettering = find("lettering", "pillow")(params.font)
+            self._lettering = _lettering(params.font)
         self._number = -1
         self._drawn: tuple[tuple[Any, ...], Patch] | None = None
 
@@ -185,6 +185,17 @@ class Overlay:
 
     def close(self) -> None:
         self._drawn = None
+
+
+def _lettering(font: Path | None) -> Any:
+    """Raises `ConfigError`."""
+    try:
+        lettering = find("lettering", "pillow")
+    except ConfigError as missing:
+        raise ConfigError(
+            "text needs the package 'pillow': pip install 'streamgen[overlay]'"
+        ) from missing
+    return lettering(font)
 
 
 def _clock(seconds: float) -> str:

@@ -72,6 +72,17 @@ def test_a_part_that_slides_out_stops_at_the_edge(context: StageContext) -> None
     np.testing.assert_array_equal(result.planes[0].array(), frame.planes[0].array()[16:48, 32:])
 
 
+def test_a_corner_on_its_way_stands_on_even_places(context: StageContext) -> None:
+    frame = noise(64, 48)
+    between = Crop.Params.model_construct(left=13, top=7, width=32, height=32)
+    stage = Crop(Crop.Params(width=32, height=32), context)
+    result = stage.process({"picture": frame}, between)["picture"]
+    assert isinstance(result, Frame)
+    for plane, whole, at in zip(result.planes, frame.planes, (12, 6, 6), strict=True):
+        rows = slice(at // 2, at // 2 + plane.shape[0])
+        np.testing.assert_array_equal(plane.array(), whole.array()[rows, at : at + plane.shape[1]])
+
+
 def test_an_odd_corner_is_refused() -> None:
     with pytest.raises(ValidationError, match="multiple of 2"):
         Crop.Params(left=1)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from streamgen.errors import ConfigError
 from streamgen.media.frame import Color, Frame, Matrix, Range
 from streamgen.media.mixing import Mixer
+from streamgen.plugins import LETTERINGS
 from streamgen.protocols import StageContext
 from streamgen.stages.lettering import Lettering
 from streamgen.stages.overlay import Overlay
@@ -239,3 +240,13 @@ def test_files_that_cannot_be_read_stop_the_start(context: StageContext, tmp_pat
             Overlay(Overlay.Params(picture=name), context)
         with pytest.raises(ConfigError, match="cannot read the font"):
             Overlay(Overlay.Params(text="x", font=name), context)
+
+
+def test_without_pillow_text_is_refused_and_says_what_to_install(
+    context: StageContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(LETTERINGS, "pillow", "streamgen.no_such_module:Lettering")
+    with pytest.raises(ConfigError, match=r"pip install 'streamgen\[overlay\]'"):
+        Overlay(Overlay.Params(text="x"), context)
+    logo(tmp_path / "logo.png")
+    Overlay(Overlay.Params(picture=tmp_path / "logo.png"), context)
