@@ -44,31 +44,31 @@ class _Decoder:
             case 0x02 | 0x03:
                 return kind == 0x03
             case 0x04:
-                number = self.u29()
+                number = self._u29()
                 return number - (1 << 29) if number >= 1 << 28 else number
             case 0x05:
                 return self.reader.double()
             case 0x06:
-                return self.text()
+                return self._text()
             case 0x07 | 0x0B:
-                return self.shared(lambda length: self.reader.text(length))
+                return self._shared(lambda length: self.reader.text(length))
             case 0x08:
-                return self.shared(lambda _: self.reader.double())
+                return self._shared(lambda _: self.reader.double())
             case 0x09:
-                return self.shared(lambda length: self.array(length, depth))
+                return self._shared(lambda length: self._array(length, depth))
             case 0x0A:
-                return self.shared(lambda flags: self.object(flags, depth))
+                return self._shared(lambda flags: self._object(flags, depth))
             case 0x0C:
-                return self.shared(self.reader.bytes)
+                return self._shared(self.reader.bytes)
             case 0x0D | 0x0E | 0x0F:
-                return self.shared(lambda length: self.vector(kind, length))
+                return self._shared(lambda length: self._vector(kind, length))
             case 0x10:
-                return self.shared(lambda length: self.objects_vector(length, depth))
+                return self._shared(lambda length: self._objects_vector(length, depth))
             case 0x11:
-                return self.shared(lambda length: self.dictionary(length, depth))
+                return self._shared(lambda length: self._dictionary(length, depth))
         raise ProtocolError(f"AMF3: unknown type {kind}")
 
-    def u29(self) -> int:
+    def _u29(self) -> int:
         """A number in one to four bytes (1.3.1)."""
         number = 0
         for _ in range(3):
@@ -78,8 +78,8 @@ class _Decoder:
                 return number
         return number << 8 | self.reader.number(1)
 
-    def text(self, most: int = 1 << 16) -> str:
-        head = self.u29()
+    def _text(self, most: int = 1 << 16) -> str:
+        head = self._u29()
         if not head & 1:
             return str(_found(self.texts, head >> 1))
         text = self.reader.text(head >> 1, most)
@@ -87,9 +87,9 @@ class _Decoder:
             self.texts.append(text)
         return text
 
-    def shared(self, read: Callable[[int], Any]) -> Any:
+    def _shared(self, read: Callable[[int], Any]) -> Any:
         """A reference to a former object, or one that `read` reads and that may be referred to."""
-        head = self.u29()
+        head = self._u29()
         if not head & 1:
             return _found(self.objects, head >> 1)
         place = len(self.objects)
@@ -97,60 +97,60 @@ class _Decoder:
         self.objects[place] = read(head >> 1)
         return self.objects[place]
 
-    def members(self, into: dict[str, Any], depth: int) -> dict[str, Any]:
+    def _members(self, into: dict[str, Any], depth: int) -> dict[str, Any]:
         """Names and values up to the empty name."""
-        while name := self.text(KEY):
+        while name := self._text(KEY):
             into[name] = self.value(depth + 1)
         return into
 
-    def array(self, length: int, depth: int) -> Any:
-        named = self.members({}, depth)
-        self.fits(length)
+    def _array(self, length: int, depth: int) -> Any:
+        named = self._members({}, depth)
+        self._fits(length)
         items = [self.value(depth + 1) for _ in range(length)]
         return named | {str(n): item for n, item in enumerate(items)} if named else items
 
-    def object(self, flags: int, depth: int) -> dict[str, Any]:
-        traits = self.described(flags)
+    def _object(self, flags: int, depth: int) -> dict[str, Any]:
+        traits = self._described(flags)
         members = {name: self.value(depth + 1) for name in traits.members}
-        return self.members(members, depth) if traits.dynamic else members
+        return self._members(members, depth) if traits.dynamic else members
 
-    def described(self, flags: int) -> _Traits:
+    def _described(self, flags: int) -> _Traits:
         if not flags & 1:
             found: _Traits = _found(self.traits, flags >> 1)
             return found
         if flags & 2:
             raise ProtocolError("AMF3: an externalizable object")
-        self.text(KEY)
-        self.fits(flags >> 3)
-        traits = _Traits([self.text(KEY) for _ in range(flags >> 3)], bool(flags & 4))
+        self._text(KEY)
+        self._fits(flags >> 3)
+        traits = _Traits([self._text(KEY) for _ in range(flags >> 3)], bool(flags & 4))
         self.traits.append(traits)
         return traits
 
-    def vector(self, kind: int, length: int) -> list[Any]:
+    def _vector(self, kind: int, length: int) -> list[Any]:
         width, code = _VECTORS[kind]
         self.reader.bytes(1)
-        self.fits(length * width)
+        self._fits(length * width)
         return list(struct.unpack(f">{length}{code}", self.reader.bytes(length * width)))
 
-    def objects_vector(self, length: int, depth: int) -> list[Any]:
+    def _objects_vector(self, length: int, depth: int) -> list[Any]:
         self.reader.bytes(1)
-        self.text(KEY)
-        self.fits(length)
+        self._text(KEY)
+        self._fits(length)
         return [self.value(depth + 1) for _ in range(length)]
 
-    def dictionary(self, length: int, depth: int) -> dict[str, Any]:
+    def _dictionary(self, length: int, depth: int) -> dict[str, Any]:
         self.reader.bytes(1)
-        self.fits(length)
-        return {self.key(depth): self.value(depth + 1) for _ in range(length)}
+        self._fits(length)
+        return {self._key(depth): self.value(depth + 1) for _ in range(length)}
 
-    def key(self, depth: int) -> str:
+    def _key(self, depth: int) -> str:
         """A dictionary's key; one that is an object would be a text of any length."""
         key = self.value(depth + 1)
         if not isinstance(key, str | int | float):
             raise ProtocolError("AMF3: a dictionary's key is no text")
         return str(key)
 
-    def fits(self, number: int) -> None:
+    def _fits(self, number: int) -> None:
         """Nothing is read for a count that its message cannot hold."""
         if number > self.reader.left:
             raise ProtocolError("AMF3: a list is longer than its message")
