@@ -68,6 +68,8 @@ HOLD_NS = 2_000_000_000
 FADE_NS = 250_000_000
 PROBE_NS = 200_000_000
 """Distance of probes."""
+_PROBED = 0.7
+"""Share of the budget that a frame which waits for a probe may need; else probes are rare."""
 _RARE_PROBE_NS = 1_000_000_000
 _RAREST_PROBE_NS = 5_000_000_000
 _LONGEST_PATIENCE_NS = 30_000_000_000
@@ -206,7 +208,7 @@ class Governor:
         if not skipped or self._since_ns is None:
             return False
         cost_ns = self._overlap * sum(self.nodes[name].last_ns for name in skipped)
-        if cost_ns + self._time_ns(None, now_ns) <= self._budget_ns:
+        if cost_ns + self._time_ns(None, now_ns) <= _PROBED * self._budget_ns:
             # At an even distance while the load swings, or good times would be seen more often.
             lately_ns = sum(self.nodes[name].quantile_ns(0.9, now_ns) for name in skipped)
             wait_ns = min(max(5 * self._overlap * lately_ns, PROBE_NS), _RARE_PROBE_NS)
