@@ -24,7 +24,7 @@ from streamgen.ingest.container import expand_inputs, open_source
 from streamgen.media.tracks import SourceInfo
 from streamgen.opening import open_session
 from streamgen.pipeline import Pipeline
-from streamgen.plugins import models
+from streamgen.plugins import models, stage_plugins
 from streamgen.protocols import Outlet
 from streamgen.report import Report, measure
 from streamgen.session import Session, run
@@ -231,11 +231,16 @@ def _manifest(pipeline: Pipeline, job: Job, choices: Choices, address: Address) 
 
 
 def _models_of(pipeline: Pipeline) -> dict[str, str]:
-    """Digest of every file of every network that the stages name."""
+    """Digest of every file of every network that the stages name, and the version of every stage
+    that comes from somebody else's package."""
     known = models()
+    plugins = {one.name: one for one in stage_plugins()}
     digests: dict[str, str] = {}
-    for stage in pipeline.stages:
-        wanted = str(getattr(stage.settings(), "model", ""))
+    for node in pipeline.nodes()[0].values():
+        plugin = plugins.get(node.stage)
+        if plugin is not None and plugin.package != "streamgen":
+            digests[f"stage {node.stage}"] = f"{plugin.package} {plugin.version}"
+        wanted = str(getattr(node.settings(), "model", ""))
         for name in (wanted, f"{wanted}-large"):
             for precision, path in known[name].files.items() if name in known else ():
                 digests[f"{name}.{precision}"] = hashlib.sha256(path.read_bytes()).hexdigest()
