@@ -134,9 +134,13 @@ class Keeper:
                 self._attend(fd)
             if not news or time.monotonic_ns() > self._watch_ns:
                 self._watch()
+        # The worker was told to end, and may have files to close; its parent says when it is gone.
+        deadline = time.monotonic() + _DEATH_S
+        while self._hand is not None and self._orders is not None:
+            if not _readable(self._orders.fileno(), deadline - time.monotonic()):
+                break
+            self._told()
         if self._hand is not None:
-            if self._hand.pidfd >= 0:
-                _gone(self._hand.pidfd)  # it was told to end, and may have files to close
             self._bury("was closed")
         self._no_orders()
 
@@ -268,20 +272,16 @@ class Keeper:
     def _end(self, hand: Hand, why: str) -> None:
         """Kill the worker, unless it is dead already, and bury it."""
         hand.ended = why
-        wait = select.poll()
-        if hand.pidfd < 0 and self._orders is not None:
-            wait.register(self._orders.fileno(), select.POLLIN)
-            if wait.poll(_DEATH_S * 1000):
-                self._told()  # its number comes only now
+        orders = self._orders
+        if hand.pidfd < 0 and orders is not None and _readable(orders.fileno()):
+            self._told()  # its number comes only now
         # One that ends by itself is let end: killed on its way out, it would seem to have been.
-        if hand.pidfd >= 0 and (why or not _gone(hand.pidfd, _EXIT_S)):
+        if hand.pidfd >= 0 and (why or not _readable(hand.pidfd, _EXIT_S)):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(hand.pidfd, signal.SIGKILL)
-        if self._hand is hand and self._orders is not None:
-            wait = select.poll()
-            wait.register(self._orders.fileno(), select.POLLIN)
-            if wait.poll(_DEATH_S * 1000):
-                self._told()
+        orders = self._orders
+        if self._hand is hand and orders is not None and _readable(orders.fileno()):
+            self._told()
         if self._hand is hand:
             self._bury("died with the process it came from")
 
@@ -292,7 +292,7 @@ class Keeper:
         if hand.pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(hand.pidfd, signal.SIGKILL)
-            _gone(hand.pidfd)
+            _readable(hand.pidfd)
             os.close(hand.pidfd)
         if self._orders is None and hand.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
@@ -318,11 +318,11 @@ class Keeper:
         self._due_ns = time.monotonic_ns() + wait_ns
 
 
-def _gone(pidfd: int, limit_s: float = _DEATH_S) -> bool:
-    """Wait until the process is gone."""
+def _readable(fd: int, limit_s: float = _DEATH_S) -> bool:
+    """Wait for a message; of a process's descriptor: until it is gone."""
     wait = select.poll()
-    wait.register(pidfd, select.POLLIN)
-    return bool(wait.poll(limit_s * 1000))
+    wait.register(fd, select.POLLIN)
+    return bool(wait.poll(max(limit_s, 0.0) * 1000))
 
 
 def own_bytes(pid: int) -> int:
