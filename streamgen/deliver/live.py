@@ -1,0 +1,175 @@
+"""`LivePackager`: the encoded tracks of one session become a live HLS ladder with low latency.
+
+    index.m3u8                                  multivariant playlist
+    {session}/720p/index.m3u8                   media playlist
+    {session}/720p/init-{hash}.mp4              initialisation section
+    {session}/720p/{segment}.m4s                segment
+    {session}/720p/{segment}.{part}.m4s         part
+
+Everything is kept in memory, and what a URI below `{session}` names, playlists apart, never
+changes. Names, numbers, dates and bytes follow from the packets and the session's start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from streamgen.deliver.grid import NS, Grid
+from streamgen.deliver.live_playlist import Report
+from streamgen.deliver.playlist import Rendition as Measured
+from streamgen.deliver.playlist import multivariant
+from streamgen.deliver.rendition import LiveTrack, Page, Rendition
+from streamgen.media.packet import Packet
+from streamgen.telemetry import Telemetry
+
+_LATE_SEGMENTS = 3
+"""When one rendition has so many segments, nobody waits any more for the others' first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStart:
+    """What a session is, in every process that packages it."""
+
+    session: str
+    """Stands in every URI. Who knows it may fetch the media, so it must not be guessable."""
+    unix_ns: int
+    """Wall clock of the first picture."""
+    pts_ns: int = 0
+    """Output PTS of the first picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    part_ns: int = 333_000_000
+    """Wished length of a part; it is made of whole pictures."""
+    window_ns: int = 30 * NS
+    segment_ns: int = NS
+    """The grid of key frames."""
+    opening_ns: int = NS // 2
+    """Length of the very first segment. Its end needs a key frame on all rungs."""
+    patience_ns: int = NS
+    """A rung that is this much behind another one has gaps until it is back."""
+
+
+class LivePackager:
+    """Packages one session. All calls come from one thread; so do those of `watch`."""
+
+    def __init__(
+        self,
+        start: LiveStart,
+        tracks: Sequence[LiveTrack],
+        *,
+        telemetry: Telemetry,
+        settings: LiveSettings | None = None,
+    ) -> None:
+        """Rungs top first. Lost and made-up samples are counted as `hls{reason}`.
+
+        Raises `ConfigError` for a track that has no place in a live ladder.
+        """
+        self.start = start
+        self.settings = settings = settings or LiveSettings()
+        grid = Grid(start.pts_ns, start.unix_ns, settings.segment_ns, settings.opening_ns)
+        self.breaks: set[int] = set()
+        """Numbers of the segments that begin with a discontinuity."""
+        self.renditions: dict[str, Rendition] = {}
+        """By place: `720p`, `audio-0`."""
+        self.ended = False
+        self._watchers: list[Callable[[Rendition], None]] = []
+        self._by_track: dict[str, Rendition] = {}
+        for track in tracks:
+            rendition = Rendition(
+                track,
+                grid,
+                part_ns=settings.part_ns,
+                window_ns=settings.window_ns,
+                breaks=self.breaks,
+                count=lambda reason: telemetry.count("hls", reason),
+            )
+            self._by_track[track.name] = self.renditions[track.place] = rendition
+
+    def watch(self, callback: Callable[[Rendition], None]) -> None:
+        """`callback(rendition)` is called after each publication of parts."""
+        self._watchers.append(callback)
+
+    def write(self, packet: Packet) -> None:
+        """Take the next packet of a track, on the output timeline.
+
+        Raises `KeyError` for an unknown track and `OutputError` for broken parameter sets.
+        """
+        rendition = self._by_track[packet.track]
+        revision = rendition.window.revision
+        broken = rendition.write(packet)
+        if broken is not None:
+            # All renditions must have the same discontinuities (6.2.4).
+            self.breaks.add(broken)
+        if rendition.window.revision != revision:
+            self._tell(rendition)
+        if rendition.track.video:
+            self._pass_by(rendition)
+
+    def drop(self, track: str) -> None:
+        """A rung is not encoded any more. It has gaps until it begins again with a key frame."""
+        rendition = self._by_track[track]
+        rendition.cutter.drop()
+        self._tell(rendition)
+
+    def end(self) -> None:
+        """The session is over: EXT-X-ENDLIST, and nobody waits any longer."""
+        self.ended = True
+        for rendition in self.renditions.values():
+            rendition.cutter.finish()
+            self._tell(rendition)
+
+    def page(self, place: str, *, skip: bool) -> Page:
+        """The media playlist of now, or its delta update. There is a full segment."""
+        return self.renditions[place].page(lambda: self._reports(place), skip=skip)
+
+    @property
+    def ready(self) -> bool:
+        """Every rendition has a full segment, or will not have one soon."""
+        windows = [rendition.window for rendition in self.renditions.values()]
+        late = any(len(window.pieces) > _LATE_SEGMENTS for window in windows)
+        return late or all(window.ready for window in windows)
+
+    @property
+    def playable(self) -> bool:
+        """At least one rung has a full segment."""
+        return any(r.window.ready and r.track.video for r in self.renditions.values())
+
+    def multivariant(self, query: str = "") -> str:
+        """The playlist on top, of what is playable; `query` follows every URI."""
+        rungs: list[Measured] = []
+        sounds: list[Measured] = []
+        for place, rendition in self.renditions.items():
+            if rendition.window.ready:
+                uri = f"{self.start.session}/{place}/index.m3u8"
+                said = rendition.measured(f"{uri}?{query}" if query else uri)
+                (rungs if rendition.track.video else sounds).append(said)
+        return multivariant(rungs, sounds)
+
+    def _reports(self, place: str) -> Iterator[Report]:
+        for other, rendition in self.renditions.items():
+            if other != place:
+                yield Report(f"../{other}/index.m3u8", rendition.window.position())
+
+    def _pass_by(self, front: Rendition) -> None:
+        """Let time go on for the rungs that have no pictures."""
+        at = front.cutter.end
+        if at is None or front.cutter.absent:
+            return
+        for rendition in self.renditions.values():
+            cutter = rendition.cutter
+            if rendition is front or not rendition.track.video or cutter.end is None:
+                continue
+            if not cutter.absent and cutter.pace.ns(at - cutter.end) > self.settings.patience_ns:
+                cutter.drop()
+            if cutter.absent:
+                revision = rendition.window.revision
+                cutter.advance(at)
+                if rendition.window.revision != revision:
+                    self._tell(rendition)
+
+    def _tell(self, rendition: Rendition) -> None:
+        for callback in self._watchers:
+            callback(rendition)
