@@ -1,7 +1,8 @@
-"""Samples become parts and segments whose numbers and lengths obey RFC 8216bis at any frame rate."""
+"""Samples become parts and segments that obey RFC 8216bis at any frame rate."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
@@ -92,7 +93,7 @@ def test_numbers_and_starts_of_cells_agree(start_s: str) -> None:
     assert edges[0] == start_ns
     assert grid.opening_cut_ns == edges[1] == start_ns + NS // 2
     assert all(edge % NS == 0 for edge in edges[2:])
-    assert all(NS // 4 <= b - a <= 1.25 * NS for a, b in zip(edges, edges[1:], strict=False))
+    assert all(NS // 4 <= b - a <= 1.25 * NS for a, b in itertools.pairwise(edges))
     for number, edge in enumerate(edges):
         assert grid.number(edge) == number
         assert grid.number(edge - 1) == max(number - 1, 0)
@@ -147,7 +148,7 @@ def test_media_has_no_hole_where_pictures_are_missing() -> None:
     at = [time for time in times(Fraction(30)) if not 2.4 * 90_000 <= time < 2.9 * 90_000]
     bench.feed(at, 3000)
     spans = bench.spans()
-    assert all(end == begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(spans))
     check_lengths(bench)
 
 
@@ -163,7 +164,7 @@ def test_cells_that_lost_all_their_pictures_show_the_last_key_frame() -> None:
     assert all(part.independent for part in still.parts)
     assert bench.counts["still"] == 3
     spans = bench.spans()
-    assert all(end == begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(spans))
     check_lengths(bench)
 
 
