@@ -238,7 +238,7 @@ def _models_of(pipeline: Pipeline) -> dict[str, str]:
     digests: dict[str, str] = {}
     for node in pipeline.nodes()[0].values():
         plugin = plugins.get(node.stage)
-        if plugin is not None and plugin.package != "streamgen":
+        if plugin is not None and not plugin.ours:
             digests[f"stage {node.stage}"] = f"{plugin.package} {plugin.version}"
         wanted = str(getattr(node.settings(), "model", ""))
         for name in (wanted, f"{wanted}-large"):

@@ -283,7 +283,7 @@ class _Drawing:
             like_name = SOURCE if like.node == THE_SOURCE else self.planned[like.node].name
             written["like"] = EdgeSpec(node=like_name, output=like.output)
         spec = NodeSpec.model_validate(
-            {"stage": CONVERT, "params": _as_params(wanted), "from": written}
+            {"stage": CONVERT, "params": _as_params(given, wanted), "from": written}
         )
         spec = spec.model_copy(update={"every": self._every(node)})
         return PlannedNode(
@@ -305,12 +305,18 @@ class _Drawing:
         return Edge("", THE_SOURCE, PICTURE)
 
 
-def _as_params(wanted: Port) -> dict[str, Any]:
+def _as_params(given: Port, wanted: Port) -> dict[str, Any]:
     """What a conversion is told."""
-    if wanted.kind == PICTURE:
-        return {"to": PICTURE}
-    params = {"to": wanted.kind, "dtype": wanted.dtype, "range": list(wanted.range or ())}
-    return {**params, "planar": wanted.planar} if wanted.kind == "rgb" else params
+    params: dict[str, Any] = {"to": wanted.kind}
+    if given.range is not None:
+        params["given_range"] = list(given.range)
+    if given.kind == "rgb":
+        params["given_planar"] = given.planar
+    if wanted.range is not None:
+        params |= {"dtype": wanted.dtype, "range": list(wanted.range)}
+    if wanted.kind == "rgb":
+        params["planar"] = wanted.planar
+    return params
 
 
 def _refuse_unread(planned: list[PlannedNode], end: Edge) -> None:

@@ -18,7 +18,7 @@ from streamgen.graph.lane import Lane
 from streamgen.graph.plan import plan
 from streamgen.graph.seat import Seat
 from streamgen.graph.slate import Dissolve, Slate
-from streamgen.graph.spec import NodeSpec
+from streamgen.graph.spec import Answer, NodeSpec
 from streamgen.media.frame import Frame, Sheet
 from streamgen.media.pool import FramePool
 from streamgen.media.port import PICTURE, Contract, Port
@@ -177,27 +177,38 @@ LATEST = {
 }
 
 
-def live(
-    lane: Lane, graph: Graph, telemetry: Telemetry, given: Sequence[Frame], gap_s: float = 0.01
-) -> list[tuple[int, int]]:
-    """Pictures as they would come from a camera, through a seat that never waits."""
+def directed(
+    graph: Graph, telemetry: Telemetry, answers: Sequence[Answer], *, budget_ms: int
+) -> Director:
+    """What keeps the time of a live graph."""
     pool = FramePool()
-    names = [node.name for node in graph.nodes]
-    governor = Governor(1000 * MS, [], names)
-    director = Director(governor, telemetry, Dissolve(pool), Slate(None, pool))
+    governor = Governor(budget_ms * MS, answers, [node.name for node in graph.nodes])
+    return Director(governor, telemetry, Dissolve(pool), Slate(None, pool))
+
+
+def live(
+    lane: Lane,
+    graph: Graph,
+    telemetry: Telemetry,
+    given: Sequence[Frame],
+    *,
+    gap_s: float = 0,
+    after: Callable[[Frame], None] = lambda frame: None,
+) -> list[tuple[int, int]]:
+    """Pictures one by one through a seat that never waits: the next comes when one has left."""
+    director = directed(graph, telemetry, [], budget_ms=10_000)
     seat = Seat(lane, graph, telemetry, depth=1, parallel=1, director=director)
     graph.prepare(given[0].width, given[0].height, given[0].color)
     out: list[tuple[int, int]] = []
-
-    def put() -> None:
-        for frame in given:
-            seat.put(frame.retimed(received_ns=telemetry.clock.now_ns()))
-            time.sleep(gap_s)
-        seat.close()
-
-    with StepGroup(seat) as steps:
-        steps.start("put", put)
-        steps.start("get", lambda: out.extend(shown(frame) for frame in seat))
+    for frame in given:
+        seat.put(frame.retimed(received_ns=telemetry.clock.now_ns()))
+        left = seat.get()
+        assert left is not None
+        out.append(shown(left))
+        after(left)
+        time.sleep(gap_s)
+    seat.close()
+    assert seat.get() is None
     seat.drain()
     graph.close()
     return out
