@@ -87,6 +87,8 @@ class Cutter:
                 return
             self._return(number)
         if self.number is None or number > self.number:
+            if not sample.sync:  # numbers must go on, though nobody can begin here
+                self._count("without_key_frame")
             self._cut(number, at)
         elif self._samples and at - self._samples[0].time >= self.pace.part - self.pace.slack:
             self._close(at)

@@ -55,6 +55,8 @@ def media_playlist(
     pieces = list(window.listed())
     first = pieces[0].number
     lines = [*_head(facts, first), *_skipped_breaks(breaks, first)]
+    if all(piece.parts[0].independent or piece.gap for piece in pieces):
+        lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
     skipped = _skippable(pieces, facts) if skip else 0
     if skipped:
         lines.append(f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")
@@ -90,7 +92,6 @@ def _head(facts: Facts, first: int) -> list[str]:
         f"#EXT-X-SERVER-CONTROL:{','.join(control)}",
         f"#EXT-X-PART-INF:PART-TARGET={_seconds(_rounded_up(facts.part_ns))}",
         f"#EXT-X-MEDIA-SEQUENCE:{first}",
-        "#EXT-X-INDEPENDENT-SEGMENTS",
     ]
 
 

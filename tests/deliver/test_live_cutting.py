@@ -220,6 +220,15 @@ def test_a_rung_that_returns_behind_its_gap_waits_for_the_next_segment() -> None
     check_lengths(bench)
 
 
+def test_a_grid_point_without_a_key_frame_is_cut_and_counted() -> None:
+    bench = Bench(Fraction(30))
+    for at in times(Fraction(30), 3):
+        bench.cutter.put(Sample(at, 0, 3000, b"x", at in {0, 90_000, 180_000}))
+    assert [piece.number for piece in bench.window.pieces] == [0, 1, 2, 3]
+    assert [p.parts[0].independent for p in bench.window.pieces] == [True, False, True, True]
+    assert bench.counts == {"without_key_frame": 1}
+
+
 def test_time_that_does_not_go_on_is_dropped_and_counted() -> None:
     bench = Bench(Fraction(30))
     bench.feed([0, 3000, 3000, 1000, 6000], 3000)
