@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _FAREWELL_S = 1.0
 """For a client to read why it must go, and to go by itself."""
+_MESSAGE_COST = 512
+"""Bytes that a message counts as for the rate: tiny ones cost time, too."""
 READ = 128 << 10
 """Bytes read at once."""
 
@@ -90,14 +92,10 @@ class Connection(asyncio.BufferedProtocol):
         return self._house.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._origin is not None:
-            delay = self._origin.delay_s(nbytes, self._loop.time())
-            if delay and not self._transport.is_closing():
-                self._transport.pause_reading()
-                self._wait = self._loop.call_later(delay, self._read_on)
         if self._leaving:
+            self._slow_down(nbytes)
             return
-        was = self._session.state
+        was, before = self._session.state, self._session.messages
         try:
             events, answer = self._session.feed(self._house.buffer[:nbytes])
             if answer:
@@ -108,6 +106,7 @@ class Connection(asyncio.BufferedProtocol):
             self._leave(str(error), "protocol")
         if self._session.state is not was and self._session.state is State.OPEN:
             self._arm(self._limits.publish_s, "no publish in time")
+        self._slow_down(nbytes + _MESSAGE_COST * (self._session.messages - before))
 
     def eof_received(self) -> bool:
         return False
@@ -274,6 +273,15 @@ class Connection(asyncio.BufferedProtocol):
             self._arm(limit - silent, "")
         else:
             self._arm(limit / 2, "")
+
+    def _slow_down(self, cost: int) -> None:
+        """Stop reading while the client's address is over its rate."""
+        if self._origin is None or self._transport.is_closing():
+            return
+        delay = self._origin.delay_s(cost, self._loop.time())
+        if delay and self._wait is None:
+            self._transport.pause_reading()
+            self._wait = self._loop.call_later(delay, self._read_on)
 
     def _read_on(self) -> None:
         self._wait = None

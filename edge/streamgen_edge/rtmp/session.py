@@ -74,6 +74,8 @@ class Session:
         self.state = State.HANDSHAKE
         self.received = 0
         """Bytes so far."""
+        self.messages = 0
+        """Messages so far, of any kind."""
         self._limits = limits
         self._address = address
         self._handshake: Handshake | None = Handshake(random)
@@ -106,7 +108,9 @@ class Session:
             self._handshake = None
             self.state = State.OPEN
         events: list[Event] = []
-        for message in self._chunks.feed(data):
+        found = self._chunks.feed(data)
+        self.messages += len(found)
+        for message in found:
             if self.state is State.ENDED:
                 break
             if message.kind in (AUDIO, VIDEO):
@@ -174,9 +178,9 @@ class Session:
             case messages.COMMAND | messages.COMMAND_AMF3:
                 self._command(message, events)
             case messages.DATA | messages.DATA_AMF3:
-                found = metadata_of(_values(message)) if self._takes(message) else None
-                if found is not None:
-                    events.append(found)
+                told = metadata_of(_values(message)) if self._takes(message) else None
+                if told is not None:
+                    events.append(told)
             case messages.AGGREGATE:
                 for part in taken_apart(message) if self._takes(message) else ():
                     if part.kind in (AUDIO, VIDEO):
