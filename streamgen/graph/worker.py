@@ -220,9 +220,8 @@ class Worker:
             else:
                 inputs[self._inputs[wire.port_of(reference)]] = self._value(reference)
         result: Any = self._stage.process(inputs, self._params)
-        if type(result) is not dict and not isinstance(
-            result, Mapping
-        ):  # a `Later`: this process has nothing else to do
+        if type(result) is not dict and not isinstance(result, Mapping):
+            # A `Later`: this process has nothing else to do.
             result.fence.wait()
             result = result.outputs()
         return self._given(result, message.number)

@@ -139,9 +139,13 @@ class _Lease(weakref.ref[SharedSlot]):
 def slot_of(frame: Frame) -> SharedSlot | None:
     """The shared buffer in which all planes of `frame` lie; None: its memory is private."""
     owner = frame.planes[0].owner
-    if isinstance(owner, SharedSlot) and all(plane.owner is owner for plane in frame.planes):
-        return owner
-    return None
+    if not isinstance(owner, SharedSlot):
+        return None
+    slot: SharedSlot = owner
+    for plane in frame.planes:
+        if plane.owner is not slot:
+            return None
+    return slot
 
 
 def packed_size(layout: Layout, width: int, height: int) -> int:
