@@ -39,7 +39,7 @@ class Mending(Protocol):
     announced: int
     """Video packets so far that announce a picture to be shown."""
 
-    def mend(self, packet: Packet) -> Packet: ...
+    def mend(self, packet: Packet, received_ns: int = 0) -> Packet: ...
 
 
 @dataclass
@@ -186,9 +186,10 @@ def pull(
     s: Session, packets: Bounded[Packet], audio: Bounded[Packet], rungs: Bounded[Delivery]
 ) -> None:
     """Demux, mend the time, and send each packet its way."""
+    now_ns = s.telemetry.clock.now_ns
     video = s.source.info.video.name
     for raw in s.source.packets():
-        packet = s.timeline.mend(raw)
+        packet = s.timeline.mend(raw, now_ns())
         if packet.track == video:
             packets.put(packet)
         elif packet.track in s.sounds:

@@ -106,7 +106,7 @@ class FFmpegDecoder:
             packet.time_base,
             packet.epoch,
             packet.discard,
-            self._now_ns(),
+            packet.received_ns or self._now_ns(),
         )
         if packet.pts is None:
             heapq.heappush(self._untimed, packet.dts or 0)

@@ -81,7 +81,7 @@ class Director:
             again = retimed(self._last, job.frame)
             assert isinstance(again, Frame)
             self._telemetry.count("reused", "frame")
-            return self._handed(again)
+            return again
         if job.action is Action.DROP:
             return None
         if level.show is Show.SLATE:
@@ -97,7 +97,7 @@ class Director:
             self._before = None
         self.feeds_top_rung = level.top_rung
         self._last = result
-        return self._handed(result)
+        return result
 
     def _resized(self, frame: Frame) -> Frame:
         """The frame's times with the size of what is shown."""
@@ -105,10 +105,6 @@ class Director:
         resized = retimed(self._last, frame)
         assert isinstance(resized, Frame)
         return resized
-
-    def _handed(self, frame: Frame) -> Frame:
-        self.governor.handed(frame.received_ns, self._now_ns())
-        return frame
 
 
 def _alike(one: Frame, other: Frame) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 
 from streamgen.graph.director import Director
 from streamgen.graph.executor import Executor
+from streamgen.graph.governor import Action
 from streamgen.graph.graph import Graph
 from streamgen.graph.job import Job
 from streamgen.graph.lane import Lane
@@ -163,6 +164,8 @@ class Seat:
             self._settled.notify_all()
 
     def settle(self, job: Job) -> None:
+        if self.director is not None and job.action is not Action.DROP:
+            self.director.governor.handed(job.frame.received_ns, self._now_ns())
         with self._lock:
             job.done = True
             self._working -= 1

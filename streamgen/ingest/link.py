@@ -106,7 +106,7 @@ class MendedTimes:
     def __init__(self) -> None:
         self.announced = 0
 
-    def mend(self, packet: Packet) -> Packet:
+    def mend(self, packet: Packet, received_ns: int = 0) -> Packet:
         if packet.track == VIDEO and not packet.discard:
             self.announced += 1
         return packet

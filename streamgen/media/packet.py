@@ -32,6 +32,9 @@ class Packet:
     """Number of the discontinuity epoch the packet lies in; see `media/timeline.py`."""
     discard: bool = False
     """The picture is decoded (others refer to it) but never shown: outside the edit list."""
+    received_ns: int = 0
+    """Clock time at which it came into this process, the start of a picture's latency; 0: not
+    said."""
 
     @property
     def size_bytes(self) -> int:

@@ -141,7 +141,7 @@ class Bounded(Generic[T]):
         return item
 
     def _untoken(self, number: int) -> None:
-        """Take back the tokens of lost items; one that a consumer has already is its to find out."""
+        """Take back the tokens of lost items; who has one already finds out by itself."""
         with suppress(Empty):
             for _ in range(number):
                 self._tokens.get_nowait()

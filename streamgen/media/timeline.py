@@ -112,8 +112,11 @@ class Timeline:
         self._epoch: _Epoch | None = None
         self._former: _Epoch | None = None
 
-    def mend(self, packet: Packet) -> Packet:
-        """The same data with mended times and its epoch. The time base stays the track's own."""
+    def mend(self, packet: Packet, received_ns: int = 0) -> Packet:
+        """The same data with mended times and its epoch. The time base stays the track's own.
+
+        `received_ns` is when it came, where the packet does not say so itself.
+        """
         track = self._tracks.get(packet.track)
         if track is None:
             track = self._begin(packet)
@@ -153,6 +156,7 @@ class Timeline:
             packet.track,
             track.epoch.number,
             packet.discard,
+            packet.received_ns or received_ns,
         )
 
     def _timed(

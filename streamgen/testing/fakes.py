@@ -75,7 +75,7 @@ class PassDecoder:
                 time_base=packet.time_base,
                 duration=packet.duration,
                 epoch=packet.epoch,
-                received_ns=self._clock_ns(),
+                received_ns=packet.received_ns or self._clock_ns(),
             )
         ]
 
