@@ -100,12 +100,12 @@ class Connection(asyncio.BufferedProtocol):
             events, answer = self._session.feed(self._house.buffer[:nbytes])
             if answer:
                 self._send(answer)
+            if was is State.HANDSHAKE and self._session.state is not was:
+                self._arm(self._limits.publish_s, "no publish in time")
             for event in events:
                 self._handle(event)
         except ProtocolError as error:
             self._leave(str(error), "protocol")
-        if self._session.state is not was and self._session.state is State.OPEN:
-            self._arm(self._limits.publish_s, "no publish in time")
         self._slow_down(nbytes + _MESSAGE_COST * (self._session.messages - before))
 
     def eof_received(self) -> bool:
@@ -229,11 +229,15 @@ class Connection(asyncio.BufferedProtocol):
             log.info("rtmp: %s is turned away: %s", self._address, reason)
         if self._asking is not None:
             self._asking.cancel()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
-            self._transport.close()
         self._arm(_FAREWELL_S, "")
+        try:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            else:
+                self._transport.close()
+        except OSError:
+            # The client was faster: its socket is gone already.
+            self._transport.abort()
 
     def _finish(self, end: Ended, kind: str) -> bool:
         """End the publishing, if there is one; whether there was."""

@@ -136,14 +136,15 @@ class Session:
         return answers.publish_refused(self._publishing, reason)
 
     def end(self, reason: str) -> bytes:
-        """Tell the client that, and why, the connection is closed."""
+        """Tell the client that, and why, the connection is closed; answers not yet given first."""
         state, self.state = self.state, State.ENDED
         if state is State.PUBLISHING:
             code = "NetStream.Publish.Failed"
-            return answers.status(self._publishing, code, reason, level="error")
-        if state in (State.HANDSHAKE, State.ENDED):
-            return b""
-        return answers.status(0, "NetConnection.Connect.Closed", reason, level="error")
+            self._out.append(answers.status(self._publishing, code, reason, level="error"))
+        elif state not in (State.HANDSHAKE, State.ENDED):
+            code = "NetConnection.Connect.Closed"
+            self._out.append(answers.status(0, code, reason, level="error"))
+        return self._take_out()
 
     def ping(self, timestamp: int) -> bytes:
         """A ping request; any bytes in return are a sign of life."""
