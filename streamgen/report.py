@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -155,10 +156,13 @@ def progress(session: Session) -> Progress:
 
 
 def measure(session: Session) -> Report:
-    """The report of a session whose run is over."""
+    """The report of a session whose run is over, or of a live one so far; any thread.
+
+    While it runs, pictures on their way are in `frames_in` and nowhere else yet.
+    """
     s = session
     sent = _top(s)
-    wall_s = (s.ended_ns - s.started_ns) / 1e9
+    wall_s = ((s.ended_ns or s.telemetry.clock.now_ns()) - s.started_ns) / 1e9
     dropped = _dropped(s, sent.frames)
     publish(s)
     steps = s.telemetry.steps()
@@ -197,7 +201,7 @@ def _dropped(s: Session, frames_out: int) -> dict[str, int]:
     lost in the decoder (damaged packets, missing references), or with the top rung's encoder."""
     dropped = s.telemetry.counts("dropped")
     lost = s.timeline.announced - frames_out - sum(dropped.values())
-    if lost > 0:
+    if lost > 0 and s.ended_ns:
         broken = s.ladder.tracks[0].name in s.telemetry.counts("rungs_lost")
         reason = "encoder" if broken else "decode"
         dropped[reason] = dropped.get(reason, 0) + lost
@@ -274,6 +278,7 @@ def _environment(s: Session) -> Environment:
     )
 
 
+@cache
 def _cpu_name() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -285,6 +290,7 @@ def _cpu_name() -> str:
     return platform.machine()
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {name: version(name) for name in ("streamgen", "av", "numpy", "onnxruntime")}
     libraries: Mapping[str, tuple[int, int, int]] = av.library_versions

@@ -24,11 +24,15 @@ from streamgen.errors import ConfigError, StreamGenError
 
 SUMMARIES = {
     "run": "Run a pipeline over files, folders or URLs.",
+    "serve": "The live server: streams in by RTMP, out redrawn by HLS.",
+    "config": "Check configuration files of the server.",
     "pipelines": "List, show and check pipeline files.",
     "plugins": "List the stages that are installed, and check those of a package.",
     "models": "List, show, import and tune networks.",
     "contact": "Draw a before/after contact sheet of two videos.",
     "doctor": "Say what this machine can do, and why not.",
+    "edge": "The part of 'serve' that listens.",
+    "worker": "The part of 'serve' that decodes, paints and encodes.",
     "bench": "Run the benchmarks of a source checkout.",
 }
 """Our own commands. Their help is here so that `--help` need not load codecs and runtimes."""

@@ -27,6 +27,12 @@ class FrameClock:
         self._cell: int | None = None
         self._epoch = 0
         self._requested = False
+        self._also_ns: int | None = None
+
+    def also_at(self, at_ns: int) -> None:
+        """One key frame beside the grid, at the first picture at or after this output time: the
+        opening segments of a live stream are shorter. Before the first picture."""
+        self._also_ns = at_ns
 
     def mark(self, frame: Frame) -> Frame:
         """The same picture, tagged `keyframe` where a GOP begins.
@@ -37,6 +43,10 @@ class FrameClock:
         base = frame.time_base
         cell = frame.pts * base.numerator * _NS // (base.denominator * self.interval_ns)
         begins = cell != self._cell or frame.epoch != self._epoch or self._requested
+        if self._also_ns is not None and frame.pts * base.numerator * _NS >= (
+            self._also_ns * base.denominator
+        ):
+            begins, self._also_ns = True, None
         if begins:
             self._cell = cell
             self._epoch = frame.epoch

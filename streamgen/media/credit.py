@@ -78,6 +78,7 @@ class Outflow:
         self._items: deque[Item] = deque()
         self._waiting_bytes = 0
         self._sent_bytes = 0
+        self._consumed_bytes = 0
         self._allowed_bytes = window_bytes
         self._allowed_ms: float | None = None
         self._await_key: set[int] = set()
@@ -102,6 +103,7 @@ class Outflow:
 
     def credit(self, consumed_bytes: int, consumed_ms: float) -> None:
         """The receiver has come this far."""
+        self._consumed_bytes = max(self._consumed_bytes, consumed_bytes)
         self._allowed_bytes = max(self._allowed_bytes, consumed_bytes + self._window_bytes)
         self._allowed_ms = consumed_ms + self._window_ms
 
@@ -131,7 +133,9 @@ class Outflow:
         self._sent_bytes -= item.size_bytes
 
     def _may_leave(self, item: Item) -> bool:
-        if self._sent_bytes and self._sent_bytes + item.size_bytes > self._allowed_bytes:
+        if self._sent_bytes <= self._consumed_bytes:
+            return True  # nothing is under way; time may have leapt beyond every window
+        if self._sent_bytes + item.size_bytes > self._allowed_bytes:
             return False
         # What is only decoded is not paced: a new worker catches up as fast as it can.
         paced = not item.packet.discard and self._allowed_ms is not None

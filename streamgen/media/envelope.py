@@ -43,6 +43,9 @@ class Kind(IntEnum):
     """No more packets come: what is inside is finished, not thrown away."""
 
 
+_KINDS = frozenset(int(kind) for kind in Kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """One message of the media socket. `packet.track` is named by whoever knows the numbers."""
@@ -119,7 +122,7 @@ def opened(header: Any, payload: Any) -> Envelope:
         raise LinkError(f"a header of {memoryview(header).nbytes} bytes") from error
     if magic != MAGIC or version != VERSION:
         raise LinkError("not an envelope of this version")
-    if kind not in Kind or flags & ~_FLAGS or not over or not under:
+    if kind not in _KINDS or flags & ~_FLAGS or not over or not under:
         raise LinkError("an envelope breaks the rules")
     if not -_MOST_TICKS < pts < _MOST_TICKS or not -_MOST_TICKS < dts < _MOST_TICKS:
         raise LinkError("an envelope with impossible times")

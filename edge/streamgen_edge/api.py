@@ -1,0 +1,203 @@
+"""The REST API of one machine: streams, their parameters and pipelines, models, health, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from starlette.exceptions import HTTPException as StarletteError
+
+from streamgen import __version__
+from streamgen.config import Settings
+from streamgen.errors import StreamGenError
+from streamgen.pipeline import load_pipeline, parse_pipeline, pipeline_value
+from streamgen.plugins import models, pipeline_files
+from streamgen.telemetry import Metrics
+from streamgen_edge.publishing import RtmpSink, Streams
+from streamgen_edge.settings import Server, fits, is_loopback
+from streamgen_edge.stream import LiveStream, Refusal
+
+PROBLEM = "application/problem+json"
+
+
+class ParamsChange(Settings):
+    """New values of one node's parameters."""
+
+    node: str
+    values: dict[str, Any] = Field(min_length=1)
+    over: str = "0s"
+    """Numbers move there in this much stream time."""
+
+
+class PipelineChange(Settings):
+    """Another pipeline: the name of a built-in one, or one as it stands in a file."""
+
+    pipeline: str | dict[str, Any]
+
+
+def api(
+    streams: Streams, metrics: Metrics, server: Server, ready: Callable[[], str | None]
+) -> FastAPI:
+    """The application; `ready` gives the reason why not, or None."""
+    app = FastAPI(title="streamgen", version=__version__, docs_url="/docs", redoc_url=None)
+    _problems(app)
+    admin = [Depends(_admin(server))]
+
+    def find(name: str) -> LiveStream:
+        stream = streams.find(name)
+        if stream is None:
+            raise HTTPException(404, f"no stream '{name}'")
+        return stream
+
+    @app.get("/v1/streams", dependencies=admin)
+    async def list_streams() -> list[dict[str, Any]]:
+        return [shown(stream) for stream in streams]
+
+    @app.get("/v1/streams/{name}", dependencies=admin)
+    async def one_stream(name: str) -> dict[str, Any]:
+        return shown(find(name))
+
+    @app.patch("/v1/streams/{name}/params", dependencies=admin)
+    async def change_params(
+        name: str, change: Annotated[ParamsChange, Body()], response: Response
+    ) -> dict[str, Any]:
+        try:
+            answer = await find(name).change(change.node, change.values, change.over)
+        except Refusal as error:
+            raise HTTPException(422, str(error)) from error
+        if answer["pts"] is None:
+            response.status_code = 202
+        return answer
+
+    @app.put("/v1/streams/{name}", dependencies=admin)
+    async def change_pipeline(
+        name: str, change: Annotated[PipelineChange, Body()]
+    ) -> dict[str, Any]:
+        stream = find(name)
+        try:
+            value = change.pipeline
+            if isinstance(value, str):
+                if value not in pipeline_files():
+                    raise HTTPException(422, f"no pipeline '{value}'")
+                value = pipeline_value(value)
+            value.setdefault("name", name)
+            parse_pipeline(value)
+        except StreamGenError as error:
+            raise HTTPException(422, str(error)) from error
+        stream.use(value)
+        return shown(stream)
+
+    @app.delete("/v1/streams/{name}", dependencies=admin, status_code=204)
+    async def end_stream(name: str) -> None:
+        find(name).end()
+
+    _catalog(app, admin)
+
+    @app.get("/metrics", dependencies=admin)
+    async def prometheus() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/healthz")
+    async def healthy() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def is_ready() -> dict[str, str]:
+        reason = ready()
+        if reason is not None:
+            raise HTTPException(503, reason)
+        return {"status": "ok"}
+
+    return app
+
+
+def _catalog(app: FastAPI, admin: list[Any]) -> None:
+    @app.get("/v1/pipelines", dependencies=admin)
+    async def list_pipelines() -> list[dict[str, Any]]:
+        rows = []
+        for name in sorted(pipeline_files()):
+            pipeline = load_pipeline(name)
+            stages = [spec.stage for spec in pipeline.nodes()[0].values()]
+            rows.append({"name": name, "description": pipeline.description, "stages": stages})
+        return rows
+
+    @app.get("/v1/models", dependencies=admin)
+    async def list_models() -> list[dict[str, Any]]:
+        return [
+            {
+                "name": model.name,
+                "kind": model.kind,
+                "parameters": model.parameters,
+                "precisions": sorted(model.files),
+                "live": list(model.live),
+                "license": model.license,
+            }
+            for model in models().values()
+        ]
+
+
+def shown(stream: LiveStream) -> dict[str, Any]:
+    """A stream as the API tells of it."""
+    publisher = stream.publisher
+    counts = stream.telemetry.counts
+    return {
+        "name": stream.name,
+        "session": stream.session,
+        "state": stream.state.value,
+        "error": stream.error or None,
+        "publisher": publisher.facts() if isinstance(publisher, RtmpSink) else None,
+        "worker": stream.worker,
+        "pipeline": stream.pipeline,
+        "params": stream.params,
+        "version": stream.version,
+        "viewers": len(stream.feed),
+        "hls": f"/hls/{stream.name}/index.m3u8" if stream.packager is not None else None,
+        "tracks": [track.name for track in stream.tracks],
+        "notes": stream.notes,
+        "takeovers": counts("takeovers"),
+        "took_over_s": [round(s, 3) for s in stream.took_over_s[-20:]],
+        "corrected": counts("corrected"),
+        "filled": counts("filled"),
+        "gop_dropped": counts("gop_dropped"),
+        "stats": stream.ledger.stats(),
+    }
+
+
+def _admin(server: Server) -> Callable[[Request], Awaitable[None]]:
+    """Lets in who may administer: this machine, or with keys their bearers only."""
+
+    async def admin(request: Request) -> None:
+        keys = server.auth.admin_keys
+        if not keys:
+            if request.client is not None and is_loopback(request.client.host):
+                return
+            raise HTTPException(403, "the API is for this machine only; configure auth.admin_keys")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
+        if not fits(token, keys.values()):
+            raise HTTPException(403, "this token may not administer")
+
+    return admin
+
+
+def _problems(app: FastAPI) -> None:
+    """Errors as RFC 9457 wants them."""
+
+    def problem(status: int, detail: str, headers: Any = None) -> JSONResponse:
+        body = {"type": "about:blank", "status": status, "detail": detail}
+        return JSONResponse(body, status, headers, media_type=PROBLEM)
+
+    @app.exception_handler(StarletteError)
+    async def refused(_: Request, error: StarletteError) -> JSONResponse:
+        return problem(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return problem(422, f"{where}: {first['msg']}" if where else str(first["msg"]))

@@ -1,0 +1,48 @@
+"""The edge's one HTTP application: HLS straight to its own, everything else to the API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
+from typing import Any
+
+from streamgen_edge.settings import Http
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Front:
+    """By path to `hls` or `rest`. A browser that was sent here under a foreign name is refused:
+    a page from elsewhere could otherwise point its own name at this machine."""
+
+    def __init__(self, hls: Asgi, rest: Asgi, http: Http) -> None:
+        self._hls = hls
+        self._rest = rest
+        self._names = {name.lower().encode() for name in http.hosts} | {http.host.lower().encode()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._known(scope):
+            head = {"type": "http.response.start", "status": 421}
+            await send({**head, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"not a name of this server\n"})
+        elif scope["type"] == "http" and scope["path"].startswith("/hls/"):
+            await self._hls(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    def _known(self, scope: Scope) -> bool:
+        host = next((value for key, value in scope["headers"] if key == b"host"), b"")
+        name = host.rpartition(b":")[0] if not host.endswith(b"]") and b":" in host else host
+        name = name.strip(b"[]").lower()
+        return not name or name in self._names or _is_address(name)
+
+
+def _is_address(name: bytes) -> bool:
+    try:
+        ip_address(name.decode("ascii"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,200 @@
+"""`Attachment`: a stream's hold on one worker, from `attach` until the worker ends or dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Protocol
+
+from streamgen.deliver.rendition import LiveTrack
+from streamgen.ingest.link import SOUND, VIDEO, Description
+from streamgen.media.credit import Intake, Item, Outflow, time_ms
+from streamgen.media.envelope import Envelope, Kind
+from streamgen.media.packet import Packet
+from streamgen_edge.link import Link, WorkerSeen
+
+NUMBERS = {VIDEO: 0, SOUND: 1}
+TELL_MS = 150.0
+"""Stream time after which the worker is told how far the edge has come."""
+TELL_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OutTrack:
+    """A track that a worker encodes, as it announced it."""
+
+    name: str
+    kind: str
+    codec: str
+    width: int
+    height: int
+    rate: Fraction | None
+    bitrate_bps: int
+    rate_hz: int
+    channels: int
+    config: bytes
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> OutTrack:
+        rate = told["rate"]
+        return cls(
+            name=str(told["name"]),
+            kind=str(told["kind"]),
+            codec=str(told["codec"]),
+            width=int(told["width"]),
+            height=int(told["height"]),
+            rate=None if rate is None else Fraction(*rate),
+            bitrate_bps=int(told["bitrate_bps"]),
+            rate_hz=int(told["rate_hz"]),
+            channels=int(told["channels"]),
+            config=bytes.fromhex(told["extradata"]),
+        )
+
+    def for_hls(self) -> LiveTrack | None:
+        """As the packager wants it; None for what has no place in a ladder (Opus)."""
+        if self.codec not in ("h264", "aac"):
+            return None
+        return LiveTrack(
+            self.name,
+            self.codec,
+            self.bitrate_bps,
+            rate=self.rate,
+            config=self.config if self.kind == "audio" else b"",
+            rate_hz=self.rate_hz or 48_000,
+            channels=self.channels or 2,
+        )
+
+
+class Owner(Protocol):
+    """The stream, as its attachment sees it."""
+
+    def attached(self, notes: list[str]) -> None: ...
+
+    def delivered(self, packet: Packet, received_ns: int) -> None: ...
+
+    def reported(self, stats: Mapping[str, Any]) -> None: ...
+
+    def answered(self, message: Mapping[str, Any]) -> None: ...
+
+    def broke(self, track: str) -> None: ...
+
+    def worker_ended(self, error: str) -> None: ...
+
+    def worker_lost(self) -> None: ...
+
+    def unsent(self, packet: Packet, reason: str) -> None: ...
+
+
+class Attachment:
+    """Implements `link.Attached`. On the loop's thread."""
+
+    def __init__(
+        self, link: Link, worker: WorkerSeen, number: int, term: int, owner: Owner
+    ) -> None:
+        self.term = term
+        self.worker = worker
+        self.began = time.monotonic()
+        self.tracks: list[OutTrack] = []
+        self.live = False
+        """It was told everything that it needs; packets go straight to it."""
+        self.outflow: Outflow | None = None
+        self._link = link
+        self._number = number
+        self._owner: Owner | None = owner
+        self._intake = Intake()
+        self._told = (0, 0.0)
+        self._described: tuple[int, Description] | None = None
+        worker.streams[number] = self
+
+    def ask(self, message: Mapping[str, Any], head: bytes) -> bool:
+        """Say `attach`; the answer is `Owner.attached` or `worker_ended`."""
+        return self.say({"type": "attach", **message}, head)
+
+    def say(self, message: Mapping[str, Any], *parts: bytes) -> bool:
+        return self._link.say(
+            self.worker, {**message, "stream": self._number, "term": self.term}, *parts
+        )
+
+    def send(self, packet: Packet, received_ns: int) -> None:
+        """One packet of the publisher."""
+        self._put(
+            Item(NUMBERS[packet.track], packet, received_ns, packet.size_bytes, time_ms(packet))
+        )
+
+    def describe(self, epoch: int, sound: Description) -> None:
+        """How the sound of an epoch is coded; before its packets, once."""
+        if self._described == (epoch, sound):
+            return
+        self._described = (epoch, sound)
+        data = sound.codec.encode() + b"\0" + sound.extradata
+        packet = Packet(data, None, None, 0, Fraction(1), True, SOUND, epoch)
+        self._put(Item(NUMBERS[SOUND], packet, 0, 0, 0.0, Kind.DESCRIPTION))
+
+    def finish(self) -> None:
+        """Nothing more comes: the worker gives what is inside, then `worker_ended`."""
+        packet = Packet(b"", None, None, 0, Fraction(1), True, VIDEO)
+        self._put(Item(0, packet, 0, 0, 0.0, Kind.END))
+
+    def leave(self) -> None:
+        """Let go of the worker, whatever it has."""
+        self.say({"type": "detach"})
+        self.forget()
+
+    def forget(self) -> None:
+        self._owner = None
+        self.outflow = None
+        if self.worker.streams.get(self._number) is self:
+            del self.worker.streams[self._number]
+
+    def _put(self, item: Item) -> None:
+        if self.outflow is not None:
+            self.outflow.put(item)
+            self._link.pump(self.worker)
+
+    def _lost(self, item: Item, reason: str) -> None:
+        if self._owner is not None:
+            self._owner.unsent(item.packet, reason)
+
+    # `link.Attached`.
+
+    def told(self, message: Mapping[str, Any]) -> None:
+        owner = self._owner
+        if owner is None:
+            return
+        match message["type"]:
+            case "attached":
+                self.tracks = [OutTrack.of(track) for track in message["tracks"]]
+                self.outflow = Outflow(self._lost, videos=frozenset({NUMBERS[VIDEO]}))
+                owner.attached(list(message["notes"]))
+            case "stats":
+                owner.reported(message["stats"])
+            case "params" | "refused_params":
+                owner.answered(message)
+            case "broke":
+                owner.broke(self.tracks[message["track"]].name)
+            case "ended":
+                if message.get("stats"):
+                    owner.reported(message["stats"])
+                self.forget()
+                owner.worker_ended(str(message["error"]))
+
+    def received(self, envelope: Envelope) -> None:
+        if envelope.kind is not Kind.PACKET or envelope.track >= len(self.tracks):
+            return
+        packet = envelope.packet
+        self._intake.consumed(packet, packet.size_bytes)
+        consumed = (self._intake.consumed_bytes, self._intake.consumed_ms)
+        if consumed[0] - self._told[0] > TELL_BYTES or consumed[1] - self._told[1] > TELL_MS:
+            self._told = consumed
+            self.say({"type": "credit", "bytes": consumed[0], "ms": consumed[1]})
+        if self._owner is not None:
+            named = replace(packet, track=self.tracks[envelope.track].name)
+            self._owner.delivered(named, envelope.received_ns)
+
+    def lost(self) -> None:
+        owner = self._owner
+        self.forget()
+        if owner is not None:
+            owner.worker_lost()

@@ -1,0 +1,49 @@
+"""`Ledger`: what became of every picture of a stream, over all the workers that had it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+
+class Ledger:
+    """`frames_in == frames_out + sum(dropped)`, but for what is on its way."""
+
+    def __init__(self) -> None:
+        self.frames_in = 0
+        """Pictures announced by packets on the timeline."""
+        self.frames_out = 0
+        """Pictures of the top rung that came back."""
+        self._dropped: Counter[str] = Counter()
+        self._report: Mapping[str, Any] = {}
+
+    def drop(self, reason: str, number: int = 1) -> None:
+        """Lost on this side of the link."""
+        if number > 0:
+            self._dropped[reason] += number
+
+    def reported(self, report: Mapping[str, Any]) -> None:
+        """The present worker's report so far."""
+        self._report = report
+
+    def close(self, reason: str) -> None:
+        """The present worker is done: what it had and did not account for went with it."""
+        self._dropped.update(self._report.get("dropped", {}))
+        self._report = {**self._report, "dropped": {}}
+        self.drop(reason, self.frames_in - self.frames_out - self._dropped.total())
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        return dict(self._dropped + Counter(self._report.get("dropped", {})))
+
+    def stats(self) -> dict[str, Any]:
+        """The fields of `streamgen.report.Report`, with the whole stream's counts."""
+        dropped = self.dropped
+        return {
+            **self._report,
+            "frames_in": self.frames_in,
+            "frames_out": self.frames_out,
+            "dropped": dropped,
+            "on_the_way": max(0, self.frames_in - self.frames_out - sum(dropped.values())),
+        }

@@ -1,0 +1,192 @@
+"""`Streams`: every live stream by name, who may publish and play it, and its publishers' sinks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from streamgen.deliver.live import LivePackager, LiveSettings
+from streamgen.errors import StreamGenError
+from streamgen.media.packet import Packet
+from streamgen.pipeline import pipeline_value
+from streamgen.telemetry import Metrics
+from streamgen_edge.hls import Viewer
+from streamgen_edge.link import Link
+from streamgen_edge.rtmp.demux import Track
+from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
+from streamgen_edge.settings import Server, StreamSettings, fits
+from streamgen_edge.stream import LiveStream, State
+
+KEPT_S = 30.0
+"""An ended session can still be played to its end."""
+log = logging.getLogger("streamgen.edge")
+
+
+class Streams:
+    """On the loop's thread."""
+
+    def __init__(
+        self, server: Server, link: Link, metrics: Metrics, wall_ns: Callable[[], int]
+    ) -> None:
+        self.server = server
+        self.closing = False
+        self.over = asyncio.Event()
+        """The server closes, and the last stream has finished."""
+        self._link = link
+        self._metrics = metrics
+        self._wall_ns = wall_ns
+        self._streams: dict[str, LiveStream] = {}
+        self._ended: dict[str, tuple[float, LiveStream]] = {}
+        self._number = 0
+
+    def __iter__(self) -> Any:
+        return iter(list(self._streams.values()))
+
+    def find(self, name: str) -> LiveStream | None:
+        """The stream that goes on, or the last one of this name that has just ended."""
+        self._forget()
+        stream = self._streams.get(name)
+        if stream is None and name in self._ended:
+            stream = self._ended[name][1]
+        return stream
+
+    def get(self, name: str, /) -> LivePackager | None:
+        """What plays as HLS under this name (`hls.app.Streams`)."""
+        stream = self.find(name)
+        return None if stream is None else stream.packager
+
+    async def may_play(self, viewer: Viewer) -> int | None:
+        """None, or the status of the refusal."""
+        settings = self.server.stream(viewer.stream)
+        if settings is None:
+            return 403
+        if settings.play == "anyone":
+            return None
+        keys = self.server.auth.publish_keys
+        if viewer.token is None:
+            return 401
+        return None if fits(viewer.token, (keys[k] for k in settings.play if k in keys)) else 403
+
+    async def publish(self, publisher: Publisher) -> Sink:
+        """Let an RTMP publisher in (`rtmp.publisher.OnPublish`). Raises `Refused`."""
+        request = publisher.request
+        settings = self.server.stream(request.stream)
+        if self.closing:
+            raise Refused("the server stops")
+        if settings is None:
+            raise Refused("there is no such stream here")
+        if not self.server.may_publish(settings, request.token):
+            raise Refused("this key may not publish here")
+        stream = self._opened(request.stream, settings)
+        former = stream.publisher
+        sink = RtmpSink(stream, publisher)
+        stream.arrive(sink)
+        if isinstance(former, RtmpSink):
+            former.close("another publisher has taken the stream over")
+        return sink
+
+    def _opened(self, name: str, settings: StreamSettings) -> LiveStream:
+        stream = self._streams.get(name)
+        if stream is not None:
+            return stream
+        try:
+            pipeline = pipeline_value(settings.pipeline or self.server.pipeline)
+        except StreamGenError as error:
+            log.error("the pipeline of %s: %s", name, error)
+            raise Refused("the pipeline of this stream cannot be used") from error
+        self._number += 1
+        hls = self.server.hls
+        stream = LiveStream(
+            name,
+            self._number,
+            self._link,
+            pipeline,
+            grace_s=settings.grace / 1e9,
+            hls=LiveSettings(part_ns=hls.part, window_ns=hls.window),
+            wall_ns=self._wall_ns,
+            ended=self._over,
+        )
+        self._streams[name] = stream
+        self._metrics.add(name, stream.telemetry)
+        return stream
+
+    def _over(self, stream: LiveStream) -> None:
+        if self._streams.get(stream.name) is stream:
+            del self._streams[stream.name]
+        self._ended[stream.name] = (time.monotonic(), stream)
+        if stream.name not in self._streams:
+            self._metrics.remove(stream.name)
+        if isinstance(stream.publisher, RtmpSink):
+            stream.publisher.close(stream.error or "the stream was ended")
+        if self.closing and not self._streams:
+            self.over.set()
+
+    def _forget(self) -> None:
+        now = time.monotonic()
+        for name, (at, _) in list(self._ended.items()):
+            if now - at > KEPT_S:
+                del self._ended[name]
+
+    def end_all(self) -> None:
+        """No new publishers; every stream is finished."""
+        self.closing = True
+        for stream in list(self._streams.values()):
+            stream.end()
+        if not self._streams:
+            self.over.set()
+
+
+class RtmpSink:
+    """Where one RTMP publisher's media goes (`rtmp.publisher.Sink`)."""
+
+    def __init__(self, stream: LiveStream, publisher: Publisher) -> None:
+        self._stream = stream
+        self._publisher = publisher
+
+    @property
+    def _present(self) -> bool:
+        return self._stream.publisher is self
+
+    def close(self, reason: str) -> None:
+        self._publisher.close(reason)
+
+    def facts(self) -> dict[str, Any]:
+        """For the API; nothing secret."""
+        request, stats = self._publisher.request, self._publisher.stats
+        return {
+            "protocol": "rtmp",
+            "address": request.address,
+            "software": request.software,
+            "bytes": stats.bytes,
+            "packets": dict(stats.packets),
+            "keyframes": stats.keyframes,
+            "left_out": dict(stats.left_out),
+            "tracks": [
+                {"name": t.name, "codec": t.codec, "width": t.width, "height": t.height}
+                for t in self._publisher.tracks.values()
+            ],
+        }
+
+    def track(self, track: Track) -> None:
+        if self._present:
+            rate = self._publisher.metadata.get("framerate")
+            self._stream.describe(track.name, track.codec, track.extradata, believable(rate))
+
+    def packet(self, packet: Packet) -> bool:
+        if not self._present or self._stream.state is State.ENDED:
+            return False
+        return self._stream.take(packet, time.monotonic_ns())
+
+    def ended(self, end: Ended) -> None:
+        self._stream.leave(self, explicit=end.explicit)
+
+
+def believable(rate: object) -> Fraction | None:
+    """A frame rate that a publisher says of itself, where it can be true."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 1 <= rate <= 240:
+        return None
+    return Fraction(rate).limit_denominator(1001)

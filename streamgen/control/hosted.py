@@ -1,0 +1,286 @@
+"""`HostedStream`: one live stream on a worker: its session, and both ends of its link."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+from streamgen.deliver.link import LinkOutlet
+from streamgen.encode.audio import AudioPath
+from streamgen.encode.live import LiveSound, begins_at, last_end
+from streamgen.errors import ConfigError, StreamGenError
+from streamgen.graph.lane import Lane
+from streamgen.ingest.link import SOUND, VIDEO, Description, LinkSource, MendedTimes, probe
+from streamgen.media.credit import Item, Outflow, time_ms
+from streamgen.media.envelope import Envelope, Kind
+from streamgen.media.packet import Packet
+from streamgen.media.queue import Cancelled
+from streamgen.media.tracks import SourceInfo
+from streamgen.opening import open_session
+from streamgen.pipeline import parse_pipeline
+from streamgen.protocols import Mode
+from streamgen.report import measure
+from streamgen.session import Session, run
+from streamgen.telemetry import Telemetry
+
+PARAMS_WAIT_S = 0.5
+"""How long a change may wait for its frame before the answer says that it is pending."""
+Say = Callable[[Mapping[str, Any]], None]
+_EMPTY = Packet(b"", None, None, 0, Fraction(1), True, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What the edge asks for: a stream, begun or gone on with."""
+
+    stream: int
+    term: int
+    name: str
+    pipeline: dict[str, Any]
+    codec: str
+    head: bytes
+    """The access unit of a key frame, from which size and colour are read."""
+    time_base: Fraction
+    rate: Fraction | None = None
+    params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    after: Mapping[str, int] = field(default_factory=dict)
+    """By track, the last PTS that viewers have."""
+    opening_ns: int | None = None
+    """Output time of the one key frame beside the grid; None: it has been."""
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any], head: bytes) -> Attachment:
+        """From the link. Raises `ConfigError` for what is missing or of the wrong kind."""
+        try:
+            rate, opening_ns = message.get("rate"), message.get("opening_ns")
+            return cls(
+                stream=int(message["stream"]),
+                term=int(message["term"]),
+                name=str(message["name"]),
+                pipeline=dict(message["pipeline"]),
+                codec=str(message["codec"]),
+                head=head,
+                time_base=Fraction(*message["time_base"]),
+                rate=None if rate is None else Fraction(*rate),
+                params={str(k): dict(v) for k, v in message.get("params", {}).items()},
+                after={str(k): int(v) for k, v in message.get("after", {}).items()},
+                opening_ns=None if opening_ns is None else int(opening_ns),
+            )
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ConfigError(f"attach is incomplete: {error}") from error
+
+
+class HostedStream:
+    """Owned by the worker's I/O thread, except where a method says otherwise.
+
+    `say` queues a control message for the edge, `wake` makes the I/O thread look at `outgoing`;
+    both may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        wanted: Attachment,
+        lane: Lane,
+        say: Say,
+        wake: Callable[[], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self.stream, self.term, self.name = wanted.stream, wanted.term, wanted.name
+        self.telemetry = Telemetry()
+        self._wanted = wanted
+        self._lane = lane
+        self._say = say
+        self._wake = wake
+        self._now = now
+        self._lock = threading.Lock()
+        self._outflow: Outflow | None = None
+        self._source: LinkSource | None = None
+        self._session: Session | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=f"stream {self.name}", daemon=True)
+        self._thread.start()
+
+    # The session's threads.
+
+    def _run(self) -> None:
+        error = ""
+        try:
+            session = self._open()
+            with session:
+                self._tell("attached", tracks=self._tracks, notes=session.notes)
+                run(session)
+        except Cancelled:
+            pass
+        except StreamGenError as failure:
+            error = str(failure)
+        except Exception as failure:  # the thread's root: this stream ends, the worker goes on
+            error = f"internal error: {type(failure).__name__}: {failure}"
+        self._tell("ended", error=error, stats=self.stats())
+
+    def _open(self) -> Session:
+        """Everything that takes time, before the edge sends the first packet."""
+        wanted = self._wanted
+        pipeline = parse_pipeline(wanted.pipeline)
+        video = probe(
+            wanted.codec,
+            wanted.head,
+            name=wanted.name,
+            time_base=wanted.time_base,
+            rate=wanted.rate,
+        )
+        source = LinkSource(SourceInfo(wanted.name, "link", video, live=True))
+        sounds: dict[str, AudioPath] = {}
+        if pipeline.audio.codec != "none":
+            start = begins_at(last_end(_samples(wanted.after)))
+            sounds[SOUND] = LiveSound(source.sound, pipeline.audio, self.telemetry, start=start)
+        session = open_session(
+            pipeline,
+            source,
+            [LinkOutlet(self, after=wanted.after)],
+            lane=self._lane,
+            mode=Mode.LIVE,
+            telemetry=self.telemetry,
+            time_of_day=self._now,
+            timeline=MendedTimes(),
+            sounds=sounds,
+        )
+        if wanted.opening_ns is not None:
+            session.clock.also_at(wanted.opening_ns)
+        for node, values in wanted.params.items():
+            session.change(node, values)
+        with self._lock:
+            self._source, self._session = source, session
+            stopped = self._stopped
+        if stopped:
+            session.__exit__(None, None, None)
+            raise Cancelled
+        return session
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        self._say({"type": kind, "stream": self.stream, "term": self.term, **fields})
+        self._wake()
+
+    # `deliver.link.Sending`, for the outlet's thread.
+
+    def announce(self, tracks: Sequence[Mapping[str, Any]]) -> None:
+        self._tracks = list(tracks)
+        videos = frozenset(n for n, track in enumerate(tracks) if track["kind"] == "video")
+        self._outflow = Outflow(self._lost, videos=videos)
+
+    def send(self, track: int, packet: Packet) -> None:
+        self._put(Item(track, packet, 0, packet.size_bytes, time_ms(packet)))
+
+    def broke(self, track: int) -> None:
+        self._tell("broke", track=track)
+
+    def end(self) -> None:
+        self._put(Item(0, _EMPTY, 0, 0, 0.0, Kind.END))
+
+    def _put(self, item: Item) -> None:
+        with self._lock:
+            if self._outflow is not None:
+                self._outflow.put(item)
+        self._wake()
+
+    def _lost(self, item: Item, reason: str) -> None:
+        self.telemetry.count("unsent", reason)
+        if self._session is not None and item.packet.keyframe:
+            self._session.clock.request()
+
+    # The I/O thread.
+
+    def take(self, now_ns: int) -> Item | None:
+        """What may leave now."""
+        with self._lock:
+            return None if self._outflow is None else self._outflow.take(now_ns)
+
+    def back(self, item: Item) -> None:
+        with self._lock:
+            if self._outflow is not None:
+                self._outflow.back(item)
+
+    def credit(self, message: Mapping[str, Any]) -> None:
+        with self._lock:
+            if self._outflow is not None:
+                self._outflow.credit(int(message["bytes"]), float(message["ms"]))
+
+    def news(self) -> tuple[int, float] | None:
+        """How far the session has come with what it was sent."""
+        return None if self._source is None else self._source.intake.news()
+
+    def feed(self, envelope: Envelope, packet: Packet) -> None:
+        source = self._source
+        if source is None:
+            return
+        match envelope.kind:
+            case Kind.PACKET:
+                source.feed(packet)
+            case Kind.DESCRIPTION:
+                codec, _, extradata = bytes(packet.data).partition(b"\0")
+                source.describe(
+                    packet.epoch, Description(codec.decode("ascii", "replace"), extradata)
+                )
+            case Kind.END:
+                source.end()
+
+    def request_keyframe(self) -> None:
+        if self._session is not None:
+            self._session.clock.request()
+
+    def change(self, message: Mapping[str, Any]) -> None:
+        """Parameters, on a thread of their own: a stage may be built anew, and a frame awaited."""
+        threading.Thread(target=self._change, args=(message,), name="params", daemon=True).start()
+
+    def _change(self, message: Mapping[str, Any]) -> None:
+        request = message.get("request")
+        session = self._session
+        try:
+            if session is None:
+                raise ConfigError("the stream is not ready")
+            node, values = str(message["node"]), dict(message["values"])
+            change = session.change(node, values, over=str(message.get("over", "0s")))
+            pts = change.wait(PARAMS_WAIT_S)
+        except (KeyError, TypeError, StreamGenError) as error:
+            self._tell("refused_params", request=request, error=str(error))
+            return
+        base = change.time_base
+        self._tell(
+            "params",
+            request=request,
+            version=change.version,
+            pts=pts,
+            time_base=None if base is None else [base.numerator, base.denominator],
+        )
+
+    def stats(self) -> dict[str, Any] | None:
+        """The report so far; None before the first picture."""
+        session = self._session
+        if session is None or not session.started_ns:
+            return None
+        return measure(session).model_dump(mode="json")
+
+    def stop(self) -> None:
+        """End soon, without what is inside."""
+        with self._lock:
+            self._stopped = True
+            session, source = self._session, self._source
+        if source is not None:
+            source.cancel()
+        if session is not None:
+            session.cancel()
+
+    def join(self, timeout_s: float) -> bool:
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+
+def _samples(after: Mapping[str, int]) -> dict[str, int]:
+    return {name: pts for name, pts in after.items() if name.startswith("audio/")}
+
+
+TRACKS = {0: VIDEO, 1: SOUND}
+"""Numbers of the tracks that come from an edge."""

@@ -1,0 +1,147 @@
+"""`Supervisor`: the parent of a server's processes. It starts them, starts them again, ends them.
+
+It touches no media and holds no state worth keeping. Its children read the end of their standard
+input as its death, so nothing is left behind even when it is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+
+BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Before a child that died is started again; the last one for every further time."""
+HEALTHY_S = 10.0
+"""A child that lived so long begins anew with its back-off."""
+KILL_AFTER_S = 10.0
+TICK_S = 0.25
+log = logging.getLogger("streamgen.supervisor")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One process to keep running."""
+
+    name: str
+    command: Sequence[str]
+    hears_deaths: bool = False
+    """It is told, on its standard input, when another child has died."""
+    last: bool = False
+    """Ended after the others: the workers outlive the edge that drains their streams."""
+
+
+class _Running:
+    """A child and what became of it."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.process: subprocess.Popen[bytes] | None = None
+        self.deaths = 0
+        self.began = 0.0
+        self.due = 0.0
+
+
+class Supervisor:
+    """`serve` blocks the main thread until a signal; then every child is ended, by its own pid."""
+
+    def __init__(self, children: Sequence[Child]) -> None:
+        self._all = [_Running(child) for child in children]
+        self._signal: int | None = None
+        self._woken, self._waking = os.pipe()
+        for end in (self._woken, self._waking):
+            os.set_blocking(end, False)
+
+    def serve(self) -> int:
+        """Run until SIGTERM or SIGINT, which is returned. Main thread only."""
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        former = {number: signal.signal(number, self._heard) for number in numbers}
+        former_wake = signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
+        try:
+            while self._signal is None:
+                self._turn()
+                ready, _, _ = select.select([self._woken], [], [], self._wait_s())
+                if ready:
+                    os.read(self._woken, 4096)
+        finally:
+            try:
+                self._end_all()
+            finally:
+                signal.set_wakeup_fd(former_wake)
+                for number, handler in former.items():
+                    signal.signal(number, handler)
+        return self._signal or signal.SIGTERM
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGCHLD:
+            self._signal = number
+
+    def _wait_s(self) -> float:
+        now = time.monotonic()
+        dues = [one.due - now for one in self._all if one.process is None]
+        return max(0.0, min([TICK_S, *dues]))
+
+    def _turn(self) -> None:
+        """Look who has died, start who is due."""
+        now = time.monotonic()
+        for one in self._all:
+            process = one.process
+            if process is not None and process.poll() is not None:
+                self._mourn(one, process, now)
+            if one.process is None and now >= one.due:
+                self._start(one, now)
+
+    def _start(self, one: _Running, now: float) -> None:
+        # A group of its own: Ctrl-C in a terminal is for the supervisor, which ends all in order.
+        one.process = subprocess.Popen(one.child.command, stdin=subprocess.PIPE, process_group=0)
+        one.began = now
+        if one.process.stdin is not None:
+            os.set_blocking(one.process.stdin.fileno(), False)
+        log.info("%s runs as %d", one.child.name, one.process.pid)
+
+    def _mourn(self, one: _Running, process: subprocess.Popen[bytes], now: float) -> None:
+        if process.stdin is not None:
+            process.stdin.close()
+        if now - one.began > HEALTHY_S:
+            one.deaths = 0
+        one.due = now + BACKOFF_S[min(one.deaths, len(BACKOFF_S) - 1)]
+        one.deaths += 1
+        one.process = None
+        log.warning("%s (%d) died: %s", one.child.name, process.pid, process.returncode)
+        told = json.dumps({"worker_lost": one.child.name, "pid": process.pid}).encode() + b"\n"
+        for other in self._all:
+            if other.child.hears_deaths and other.process is not None and other is not one:
+                assert other.process.stdin is not None
+                with suppress(BlockingIOError, BrokenPipeError):
+                    os.write(other.process.stdin.fileno(), told)
+
+    def _end_all(self) -> None:
+        for last in (False, True):
+            some = [one for one in self._all if one.child.last is last and one.process is not None]
+            for one in some:
+                assert one.process is not None
+                one.process.terminate()
+            until = time.monotonic() + KILL_AFTER_S
+            for one in some:
+                assert one.process is not None
+                _wait(one.process, until)
+                if one.process.stdin is not None:
+                    one.process.stdin.close()
+        os.close(self._woken)
+
+
+def _wait(process: subprocess.Popen[bytes], until: float) -> None:
+    try:
+        process.wait(max(0.1, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        log.warning("%d does not end: it is killed", process.pid)
+        process.kill()
+        process.wait()
