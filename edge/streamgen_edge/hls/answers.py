@@ -1,0 +1,125 @@
+"""Answers to players as ASGI messages: one head and its body, with as little work as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from streamgen_edge.hls.request import Scope, header, wanted_range
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_CORS = (b"access-control-allow-origin", b"*")
+_EXPOSE = (b"access-control-expose-headers", b"content-length, content-range, date, retry-after")
+_PLAYLIST: Headers = [
+    (b"content-type", b"application/vnd.apple.mpegurl"),
+    (b"vary", b"accept-encoding"),
+    _CORS,
+    _EXPOSE,
+]
+_FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
+_MEDIA: dict[bool, Headers] = {
+    video: [
+        (b"content-type", kind),
+        _FOREVER,
+        (b"accept-ranges", b"bytes"),
+        _CORS,
+    ]
+    for video, kind in ((True, b"video/mp4"), (False, b"audio/mp4"))
+}
+_PREFLIGHT: Headers = [
+    _CORS,
+    (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
+    (b"access-control-allow-headers", b"authorization, range"),
+    (b"access-control-max-age", b"86400"),
+]
+_LEAST_PACKED = 400
+"""Shorter texts do not get shorter by packing."""
+
+
+async def preflight(send: Send) -> None:
+    await _whole(send, 204, _PREFLIGHT, b"")
+
+
+async def refuse(
+    send: Send, status: int, text: str, *, retry: bool = False, cache_s: int = 0
+) -> None:
+    """An error, in one line for a person."""
+    said = f"max-age={cache_s}" if cache_s else "no-store"
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), _CORS, _EXPOSE]
+    headers.append((b"cache-control", said.encode()))
+    if retry:
+        headers.append((b"retry-after", b"1"))
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    body = text.encode() + b"\n"
+    headers.append((b"content-length", b"%d" % len(body)))
+    await _whole(send, status, headers, body)
+
+
+async def playlist(
+    send: Send,
+    scope: Scope,
+    text: bytes,
+    packed: Callable[[], bytes],
+    *,
+    tag: bytes,
+    cache: bytes,
+) -> None:
+    """A playlist, packed when the player takes that. `tag` names this very text."""
+    pack = len(text) >= _LEAST_PACKED and b"gzip" in header(scope, b"accept-encoding")
+    etag = b'"%bz"' % tag if pack else b'"%b"' % tag
+    headers = [*_PLAYLIST, (b"cache-control", cache), (b"etag", etag)]
+    if header(scope, b"if-none-match") == etag:
+        await _whole(send, 304, headers, b"")
+        return
+    body = packed() if pack else text
+    if pack:
+        headers.append((b"content-encoding", b"gzip"))
+    headers.append((b"content-length", b"%d" % len(body)))
+    await _whole(send, 200, headers, b"" if scope["method"] == "HEAD" else body)
+
+
+async def media(send: Send, scope: Scope, chunks: Sequence[bytes], *, video: bool) -> None:
+    """Immutable media: its chunks one after the other, or the range that was asked for."""
+    size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
+    asked = header(scope, b"range")
+    status, extra = 200, None
+    if asked:
+        try:
+            wanted = wanted_range(asked, size)
+        except ValueError:
+            headers = [*_MEDIA[video], (b"content-range", b"bytes */%d" % size)]
+            await _whole(send, 416, [*headers, (b"content-length", b"0")], b"")
+            return
+        if wanted is not None:
+            begin, end = wanted
+            extra = (b"content-range", b"bytes %d-%d/%d" % (begin, end - 1, size))
+            status = 206
+            chunks = _slices(chunks, begin, end)
+            size = end - begin
+    headers = [*_MEDIA[video], (b"content-length", b"%d" % size)]
+    if extra is not None:
+        headers += (extra, _EXPOSE)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    if scope["method"] == "HEAD":
+        chunks = [b""]
+    for chunk in chunks[:-1]:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": chunks[-1]})
+
+
+def _slices(chunks: Sequence[bytes], begin: int, end: int) -> list[bytes]:
+    found = []
+    for chunk in chunks:
+        part = chunk[max(begin, 0) : max(end, 0)]
+        if part:
+            found.append(part)
+        begin, end = begin - len(chunk), end - len(chunk)
+    return found
+
+
+async def _whole(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
