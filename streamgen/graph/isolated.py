@@ -62,6 +62,7 @@ class IsolatedStage:
         self._first = params
         self._timeout_ns = self.spec.timeout or (LIVE_NS if live else OFFLINE_NS)
         pool = context.pool
+        self._owns_source = not isinstance(pool, SharedPool)
         own = SharedPool(context.meter, sealed=True)
         self._source = pool if isinstance(pool, SharedPool) else own
         self._sizes: dict[tuple[int, int], tuple[int, int]] = {}
@@ -168,6 +169,9 @@ class IsolatedStage:
         self.line.close()
         self._source.forget()
         self._arrays.clear()
+        self.line.pool.empty()
+        if self._owns_source:
+            self._source.empty()
 
     def _greet(self) -> list[bytes]:
         """What every worker is told first."""

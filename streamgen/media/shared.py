@@ -236,6 +236,14 @@ class SharedPool:
         with self._lock:
             self._copies.clear()
 
+    def empty(self) -> None:
+        """Close every buffer at rest now; those that are lent go with their readers."""
+        self._reclaim()
+        for free in self._free.values():
+            while free:
+                free.pop()
+                self.allocated -= 1
+
     def _buffer(self, size: int) -> Buffer:
         self._reclaim()
         free = self._free.setdefault(size, deque())
