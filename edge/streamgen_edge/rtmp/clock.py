@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-_HALF, _WHOLE = 1 << 31, 1 << 32
-_SHORT = 1 << 24
+_WIDTHS = (24, 31, 32)
+"""Bits of the clocks in use: encoders without extended timestamps, FFmpeg's FLV, the rest."""
 _NEAR = 60_000
-"""A step that misses 2**24 by less is the clock of an encoder that has only 24 bits."""
+"""A step that misses one round of the clock by less is a wrap; no stream is silent for longer."""
 
 
 class MessageClock:
     """Unwraps the timestamps of one connection, all tracks together (RTMP 1.0 section 4).
 
-    Each is taken for the one nearest to its predecessor, so sound that comes late across a wrap
-    stays behind it. What steps back or leaps stays as it is: the timeline mends it.
+    Sound that comes late across a wrap stays behind it. What steps back or leaps stays as it is:
+    the timeline mends it.
     """
 
     def __init__(self) -> None:
         self.wraps = 0
-        """Steps across 2**24 or 2**32 so far."""
+        """Steps across the end of the clock so far, there and back."""
         self._last: int | None = None
         self._time = 0
 
@@ -35,10 +35,9 @@ class MessageClock:
         return self._time
 
     def _wrapped(self, step: int, both: int) -> int:
-        if both < _SHORT and abs(abs(step) - _SHORT) < _NEAR:
-            # Forward across the wrap, or back for a message that was late.
-            self.wraps += 1
-            return step + _SHORT if step < 0 else step - _SHORT
-        near = (step + _HALF) % _WHOLE - _HALF
-        self.wraps += near != step
-        return near
+        for bits in _WIDTHS:
+            width = 1 << bits
+            if both < width and abs(abs(step) - width) < _NEAR:
+                self.wraps += 1
+                return step + width if step < 0 else step - width
+        return step
