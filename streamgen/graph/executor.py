@@ -106,6 +106,10 @@ class Executor:
         self._ended = True
         self.go([])
 
+    def brief(self) -> bool:
+        """Whether no stage keeps its thread for long, as far as is known."""
+        return all(node.call_ns < HAND_OVER_NS for node in self.graph.nodes)
+
     def go(self, ready: list[Work]) -> None:
         """Start what is ready, and what becomes ready by it."""
         nodes = self.graph.nodes

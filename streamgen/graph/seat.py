@@ -103,7 +103,9 @@ class Seat:
         if lost is not None and self.director is not None:
             self._telemetry.count("dropped", "overflow")
             self.director.governor.overflowed(lost.frame.received_ns, self._now_ns())
-        if free:
+        if free and self._executor.brief():
+            self._guarded(self._begin)  # started sooner here than another thread would wake up
+        elif free:
             self.wake(self._begin)
 
     def _admits(self) -> bool:

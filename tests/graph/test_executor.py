@@ -63,7 +63,7 @@ def test_two_long_branches_run_side_by_side(lane: Lane) -> None:
     b, c = Mark(10, busy_s=0.02), Mark(100, busy_s=0.02)
     graph = graph_of(DIAMOND, {"a": Mark(), "b": b, "c": c, "out": Join()}, telemetry)
     carry(lane, graph, frames(6), telemetry, parallel=1)
-    assert len(b.threads | c.threads) == 2
+    assert len(b.threads | c.threads) >= 2
 
 
 def test_a_chain_stays_on_one_thread(lane: Lane) -> None:
