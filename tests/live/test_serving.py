@@ -1,0 +1,60 @@
+"""The whole line: ffmpeg publishes, a worker encodes, players play."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from collections.abc import Callable
+
+import av
+
+from tests.live.playlists import renditions
+from tests.live.serving import FFMPEG, Publisher, Server, needs_ffmpeg
+
+pytestmark = needs_ffmpeg
+
+
+def test_what_is_published_by_rtmp_plays_as_hls(
+    server: Server, publish: Callable[..., Publisher]
+) -> None:
+    publish("first", size="640x360")
+    server.until(lambda: len(renditions(server, "first")) >= 2, "playlists")
+    address = f"http://127.0.0.1:{server.http}/hls/first/index.m3u8"
+    with av.open(address) as player:
+        video, audio = player.streams.video[0], player.streams.audio[0]
+        assert (video.codec_context.width, video.codec_context.height) == (426, 240)
+        assert video.codec_context.profile == "Constrained Baseline"
+        assert (audio.codec_context.name, audio.codec_context.sample_rate) == ("aac", 48_000)
+        pictures = [
+            frame.pts * video.time_base
+            for frame, _ in zip(player.decode(video), range(50), strict=False)
+        ]
+    gaps = [round(float(b - a), 3) for a, b in itertools.pairwise(pictures)]
+    assert set(gaps) == {0.04}
+    assert FFMPEG is not None
+    command = [FFMPEG, "-nostdin", "-v", "error", "-i", address, "-t", "1", "-f", "null", "-"]
+    played = subprocess.run(command, capture_output=True, timeout=30, stdin=subprocess.DEVNULL)
+    assert played.returncode == 0 and not played.stderr
+
+
+def test_every_picture_is_accounted_for(server: Server, publish: Callable[..., Publisher]) -> None:
+    one = publish("counted", seconds=4)
+    one.process.wait(20)
+    server.until(lambda: server.stream("counted").get("state") == "ended", "end")
+    stats = server.stream("counted")["stats"]
+    assert stats["frames_in"] == 100
+    assert stats["frames_in"] == stats["frames_out"] + sum(stats["dropped"].values())
+    assert set(stats["dropped"]) <= {"starting"}
+
+
+def test_a_stream_without_sound_has_silence(
+    server: Server, publish: Callable[..., Publisher]
+) -> None:
+    publish("mute", sound=False)
+    server.until(lambda: len(renditions(server, "mute")) >= 2, "playlists")
+    with av.open(f"http://127.0.0.1:{server.http}/hls/mute/index.m3u8") as player:
+        loudest = 0.0
+        for frame, _ in zip(player.decode(player.streams.audio[0]), range(60), strict=False):
+            loudest = max(loudest, float(abs(frame.to_ndarray()).max()))
+    assert loudest < 0.001
+    assert server.stream("mute")["stats"]["corrected"]["silence"] > 0
