@@ -78,14 +78,14 @@ class Cutter:
         """Take the next sample. One that is not later than the last is dropped and counted."""
         at = sample.time
         number = self._grid.number(self.pace.ns(at))
-        if self._last is not None and at <= self._last:
-            self._count("late")
-            return
         if self.number is None or self.absent:
             if not self._begins(number, sample):
                 self._count("before_segment")
                 return
             self._return(number)
+        elif self._last is not None and at <= self._last:
+            self._count("late")
+            return
         if self.number is None or number > self.number:
             if not sample.sync:  # numbers must go on, though nobody can begin here
                 self._count("without_key_frame")
@@ -96,17 +96,27 @@ class Cutter:
 
     def drop(self) -> None:
         """The rendition ends for now. Its last picture fills the part, so that no part is too
-        short; then its time goes on by `advance`. It returns with a segment."""
+        short; then come gaps, until it returns with a segment."""
         if self._samples and self.number is not None:
             full = self._samples[0].time + self.pace.part
             self._close(min(full, self.pace.ticks(self._grid.start_of(self.number + 1))))
         self.absent = True
         self._first_seen = None
+        if self.end is not None:
+            self.advance(self.end)
 
     def advance(self, at: int) -> None:
-        """Publish gaps up to `at`, as far as they fill parts. Only while `absent`."""
-        while self.end is not None and self.end + self.pace.part <= at:
-            self._gap(self.end + self.pace.part)
+        """Time has gone on to `at`: publish gaps to the end of the cell behind it. Only while
+        `absent`.
+
+        hls.js leaves a rendition when a whole segment is a gap, and it must see that while it
+        still has something to play. Once samples come again, gaps end with the last cell, so
+        that the next one can be the return.
+        """
+        ahead = 2 if self._first_seen is None else 0
+        until = self.pace.ticks(self._grid.start_of(self.cell(at - 1) + ahead))
+        while self.end is not None and self.end < until:
+            self._gap(min(self.end + self.pace.part, until))
 
     def finish(self) -> None:
         """Publish what there is."""
@@ -125,7 +135,8 @@ class Cutter:
         whole = whole or inside < self.pace.ns(max(sample.duration, 1))
         if self._first_seen is None:
             self._first_seen = number
-        return sample.sync and (whole or number > self._first_seen)
+        free = self.end is None or sample.time >= self.end - self.pace.slack
+        return sample.sync and free and (whole or number > self._first_seen)
 
     def _return(self, number: int) -> None:
         begin = self.pace.ticks(self._grid.start_of(number))
@@ -143,7 +154,6 @@ class Cutter:
         if stop - self.end > self.pace.slack:
             self._publish(b"", min(stop - self.end, self.pace.target), independent=False)
         self.end = max(stop, self.end + 1)
-        self._last = self.end - 1
 
     def _cut(self, number: int, at: int) -> None:
         """Begin a segment. Cells without any sample, as when a worker died, show the last key

@@ -184,7 +184,7 @@ def test_a_dropped_rung_has_gaps_with_its_numbers_intact() -> None:
     bench.cutter.drop()
     for time in at[71:]:
         bench.cutter.advance(time)
-    assert bench.window.position()[0] == whole.window.position()[0]
+    assert bench.window.position()[0] == whole.window.position()[0] + 1
     gaps = [part.gap for piece in bench.window.pieces for part in piece.parts]
     assert gaps[7:9] == [False, False]
     assert all(gaps[9:])
@@ -216,7 +216,7 @@ def test_a_rung_that_returns_behind_its_gap_waits_for_the_next_segment() -> None
     bench.cutter.advance(at[165])
     bench.feed(at[150:], 3000)
     assert [number for number, _, _ in bench.shape()] == list(range(9))
-    assert [piece.gap for piece in bench.window.pieces][5:] == [True, True, False, False]
+    assert [piece.gap for piece in bench.window.pieces][5:] == [True, True, True, False]
     check_lengths(bench)
 
 
@@ -227,6 +227,14 @@ def test_a_grid_point_without_a_key_frame_is_cut_and_counted() -> None:
     assert [piece.number for piece in bench.window.pieces] == [0, 1, 2, 3]
     assert [p.parts[0].independent for p in bench.window.pieces] == [True, False, True, True]
     assert bench.counts == {"without_key_frame": 1}
+
+
+def test_a_whole_gap_is_told_at_once_so_that_players_leave_before_they_stop() -> None:
+    bench = Bench(Fraction(30))
+    bench.feed(times(Fraction(30), 8)[:71], 3000)
+    bench.cutter.drop()
+    assert [(p.number, p.gap) for p in bench.window.pieces][3:] == [(3, True), (4, True)]
+    check_lengths(bench)
 
 
 def test_time_that_does_not_go_on_is_dropped_and_counted() -> None:
