@@ -109,7 +109,10 @@ class ContainerSource:
         self._timeout_s = timeout_s
         self.notes: list[str] = []
         self._cancelled = threading.Event()
-        video = best_video(container, address.name)
+        try:
+            video = best_video(container, address.name)
+        except SourceError as error:
+            raise SourceError(f"{error}{self._in_a_pipe(container)}") from error
         self.info = self._described(video, _rotation(address, container, video.index, timeout_s))
 
     def _described(self, video: VideoStream, rotation: int) -> SourceInfo:
@@ -167,7 +170,14 @@ class ContainerSource:
                     break
                 raise SourceError(f"{self._address.name}: {why}") from error
         if not pictures and not self._cancelled.is_set():
-            raise SourceError(f"{self._address.name}: has no pictures")
+            why = self._in_a_pipe(self._container)
+            raise SourceError(f"{self._address.name}: has no pictures{why}")
+
+    def _in_a_pipe(self, container: InputContainer) -> str:
+        """What a user may not know of an MP4 that cannot be gone back in."""
+        if self._pipe is None or "mp4" not in container.format.name:
+            return ""
+        return "; in a pipe, an MP4 needs its index at the start: give the file itself"
 
     def _demux(self) -> Iterator[Packet]:
         names, cancelled = self._names, self._cancelled.is_set

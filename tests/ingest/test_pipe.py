@@ -7,8 +7,11 @@ import threading
 import time
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
+from streamgen.errors import SourceError
 from streamgen.ingest.container import open_source
 from streamgen.testing import synthetic_clip
 from tests.ingest.opening import PLAYLISTS, packets, refusal
@@ -69,3 +72,21 @@ def test_a_pipe_that_falls_silent_is_an_error_and_cancel_ends_it_at_once(tmp_pat
     source.close()
     hold.set()
     writer.join()
+
+
+def test_an_mp4_in_a_pipe_with_its_index_at_the_end_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "large.mp4"
+    noise = np.random.default_rng(1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={"qmin": "1", "qmax": "1"})
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        for _ in range(30):  # more than libavformat holds back to look at
+            pixels = noise.integers(0, 256, (720, 640), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    feeding = fed(tmp_path / "fifo", path.read_bytes())
+    with pytest.raises(SourceError, match="an MP4 needs its index at the start"):
+        for _ in open_source(str(tmp_path / "fifo")).packets():
+            pass
+    feeding.join(10)
