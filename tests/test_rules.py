@@ -30,13 +30,14 @@ BROAD_EXCEPTS = {
     "streamgen/media/steps.py": 2,
     # The root of all that a lane's threads do for one session: the error ends that session.
     "streamgen/graph/seat.py": 1,
-    # A stage may be anybody's code: whatever it raises, it has failed on this picture only.
-    "streamgen/graph/executor.py": 1,
+    # A trial for a breaker: whatever the stage raises, it has failed, which is the answer.
     "streamgen/graph/trial.py": 2,
     # The door for other people's code: a plugin that breaks at import must not stop the others.
     "streamgen/plugins.py": 1,
     # The root of a trial: whatever a stage under test raises is what the trial is there to say.
     "streamgen/testing/trial.py": 1,
+    # The root of a live stream's thread on a worker: the stream ends, the worker goes on.
+    "streamgen/control/hosted.py": 1,
     # The root of an isolated stage's process, and of one call: a plugin may raise anything.
     "streamgen/graph/worker.py": 2,
 }

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from streamgen.errors import StageError, StageUnavailable, StreamGenError
+from streamgen.graph.blame import Blame
 from streamgen.graph.breaker import Breaker, BreakerSettings, Outcome, Verdict
 from streamgen.graph.entry import Entry, left_out
 from streamgen.graph.fallback import (
@@ -19,10 +20,10 @@ from streamgen.graph.fallback import (
     aside,
     checked,
     fallback,
+    flushed,
     gathered,
     pending,
     retimed,
-    said,
     same,
 )
 from streamgen.graph.graph import Graph, Node
@@ -154,7 +155,7 @@ class Executor:
             self._telemetry.count("reused", node.name)
             return self._finish(job, node, call, again, good=True)
         if node.reset_done < node.reset_at <= job.number:
-            return self._reset(job, node) + self._call(job, node, call)
+            return self._reset(job, node, call)
         return self._call(job, node, call)
 
     @staticmethod
@@ -200,20 +201,27 @@ class Executor:
             self._telemetry.count("bypassed", node.name)
         return self._finish(job, node, call, outputs)
 
-    def _reset(self, job: Job, node: Node) -> list[Work]:
-        """A break lies before this picture: give what is held, and forget."""
+    def _reset(self, job: Job, node: Node, call: Call) -> list[Work]:
+        """A break lies before this picture: give what is held, forget, and go on with it."""
         ready = self._flush(node)
+        try:
+            with Blame(node.name, job.pts):
+                job.stages[node.index].reset()
+        except StageError as error:  # it may not go on with the past: the next one tries again
+            return ready + self._failed(job, node, call, error)
         node.reset_done = node.reset_at
-        job.stages[node.index].reset()
-        return ready
+        return ready + self._call(job, node, call)
 
     def _flush(self, node: Node) -> list[Work]:
         """Outputs of the pictures that a stage with a latency still holds."""
         if not node.held:
             return []
-        flush = getattr(node.stage, "flush", None)
-        given = list(flush()) if flush is not None else []
         ready: list[Work] = []
+        given: list[Outputs] = []
+        try:
+            given = flushed(node)
+        except StageError as error:  # its pictures are there, and take the fallback
+            node.error = error
         while node.held:
             held = node.held.popleft()
             call = held.calls[node.index]
@@ -227,16 +235,13 @@ class Executor:
             self._place.share()
         began_ns = call.began_ns = self._now_ns()
         try:
-            result = job.stages[node.index].process(call.inputs, call.params)
+            with Blame(node.name, job.pts):
+                result = job.stages[node.index].process(call.inputs, call.params)
+                fence = pending(result)
         except StageError as error:
             return self._failed(job, node, call, error)
-        except StreamGenError:
-            raise
-        except Exception as error:  # a stage may be anybody's code: it fails on this picture only
-            return self._failed(job, node, call, said(error, node, job))
         node.call_ns += 0.2 * (self._now_ns() - began_ns - node.call_ns)
-        fence = pending(result) if isinstance(result, Mapping) else result.fence
-        if fence is None or fence.done():
+        if fence is None:
             return self._came(job, node, call, result)
         fence.on_done(partial(self._place.wake, partial(self._resume, job, node, call, result)))
         return [] if node.ordered else self._turns.leave(node, call)
@@ -251,10 +256,11 @@ class Executor:
     def _came(self, job: Job, node: Node, call: Call, result: Outputs | Later) -> list[Work]:
         """A call is over: take its outputs, or raise what the work raised."""
         try:
-            outputs = result if isinstance(result, Mapping) else result.outputs()
-            for value in outputs.values():
-                if value.ready is not None:
-                    value.ready.wait()  # passed already
+            with Blame(node.name, job.pts):
+                outputs = result if isinstance(result, Mapping) else result.outputs()
+                for value in outputs.values():
+                    if value.ready is not None:
+                        value.ready.wait()  # passed already
         except StageError as error:
             return self._failed(job, node, call, error)
         ended_ns = self._now_ns()

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from streamgen.errors import StageError
+from streamgen.graph.blame import Blame
 from streamgen.graph.graph import Node
 from streamgen.graph.job import Call, Job
 from streamgen.graph.plan import THE_SOURCE
 from streamgen.graph.spec import EdgeKind
 from streamgen.media.frame import Fence, Frame, Sheet
 from streamgen.media.port import PICTURE
-from streamgen.protocols import Value
+from streamgen.protocols import Later, Value
 
 Outputs = Mapping[str, Value]
 NO_OUTPUTS: Outputs = {}
@@ -49,14 +50,23 @@ def age_ns(job: Job, earlier: Call) -> int:
     return abs(job.pts - earlier.pts) * base.numerator * 1_000_000_000 // base.denominator
 
 
-def aside(node: Node, job: Job, inputs: Outputs, params: Any) -> Outputs:
-    """What is there when the node steps aside: its main input under the name of its picture."""
+def aside(node: Node, job: Job, inputs: Outputs, params: Any) -> Outputs | None:
+    """What is there when the node steps aside: its main input under the name of its picture.
+
+    None, which drops the frame, where the stage's own `bypass` fails.
+    """
     bypass = getattr(job.stages[node.index], "bypass", None)
     main = inputs.get(node.main)
     if main is None:
         return NO_OUTPUTS
     if bypass is not None:
-        found: Outputs = bypass(inputs, params)
+        try:
+            with Blame(node.name, job.pts):
+                found: Outputs = bypass(inputs, params)
+                pending(found)
+        except StageError as error:
+            node.error = error
+            return None
         return found
     if not isinstance(main, Frame):
         return NO_OUTPUTS
@@ -122,7 +132,8 @@ def _size(node: Node, job: Job, inputs: Outputs) -> tuple[int, int]:
     if not isinstance(main, Frame):
         assert node.size is not None
         return node.size
-    return job.stages[node.index].output_size(main.width, main.height)
+    with Blame(node.name, job.pts):
+        return job.stages[node.index].output_size(main.width, main.height)
 
 
 def sound(sheet: Sheet) -> bool:
@@ -138,20 +149,34 @@ def same(value: Value, before: Value) -> bool:
     return isinstance(value, Sheet) and isinstance(before, Sheet) and value.data is before.data
 
 
-def said(error: Exception, node: Node, job: Job) -> StageError:
-    """What somebody's code raised, as an error of this one picture."""
-    text = f"{node.name}: {type(error).__name__}: {error}"
-    failure = StageError(text, stage=node.name, pts=job.pts)
-    failure.__cause__ = error
-    return failure
+def pending(given: Outputs | Later) -> Fence | None:
+    """A fence of what a stage gave that has not passed yet.
 
-
-def pending(outputs: Outputs) -> Fence | None:
-    """A fence of these outputs that has not passed yet."""
-    for value in outputs.values():
+    Raises `TypeError` for what is neither outputs by name nor a `Later`.
+    """
+    if not isinstance(given, Mapping):
+        later: Fence | None = getattr(given, "fence", None)
+        if later is None:
+            raise TypeError(f"gave {type(given).__name__}, not its outputs by name")
+        return None if later.done() else later
+    fence = None
+    for name, value in given.items():
+        if not isinstance(value, (Frame, Sheet)):
+            raise TypeError(f"gave {type(value).__name__} as '{name}', not a Frame or a Sheet")
         if value.ready is not None and not value.ready.done():
-            return value.ready
-    return None
+            fence = fence or value.ready
+    return fence
+
+
+def flushed(node: Node) -> list[Outputs]:
+    """What a stage with a latency still holds, oldest first. Raises `StageError`."""
+    flush = getattr(node.stage, "flush", None)
+    given: list[Outputs] = []
+    with Blame(node.name):
+        for outputs in () if flush is None else flush():
+            pending(outputs)
+            given.append(outputs)
+    return given
 
 
 def _wrong(node: Node, job: Job, what: str) -> StageError:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from streamgen.errors import ConfigError, StreamGenError
+from streamgen.graph.blame import Blame
 from streamgen.graph.breaker import Breaker
 from streamgen.graph.job import Call, Job
 from streamgen.graph.params import Knobs
@@ -95,7 +96,8 @@ class Graph:
         nodes: list[Node] = []
         with ExitStack() as undo:
             for index, (one, values) in enumerate(zip(planned.nodes, params, strict=True)):
-                nodes.append(Node(index, one, build(one, values), telemetry))
+                with Blame(one.name):
+                    nodes.append(Node(index, one, build(one, values), telemetry))
                 undo.callback(nodes[-1].stage.close)
             undo.pop_all()
         self.nodes = tuple(nodes)
@@ -172,7 +174,11 @@ class Graph:
                 )
         if main is None:
             main = met[0][1] if met else next((s for s in sizes.values() if s), None)
-        return None if main is None else node.stage.output_size(*main)
+        if main is None:
+            return None
+        with Blame(node.name):
+            width, height = node.stage.output_size(*main)
+            return width, height
 
     def prepare(self, width: int, height: int, color: Color) -> None:
         """Load and compile what pictures of this size need, before the first one is waiting."""
@@ -188,7 +194,8 @@ class Graph:
         prepare = getattr(stage, "prepare", None)
         size = next((sizes[e.node] for e in node.edges if e.port == node.main), None)
         if prepare is not None and size is not None:
-            prepare(*size, color)
+            with Blame(node.name):
+                prepare(*size, color)
 
     def _rebuild(self, name: str, params: Any) -> Stage:
         """Another stage for a node, with parameters that a running one cannot take on.
@@ -197,7 +204,8 @@ class Graph:
         """
         self.sweep()
         node = next(node for node in self.nodes if node.name == name)
-        stage = self._build(node.planned, params)
+        with Blame(name):
+            stage = self._build(node.planned, params)
         if self._prepared is not None:
             width, height, color = self._prepared
             self._prepare(node, stage, self._sizes((width, height)), color)
@@ -222,18 +230,22 @@ class Graph:
         with self._lock:
             gone = [stage for stage, number in self._retired if number <= oldest]
             self._retired = [(s, number) for s, number in self._retired if number > oldest]
-        for stage in gone:
-            stage.close()
+        _close(gone)
 
     def close(self) -> None:
         """Close every stage, whatever the others raise; raises the first error."""
-        first: StreamGenError | None = None
         unused = [stage for _, stage in self.knobs.close()]
         retired = [stage for stage, _ in self._retired]
-        for stage in [*(node.stage for node in self.nodes), *retired, *unused]:
-            try:
+        _close([*(node.stage for node in self.nodes), *retired, *unused])
+
+
+def _close(stages: Sequence[Stage]) -> None:
+    first: StreamGenError | None = None
+    for stage in stages:
+        try:
+            with Blame(f"close of {type(stage).__name__}"):
                 stage.close()
-            except StreamGenError as error:
-                first = first or error
-        if first is not None:
-            raise first
+        except StreamGenError as error:
+            first = first or error
+    if first is not None:
+        raise first

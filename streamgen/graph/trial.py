@@ -36,14 +36,14 @@ class Trial:
         try:
             stage.reset()
             result = stage.process(self._inputs, self._params)
+            fence = pending(result)
         except StageUnavailable:
             self._ended(self._node, Outcome.ABSENT)
             return
         except Exception:  # a stage may be anybody's code: it has failed, which is the answer
             self._ended(self._node, Outcome.FAILED)
             return
-        fence = pending(result) if isinstance(result, Mapping) else result.fence
-        if fence is None or fence.done():
+        if fence is None:
             self._judge(result)
         else:
             fence.on_done(partial(self._wake, partial(self._judge, result)))
