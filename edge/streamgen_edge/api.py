@@ -19,7 +19,8 @@ from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
 from streamgen_edge.publishing import RtmpSink, Streams
 from streamgen_edge.settings import Server, fits, is_loopback
-from streamgen_edge.stream import LiveStream, Refusal
+from streamgen_edge.stream import LiveStream
+from streamgen_edge.tenure import Refusal
 
 PROBLEM = "application/problem+json"
 
@@ -144,22 +145,23 @@ def shown(stream: LiveStream) -> dict[str, Any]:
     """A stream as the API tells of it."""
     publisher = stream.publisher
     counts = stream.telemetry.counts
+    attachment, viewing = stream.tenure.attachment, stream.viewing
     return {
         "name": stream.name,
         "session": stream.session,
         "state": stream.state.value,
         "error": stream.error or None,
         "publisher": publisher.facts() if isinstance(publisher, RtmpSink) else None,
-        "worker": stream.worker,
+        "worker": None if attachment is None else attachment.worker.name,
         "pipeline": stream.pipeline,
         "params": stream.params,
         "version": stream.version,
-        "viewers": len(stream.feed),
-        "hls": f"/hls/{stream.name}/index.m3u8" if stream.packager is not None else None,
-        "tracks": [track.name for track in stream.tracks],
-        "notes": stream.notes,
+        "viewers": len(viewing.feed),
+        "hls": f"/hls/{stream.name}/index.m3u8" if viewing.packager is not None else None,
+        "tracks": [track.name for track in viewing.tracks],
+        "notes": [] if attachment is None else attachment.notes,
         "takeovers": counts("takeovers"),
-        "took_over_s": [round(s, 3) for s in stream.took_over_s[-20:]],
+        "took_over_s": [round(s, 3) for s in stream.tenure.took_over_s[-20:]],
         "corrected": counts("corrected"),
         "filled": counts("filled"),
         "gop_dropped": counts("gop_dropped"),

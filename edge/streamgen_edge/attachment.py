@@ -70,21 +70,19 @@ class OutTrack:
 class Owner(Protocol):
     """The stream, as its attachment sees it."""
 
-    def attached(self, notes: list[str]) -> None: ...
+    def attached(self) -> None: ...
 
     def delivered(self, packet: Packet, received_ns: int) -> None: ...
 
-    def reported(self, stats: Mapping[str, Any]) -> None: ...
+    def told(self, message: Mapping[str, Any]) -> None:
+        """Figures, answers, and rungs that broke off."""
+        ...
 
-    def answered(self, message: Mapping[str, Any]) -> None: ...
-
-    def broke(self, track: str) -> None: ...
+    def unsent(self, packet: Packet, reason: str) -> None: ...
 
     def worker_ended(self, error: str) -> None: ...
 
     def worker_lost(self) -> None: ...
-
-    def unsent(self, packet: Packet, reason: str) -> None: ...
 
 
 class Attachment:
@@ -97,6 +95,8 @@ class Attachment:
         self.worker = worker
         self.began = time.monotonic()
         self.tracks: list[OutTrack] = []
+        self.notes: list[str] = []
+        """What the worker says to people: rungs left out, sizes padded."""
         self.live = False
         """It was told everything that it needs; packets go straight to it."""
         self.outflow: Outflow | None = None
@@ -139,7 +139,8 @@ class Attachment:
 
     def leave(self) -> None:
         """Let go of the worker, whatever it has."""
-        self.say({"type": "detach"})
+        if self.worker.streams.get(self._number) is self:
+            self.say({"type": "detach"})
         self.forget()
 
     def forget(self) -> None:
@@ -166,19 +167,16 @@ class Attachment:
         match message["type"]:
             case "attached":
                 self.tracks = [OutTrack.of(track) for track in message["tracks"]]
+                self.notes = [str(note) for note in message["notes"]]
                 self.outflow = Outflow(self._lost, videos=frozenset({NUMBERS[VIDEO]}))
-                owner.attached(list(message["notes"]))
-            case "stats":
-                owner.reported(message["stats"])
-            case "params" | "refused_params":
-                owner.answered(message)
-            case "broke":
-                owner.broke(self.tracks[message["track"]].name)
+                owner.attached()
             case "ended":
                 if message.get("stats"):
-                    owner.reported(message["stats"])
+                    owner.told({**message, "type": "stats"})
                 self.forget()
                 owner.worker_ended(str(message["error"]))
+            case _:
+                owner.told(message)
 
     def received(self, envelope: Envelope) -> None:
         if envelope.kind is not Kind.PACKET or envelope.track >= len(self.tracks):

@@ -12,14 +12,14 @@ from typing import Any
 from streamgen.deliver.live import LivePackager, LiveSettings
 from streamgen.errors import StreamGenError
 from streamgen.media.packet import Packet
-from streamgen.pipeline import pipeline_value
+from streamgen.pipeline import parse_pipeline, pipeline_value
 from streamgen.telemetry import Metrics
 from streamgen_edge.hls import Viewer
 from streamgen_edge.link import Link
 from streamgen_edge.rtmp.demux import Track
 from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
 from streamgen_edge.settings import Server, StreamSettings, fits
-from streamgen_edge.stream import LiveStream, State
+from streamgen_edge.stream import LiveStream
 
 KEPT_S = 30.0
 """An ended session can still be played to its end."""
@@ -57,7 +57,7 @@ class Streams:
     def get(self, name: str, /) -> LivePackager | None:
         """What plays as HLS under this name (`hls.app.Streams`)."""
         stream = self.find(name)
-        return None if stream is None else stream.packager
+        return None if stream is None else stream.viewing.packager
 
     async def may_play(self, viewer: Viewer) -> int | None:
         """None, or the status of the refusal."""
@@ -91,10 +91,11 @@ class Streams:
 
     def _opened(self, name: str, settings: StreamSettings) -> LiveStream:
         stream = self._streams.get(name)
-        if stream is not None:
+        if stream is not None and not stream.over:
             return stream
         try:
             pipeline = pipeline_value(settings.pipeline or self.server.pipeline)
+            grid_ns = parse_pipeline(pipeline).keyframe_interval_ns(live=True)
         except StreamGenError as error:
             log.error("the pipeline of %s: %s", name, error)
             raise Refused("the pipeline of this stream cannot be used") from error
@@ -106,7 +107,7 @@ class Streams:
             self._link,
             pipeline,
             grace_s=settings.grace / 1e9,
-            hls=LiveSettings(part_ns=hls.part, window_ns=hls.window),
+            hls=LiveSettings(part_ns=hls.part, window_ns=hls.window, segment_ns=grid_ns),
             wall_ns=self._wall_ns,
             ended=self._over,
         )
@@ -177,7 +178,7 @@ class RtmpSink:
             self._stream.describe(track.name, track.codec, track.extradata, believable(rate))
 
     def packet(self, packet: Packet) -> bool:
-        if not self._present or self._stream.state is State.ENDED:
+        if not self._present or self._stream.over:
             return False
         return self._stream.take(packet, time.monotonic_ns())
 
