@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import pytest
@@ -16,7 +17,7 @@ GLOBAL_HEADER = 0x400000
 
 def encoded_sps(encoder: str, width: int, height: int, pix_fmt: str, **options: str) -> bytes:
     """The SPS that a real encoder writes."""
-    context = av.CodecContext.create(encoder, "w")
+    context: Any = av.CodecContext.create(encoder, "w")
     context.width, context.height, context.pix_fmt = width, height, pix_fmt
     context.time_base = Fraction(1, 25)
     context.options = options
