@@ -8,6 +8,8 @@ from fractions import Fraction
 import numpy as np
 
 from streamgen.errors import StageError
+from streamgen.graph.blame import Blame
+from streamgen.graph.fallback import pending
 from streamgen.graph.graph import Graph
 from streamgen.graph.plan import THE_SOURCE
 from streamgen.media.frame import Color, Frame, Layout
@@ -42,7 +44,8 @@ def rehearse(
                 spent_ns = clock.now_ns() - began_ns
                 best[node.name] = min(spent_ns, best.get(node.name, spent_ns))
     for node in graph.nodes:
-        node.stage.reset()
+        with Blame(node.name):
+            node.stage.reset()
     return best
 
 
@@ -51,13 +54,16 @@ def _called(graph: Graph, index: int, inputs: Mapping[str, Value]) -> Mapping[st
     if any(e.port not in inputs and not node.contract.inputs[e.port].optional for e in node.edges):
         return {}
     try:
-        result = node.stage.process(inputs, graph.knobs.values()[node.name])
-        if not isinstance(result, Mapping):
-            result.fence.wait()
-            result = result.outputs()
-        for value in result.values():
-            if value.ready is not None:
-                value.ready.wait()
+        with Blame(node.name):
+            result = node.stage.process(inputs, graph.knobs.values()[node.name])
+            fence = pending(result)
+            if fence is not None:
+                fence.wait()
+            if not isinstance(result, Mapping):
+                result = result.outputs()
+            for value in result.values():
+                if value.ready is not None:
+                    value.ready.wait()
     except StageError:
         return {}
     return result
