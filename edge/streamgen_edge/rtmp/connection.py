@@ -28,7 +28,8 @@ READ = 128 << 10
 
 
 class Telemetry(Protocol):
-    """What the server counts: `rtmp_connections`, `rtmp_refused`, `rtmp_closed` by reason."""
+    """What the server counts: `rtmp_connections`; `rtmp_refused` by the limit, or by what clients
+    did that never published; `rtmp_closed` by what ended a publisher."""
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None: ...
 
@@ -58,6 +59,7 @@ class Connection(asyncio.BufferedProtocol):
         self._address = ""
         self._session = Session(house.limits, os.urandom)
         self._publisher: Publisher | None = None
+        self._asked = False
         self._asking: asyncio.Task[Sink] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wait: asyncio.TimerHandle | None = None
@@ -178,6 +180,7 @@ class Connection(asyncio.BufferedProtocol):
             self._publisher.media(message)
 
     def _ask(self, request: Publish) -> None:
+        self._asked = True
         publisher = Publisher(request, self, self._limits)
         self._arm(self._limits.publish_s, "publishing was not decided in time")
         task = asyncio.ensure_future(self._house.on_publish(publisher))
@@ -226,7 +229,10 @@ class Connection(asyncio.BufferedProtocol):
             self._send(farewell)
         self._leaving = True
         if not self._finish(Ended(False, reason), kind):
-            log.info("rtmp: %s is turned away: %s", self._address, reason)
+            self._house.telemetry.count("rtmp_refused", kind)
+            # Port scanners are many; who asked to publish is a person waiting for an answer.
+            level = logging.INFO if self._asked else logging.DEBUG
+            log.log(level, "rtmp: %s is turned away: %s", self._address, reason)
         if self._asking is not None:
             self._asking.cancel()
         self._arm(_FAREWELL_S, "")

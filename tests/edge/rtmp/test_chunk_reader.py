@@ -185,6 +185,11 @@ def test_unfinished_messages_are_bounded_all_together() -> None:
             chunks.feed(header(0, number) + message_header(0, 2 * MIB) + bytes(MIB))
 
 
+def test_a_chunk_stream_may_begin_with_a_delta() -> None:
+    data = header(1, 6) + message_header(40, 2)[:7] + b"ab"
+    assert plain(reader().feed(data)) == [(VIDEO, 40, b"ab")]
+
+
 @pytest.mark.parametrize("form", [2, 3])
 def test_a_chunk_stream_cannot_begin_without_its_header(form: int) -> None:
     with pytest.raises(ProtocolError, match="without a message header"):

@@ -264,6 +264,21 @@ def test_a_mad_window_gives_at_most_one_acknowledgement_per_read(window: int) ->
     assert len(messages(answer)) <= 1
 
 
+def test_a_storm_of_bandwidth_messages_is_refused() -> None:
+    session = publishing()
+    with pytest.raises(ProtocolError, match="512 commands"):
+        for _ in range(1000):
+            session.feed(chunked(2, PEER_BANDWIDTH, 0, b"\0\0\1\0\2", 128))
+
+
+def test_a_stream_deleted_in_the_middle_of_a_picture_is_over() -> None:
+    session = publishing()
+    picture = video(IDR + bytes(1000))
+    at = 12 + 128
+    found = fed(session, picture[:at], command("deleteStream", 7, None, 1), picture[at:])
+    assert found == [Unpublish()]
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -1.0, 1e300, "x", None])
 def test_transaction_ids_of_any_kind_are_survived(number: Any) -> None:
     session = new_session()
