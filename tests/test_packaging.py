@@ -83,10 +83,9 @@ def test_make_alone_explains_the_targets() -> None:
         assert f"make {target} " in told.stdout
 
 
-def test_make_serve_says_that_it_is_not_here_yet() -> None:
-    told = make("serve")
-    assert told.returncode != 0
-    assert "not in this release" in told.stderr
+def test_make_serve_serves_the_chosen_pipeline() -> None:
+    told = make("--dry-run", "serve", "PIPELINE=wave", "CONFIG=mine.yaml")
+    assert "streamgen serve --config 'mine.yaml' --pipeline 'wave'" in told.stdout
 
 
 def test_make_refuses_an_old_python(tmp_path: Path) -> None:

@@ -47,7 +47,13 @@ def api(
     app = FastAPI(title="streamgen", version=__version__, docs_url="/docs", redoc_url=None)
     _problems(app)
     admin = [Depends(_admin(server))]
+    _streams(app, streams, admin)
+    _catalog(app, admin)
+    _health(app, metrics, ready, admin)
+    return app
 
+
+def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     def find(name: str) -> LiveStream:
         stream = streams.find(name)
         if stream is None:
@@ -96,8 +102,10 @@ def api(
     async def end_stream(name: str) -> None:
         find(name).end()
 
-    _catalog(app, admin)
 
+def _health(
+    app: FastAPI, metrics: Metrics, ready: Callable[[], str | None], admin: list[Any]
+) -> None:
     @app.get("/metrics", dependencies=admin)
     async def prometheus() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
@@ -112,8 +120,6 @@ def api(
         if reason is not None:
             raise HTTPException(503, reason)
         return {"status": "ok"}
-
-    return app
 
 
 def _catalog(app: FastAPI, admin: list[Any]) -> None:

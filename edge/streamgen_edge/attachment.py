@@ -104,7 +104,7 @@ class Attachment:
         self._number = number
         self._owner: Owner | None = owner
         self._intake = Intake()
-        self._told = (0, 0.0)
+        self._told_bytes, self._told_ms = 0, 0.0
         self._described: tuple[int, Description] | None = None
         worker.streams[number] = self
 
@@ -151,7 +151,7 @@ class Attachment:
 
     def _put(self, item: Item) -> None:
         if self.outflow is not None:
-            self.outflow.put(item)
+            self.outflow.put(item, time.monotonic_ns())
             self._link.pump(self.worker)
 
     def _lost(self, item: Item, reason: str) -> None:
@@ -183,10 +183,10 @@ class Attachment:
             return
         packet = envelope.packet
         self._intake.consumed(packet, packet.size_bytes)
-        consumed = (self._intake.consumed_bytes, self._intake.consumed_ms)
-        if consumed[0] - self._told[0] > TELL_BYTES or consumed[1] - self._told[1] > TELL_MS:
-            self._told = consumed
-            self.say({"type": "credit", "bytes": consumed[0], "ms": consumed[1]})
+        size, at_ms = self._intake.consumed_bytes, self._intake.consumed_ms or 0.0
+        if size - self._told_bytes > TELL_BYTES or not -TELL_MS < at_ms - self._told_ms < TELL_MS:
+            self._told_bytes, self._told_ms = size, at_ms
+            self.say({"type": "credit", "bytes": size, "ms": at_ms})
         if self._owner is not None:
             named = replace(packet, track=self.tracks[envelope.track].name)
             self._owner.delivered(named, envelope.received_ns)

@@ -197,7 +197,7 @@ class Link:
             self.old += 1
             return
         if kind == "credit" and attached.outflow is not None:
-            attached.outflow.credit(int(message["bytes"]), float(message["ms"]))
+            attached.outflow.credit(int(message["bytes"]), message["ms"])
             self.pump(worker)
         else:
             attached.told(message)

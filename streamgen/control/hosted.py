@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
+from streamgen.control.sender import Say, Sender
 from streamgen.deliver.link import LinkOutlet
 from streamgen.encode.audio import AudioPath
 from streamgen.encode.live import LiveSound, begins_at, last_end
 from streamgen.errors import ConfigError, StreamGenError
 from streamgen.graph.lane import Lane
 from streamgen.ingest.link import SOUND, VIDEO, Description, LinkSource, MendedTimes, probe
-from streamgen.media.credit import Item, Outflow, time_ms
 from streamgen.media.envelope import Envelope, Kind
 from streamgen.media.packet import Packet
 from streamgen.media.queue import Cancelled
@@ -29,8 +29,6 @@ from streamgen.telemetry import Telemetry
 
 PARAMS_WAIT_S = 0.5
 """How long a change may wait for its frame before the answer says that it is pending."""
-Say = Callable[[Mapping[str, Any]], None]
-_EMPTY = Packet(b"", None, None, 0, Fraction(1), True, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +91,10 @@ class HostedStream:
         self.telemetry = Telemetry()
         self._wanted = wanted
         self._lane = lane
-        self._say = say
-        self._wake = wake
         self._now = now
         self._lock = threading.Lock()
-        self._outflow: Outflow | None = None
+        self.sender = Sender(wanted.stream, wanted.term, say, wake, self._lost)
+        """What leaves; `deliver.link.Sending` for the session."""
         self._source: LinkSource | None = None
         self._session: Session | None = None
         self._stopped = False
@@ -111,7 +108,7 @@ class HostedStream:
         try:
             session = self._open()
             with session:
-                self._tell("attached", tracks=self._tracks, notes=session.notes)
+                self._tell("attached", tracks=self.sender.tracks, notes=session.notes)
                 run(session)
         except Cancelled:
             pass
@@ -140,7 +137,7 @@ class HostedStream:
         session = open_session(
             pipeline,
             source,
-            [LinkOutlet(self, after=wanted.after)],
+            [LinkOutlet(self.sender, after=wanted.after)],
             lane=self._lane,
             mode=Mode.LIVE,
             telemetry=self.telemetry,
@@ -161,54 +158,16 @@ class HostedStream:
         return session
 
     def _tell(self, kind: str, **fields: Any) -> None:
-        self._say({"type": kind, "stream": self.stream, "term": self.term, **fields})
-        self._wake()
+        self.sender.tell(kind, **fields)
 
-    # `deliver.link.Sending`, for the outlet's thread.
-
-    def announce(self, tracks: Sequence[Mapping[str, Any]]) -> None:
-        self._tracks = list(tracks)
-        videos = frozenset(n for n, track in enumerate(tracks) if track["kind"] == "video")
-        self._outflow = Outflow(self._lost, videos=videos)
-
-    def send(self, track: int, packet: Packet) -> None:
-        self._put(Item(track, packet, 0, packet.size_bytes, time_ms(packet)))
-
-    def broke(self, track: int) -> None:
-        self._tell("broke", track=track)
-
-    def end(self) -> None:
-        self._put(Item(0, _EMPTY, 0, 0, 0.0, Kind.END))
-
-    def _put(self, item: Item) -> None:
-        with self._lock:
-            if self._outflow is not None:
-                self._outflow.put(item)
-        self._wake()
-
-    def _lost(self, item: Item, reason: str) -> None:
+    def _lost(self, keyframe: bool, reason: str) -> None:
         self.telemetry.count("unsent", reason)
-        if self._session is not None and item.packet.keyframe:
+        if keyframe and self._session is not None:
             self._session.clock.request()
 
     # The I/O thread.
 
-    def take(self, now_ns: int) -> Item | None:
-        """What may leave now."""
-        with self._lock:
-            return None if self._outflow is None else self._outflow.take(now_ns)
-
-    def back(self, item: Item) -> None:
-        with self._lock:
-            if self._outflow is not None:
-                self._outflow.back(item)
-
-    def credit(self, message: Mapping[str, Any]) -> None:
-        with self._lock:
-            if self._outflow is not None:
-                self._outflow.credit(int(message["bytes"]), float(message["ms"]))
-
-    def news(self) -> tuple[int, float] | None:
+    def news(self) -> tuple[int, float | None] | None:
         """How far the session has come with what it was sent."""
         return None if self._source is None else self._source.intake.news()
 

@@ -148,7 +148,7 @@ class Worker:
             return  # ended meanwhile
         match kind:
             case "credit":
-                stream.credit(message)
+                stream.sender.credit(message)
             case "keyframe":
                 stream.request_keyframe()
             case "params":
@@ -211,7 +211,7 @@ class Worker:
         sending = list(self._streams.values())
         while sending:
             for stream in list(sending):
-                item = stream.take(now_ns)
+                item = stream.sender.take(now_ns)
                 if item is None:
                     sending.remove(stream)
                     continue
@@ -225,7 +225,7 @@ class Worker:
                 try:
                     self._media.send_multipart((header, item.packet.data), zmq.NOBLOCK)
                 except zmq.Again:
-                    stream.back(item)
+                    stream.sender.back(item)
                     self._blocked = True
                     return
 

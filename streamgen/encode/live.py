@@ -77,13 +77,10 @@ class LiveSound:
         self._resampler: Any = None
         self._heard: tuple[str, str, int] | None = None
         self._epoch: int | None = None
-        self._heard_until = -LATE
+        self._heard_until = start
         """End of the last sound that came; long before now means that none is expected."""
         self.samples_in = 0
-
-    @property
-    def track(self) -> EncodedTrack:
-        return self._encoders[0].track
+        self.track = self._encoders[0].track
 
     @property
     def tracks(self) -> Sequence[EncodedTrack]:
@@ -101,7 +98,7 @@ class LiveSound:
         """Give what the packet completes. A damaged one is lost, counted `lost{audio}`."""
         at = round((packet.pts or 0) * packet.time_base * RATE_HZ)
         if not packet.size_bytes:
-            return self._silent_until(at)
+            return self._silent_until(at, packet.epoch)
         if packet.epoch != self._epoch or self._decoder is None:
             self._open(packet.epoch)
         if self._decoder is None:
@@ -137,9 +134,9 @@ class LiveSound:
             return
         self._decoder = decoder
 
-    def _silent_until(self, at: int) -> list[Packet]:
+    def _silent_until(self, at: int, epoch: int) -> list[Packet]:
         """The picture has come to sample `at`: sound that did not come in time never will."""
-        expected = at - self._heard_until < 2 * LATE
+        expected = at - self._heard_until < 2 * LATE and self._describe(epoch) is not None
         until = at - LATE if expected else at
         line = self._line
         if line.next is None or until - line.next < RATE_HZ // 50:
@@ -165,6 +162,7 @@ class LiveSound:
             start = None if sound.pts is None else round(sound.pts * sound.time_base * RATE_HZ)
             block = sound.to_ndarray().reshape(-1, 2)
             out += self._laid(start, block)
+            self._heard_until = self._line.next or 0
         return out
 
     def _laid(self, start: int | None, block: Any) -> list[Packet]:
@@ -176,7 +174,6 @@ class LiveSound:
         for at, samples in line.place(start, block):
             for encoder in self._encoders:
                 out += encoder.encode(at, samples, self._epoch or 0)
-        self._heard_until = line.next or 0
         return out
 
 

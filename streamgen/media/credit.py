@@ -2,8 +2,9 @@
 
 The receiver says how far it has come (`Intake.credit`); the sender (`Outflow`) keeps at most a
 window of bytes and of milliseconds beyond that under way. A stream without credit waits in its own
-queue and delays no other. After `STALL_NS` without credit it drops to the next key frame, with a
-reason. Nothing here knows sockets or threads.
+queue and delays no other. What has waited for `STALL_NS` without credit goes, up to the next key
+frame, with a reason; so a receiver that is too slow falls behind by a window and no further.
+Nothing here knows sockets or threads.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Item:
     size_bytes: int
     at_ms: float
     kind: Kind = Kind.PACKET
+    queued_ns: int = 0
+    """Since when it waits; set by `Outflow.put`."""
 
 
 class Intake:
@@ -39,16 +42,17 @@ class Intake:
 
     def __init__(self) -> None:
         self.consumed_bytes = 0
-        self.consumed_ms = 0.0
-        self._told = (-1, -1.0)
+        self.consumed_ms: float | None = None
+        """None until something was consumed that is more than replayed."""
+        self._told: tuple[int, float | None] = (-1, None)
 
     def consumed(self, packet: Packet, size_bytes: int) -> None:
         self.consumed_bytes += size_bytes
         at_ms = time_ms(packet)
-        if not packet.discard and at_ms > self.consumed_ms:
+        if not packet.discard and (self.consumed_ms is None or at_ms > self.consumed_ms):
             self.consumed_ms = at_ms
 
-    def news(self) -> tuple[int, float] | None:
+    def news(self) -> tuple[int, float | None] | None:
         """What to tell the sender: bytes and milliseconds so far; None where nothing changed."""
         now = (self.consumed_bytes, self.consumed_ms)
         if now == self._told:
@@ -82,12 +86,11 @@ class Outflow:
         self._allowed_bytes = window_bytes
         self._allowed_ms: float | None = None
         self._await_key: set[int] = set()
-        self._stuck_ns: int | None = None
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, item: Item) -> bool:
+    def put(self, item: Item, now_ns: int) -> bool:
         """Queue one packet; False where it was dropped, as its picture's references are gone."""
         if item.track in self._await_key and item.kind == Kind.PACKET:
             if not _begins(item):
@@ -96,35 +99,32 @@ class Outflow:
             self._await_key.discard(item.track)
         if self._items and self._waiting_bytes + item.size_bytes > MOST_WAITING_BYTES:
             self._give_up("overflow")
-            return self.put(item)
+            return self.put(item, now_ns)
+        item.queued_ns = now_ns
         self._items.append(item)
         self._waiting_bytes += item.size_bytes
         return True
 
-    def credit(self, consumed_bytes: int, consumed_ms: float) -> None:
+    def credit(self, consumed_bytes: int, consumed_ms: float | None) -> None:
         """The receiver has come this far."""
         self._consumed_bytes = max(self._consumed_bytes, consumed_bytes)
         self._allowed_bytes = max(self._allowed_bytes, consumed_bytes + self._window_bytes)
-        self._allowed_ms = consumed_ms + self._window_ms
+        if consumed_ms is not None:
+            self._allowed_ms = consumed_ms + self._window_ms
 
     def take(self, now_ns: int) -> Item | None:
         """The next packet that may leave; None: nothing waits, or there is no credit."""
         if not self._items:
-            self._stuck_ns = None
             return None
         item = self._items[0]
-        if self._may_leave(item):
-            self._stuck_ns = None
-            self._items.popleft()
-            self._waiting_bytes -= item.size_bytes
-            self._sent_bytes += item.size_bytes
-            return item
-        if self._stuck_ns is None:
-            self._stuck_ns = now_ns
-        elif now_ns - self._stuck_ns > STALL_NS and not item.packet.discard:
-            self._give_up("credit")
-            self._stuck_ns = now_ns
-        return None
+        if not self._may_leave(item):
+            if now_ns - item.queued_ns > STALL_NS and not item.packet.discard:
+                self._give_up("credit")
+            return None
+        self._items.popleft()
+        self._waiting_bytes -= item.size_bytes
+        self._sent_bytes += item.size_bytes
+        return item
 
     def back(self, item: Item) -> None:
         """The socket did not take it after all."""

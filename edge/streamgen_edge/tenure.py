@@ -1,0 +1,210 @@
+"""`Tenure`: a stream's place on a worker, and on the next one when that dies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from streamgen.media.packet import Packet
+from streamgen_edge.attachment import Attachment
+from streamgen_edge.ledger import Ledger
+from streamgen_edge.link import Link
+from streamgen_edge.viewing import Viewing
+
+NO_WORKER_S = 0.1
+"""Between two looks for a worker."""
+MOST_DEATHS = 5
+"""Workers that one stream may lose in `DEATHS_S` before it is taken for the cause."""
+DEATHS_S = 30.0
+ATTACH_S = 60.0
+"""A worker that has not compiled its networks by then never will."""
+KEYFRAME_S = 1.0
+"""Key frames on request are this far apart at least."""
+log = logging.getLogger("streamgen.edge.stream")
+
+
+class Refusal(Exception):
+    """A change was not accepted; the text is for the client."""
+
+
+class Tenant(Protocol):
+    """The stream, as its tenure sees it."""
+
+    viewing: Viewing
+    ledger: Ledger
+
+    def wanted(self) -> tuple[Mapping[str, Any], bytes] | None:
+        """What to ask of a worker, and the head; None: nothing now."""
+        ...
+
+    def seated(self, attachment: Attachment) -> None:
+        """A worker is ready for packets."""
+        ...
+
+    def vacated(self, error: str) -> None:
+        """The worker has ended the stream; `error` is empty when it was told to."""
+        ...
+
+    @property
+    def ids(self) -> dict[str, str]: ...
+
+
+class Tenure:
+    """On the loop's thread. Implements `attachment.Owner`."""
+
+    def __init__(self, link: Link, number: int, tenant: Tenant) -> None:
+        self.attachment: Attachment | None = None
+        self.took_over_s: list[float] = []
+        """From each loss of a worker to the next one's first picture."""
+        self._link = link
+        self._number = number
+        self._tenant = tenant
+        self._term = 0
+        self._seeking: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._deaths: list[float] = []
+        self._lost_at: float | None = None
+        self._asked_at = 0.0
+        self._answers: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
+        self._request = 0
+
+    @property
+    def live(self) -> Attachment | None:
+        """The attachment, when packets may go there."""
+        attachment = self.attachment
+        return attachment if attachment is not None and attachment.live else None
+
+    # Coming and going.
+
+    def seek(self, avoid: str | None = None) -> None:
+        """Ask a worker to take the stream; again soon while there is none."""
+        self._forget_timers()
+        if self.attachment is not None:
+            return
+        wanted = self._tenant.wanted()
+        if wanted is None:
+            return
+        worker = self._link.idlest(avoid)
+        loop = asyncio.get_running_loop()
+        if worker is not None:
+            self._term += 1
+            asked, head = wanted
+            self.attachment = Attachment(self._link, worker, self._number, self._term, self)
+            if self.attachment.ask(asked, head):
+                self._deadline = loop.call_later(ATTACH_S, self._too_late)
+                return
+            self.release()
+        self._seeking = loop.call_later(NO_WORKER_S, self.seek)
+
+    def _too_late(self) -> None:
+        self.release()
+        self._tenant.vacated("no worker could open the stream in time")
+
+    def _forget_timers(self) -> None:
+        for timer in (self._seeking, self._deadline):
+            if timer is not None:
+                timer.cancel()
+        self._seeking = self._deadline = None
+
+    def move(self) -> None:
+        """Go on with a new attachment: what runs cannot take what comes."""
+        self.release()
+        self._lost_at = time.monotonic()
+        self.seek()
+
+    def release(self) -> None:
+        """Let go of the worker."""
+        self._forget_timers()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result({})
+        attachment, self.attachment = self.attachment, None
+        if attachment is not None:
+            attachment.leave()
+
+    # `attachment.Owner`.
+
+    def attached(self) -> None:
+        assert self.attachment is not None
+        self._forget_timers()
+        self._tenant.seated(self.attachment)
+        log.info(
+            "%s has the stream",
+            self.attachment.worker.name,
+            extra=self._tenant.ids | {"worker": self.attachment.worker.name},
+        )
+
+    def delivered(self, packet: Packet, received_ns: int) -> None:
+        viewing = self._tenant.viewing
+        before = viewing.frames
+        viewing.put(packet)
+        if viewing.frames != before:
+            self._tenant.ledger.frames_out += 1
+            if self._lost_at is not None:
+                self.took_over_s.append(time.monotonic() - self._lost_at)
+                self._lost_at = None
+
+    def told(self, message: Mapping[str, Any]) -> None:
+        match message["type"]:
+            case "stats":
+                self._tenant.ledger.reported(message["stats"])
+            case "params" | "refused_params":
+                answer = self._answers.get(message["request"])
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+            case "broke" if self.attachment is not None:
+                self._tenant.viewing.drop(self.attachment.tracks[message["track"]].name)
+
+    def unsent(self, packet: Packet, reason: str) -> None:
+        if packet.track.startswith("video") and not packet.discard:
+            self._tenant.ledger.drop(f"link_{reason}")
+
+    def worker_ended(self, error: str) -> None:
+        self.release()
+        self._tenant.vacated(error)
+
+    def worker_lost(self) -> None:
+        """The worker died: another one takes the stream, unless the stream kills them all."""
+        former = self.attachment
+        self.release()
+        now = self._lost_at = time.monotonic()
+        self._deaths = [at for at in self._deaths if now - at < DEATHS_S] + [now]
+        if len(self._deaths) > MOST_DEATHS:
+            self._tenant.vacated("too many workers died of this stream")
+            return
+        self.seek(None if former is None else former.worker.name)
+
+    # What viewers and operators ask of the worker.
+
+    def request_keyframe(self, reason: str) -> None:
+        """A key frame on all rungs, at most one per second."""
+        now = time.monotonic()
+        if self.live is not None and now - self._asked_at > KEYFRAME_S:
+            self._asked_at = now
+            self.live.say({"type": "keyframe", "reason": reason})
+
+    async def change(
+        self, node: str, values: Mapping[str, Any], over: str, timeout_s: float = 1.0
+    ) -> tuple[int | None, list[int] | None]:
+        """Change parameters on the worker: PTS and time base of the first picture, as far as it
+        is known in time. Raises `Refusal`."""
+        attachment = self.live
+        if attachment is None:
+            return None, None
+        self._request += 1
+        number = self._request
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        asked = {"type": "params", "request": number, "node": node, "values": dict(values)}
+        attachment.say({**asked, "over": over})
+        try:
+            told = await asyncio.wait_for(answer, timeout_s)
+        except TimeoutError:
+            told = {}
+        finally:
+            self._answers.pop(number, None)
+        if "error" in told:
+            raise Refusal(str(told["error"]))
+        return told.get("pts"), told.get("time_base")

@@ -1,0 +1,63 @@
+"""`Viewing`: what viewers get of one session: its tracks, the HLS packager, the feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamgen.deliver.live import LivePackager, LiveSettings, LiveStart
+from streamgen.errors import OutputError
+from streamgen.media.packet import Packet
+from streamgen.telemetry import Telemetry
+from streamgen_edge.attachment import OutTrack
+from streamgen_edge.feed import Feed
+
+
+class Viewing:
+    """Begins with the first worker's tracks, which never change, and outlives every worker."""
+
+    def __init__(self, telemetry: Telemetry, settings: LiveSettings) -> None:
+        self.packager: LivePackager | None = None
+        self.tracks: Sequence[OutTrack] = ()
+        self.last: dict[str, int] = {}
+        """By track, the last PTS that viewers have."""
+        self.feed = Feed()
+        self.frames = 0
+        """Pictures of the top rung so far."""
+        self._telemetry = telemetry
+        self._count = telemetry.count
+        self._settings = settings
+
+    def begin(self, session: str, unix_ns: int, tracks: Sequence[OutTrack]) -> None:
+        """The first picture is due now."""
+        self.tracks = tracks
+        live = [one for one in (track.for_hls() for track in tracks) if one is not None]
+        start = LiveStart(session, unix_ns)
+        self.packager = LivePackager(
+            start, live, telemetry=self._telemetry, settings=self._settings
+        )
+
+    def put(self, packet: Packet) -> bool:
+        """The next packet of a track; False for one that viewers have already."""
+        pts = packet.pts or 0
+        if pts <= self.last.get(packet.track, pts - 1):
+            self._count("double", packet.track)
+            return False
+        self.last[packet.track] = pts
+        self.frames += packet.track == self.tracks[0].name
+        self.feed.put(packet)
+        if self.packager is not None and packet.track != "audio/opus":
+            try:
+                self.packager.write(packet)
+            except (KeyError, OutputError) as error:
+                self._count("unpacked", type(error).__name__)
+        return True
+
+    def drop(self, track: str) -> None:
+        """A rung's encoder failed: its players see gaps, the others nothing."""
+        if self.packager is not None and track.startswith("video/"):
+            self.packager.drop(track)
+
+    def end(self) -> None:
+        if self.packager is not None and not self.packager.ended:
+            self.packager.end()
+        self.feed.end()
