@@ -9,6 +9,8 @@ from streamgen_edge.hls.request import Scope, header, wanted_range
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+_Said = tuple[Headers, bytes, bytes]
+"""Head, entity tag and body."""
 
 _CORS = (b"access-control-allow-origin", b"*")
 _EXPOSE = (b"access-control-expose-headers", b"content-length, content-range, date, retry-after")
@@ -16,7 +18,6 @@ _PLAYLIST: Headers = [
     (b"content-type", b"application/vnd.apple.mpegurl"),
     (b"vary", b"accept-encoding"),
     _CORS,
-    _EXPOSE,
 ]
 _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _MEDIA: dict[bool, Headers] = {
@@ -34,6 +35,7 @@ _PREFLIGHT: Headers = [
     (b"access-control-allow-headers", b"authorization, range"),
     (b"access-control-max-age", b"86400"),
 ]
+_OF_BODIES = frozenset({b"content-length", b"content-encoding"})
 _LEAST_PACKED = 400
 """Shorter texts do not get shorter by packing."""
 
@@ -58,27 +60,40 @@ async def refuse(
     await _whole(send, status, headers, body)
 
 
-async def playlist(
-    send: Send,
-    scope: Scope,
-    text: bytes,
-    packed: Callable[[], bytes],
-    *,
-    tag: bytes,
-    cache: bytes,
-) -> None:
-    """A playlist, packed when the player takes that. `tag` names this very text."""
-    pack = len(text) >= _LEAST_PACKED and b"gzip" in header(scope, b"accept-encoding")
-    etag = b'"%bz"' % tag if pack else b'"%b"' % tag
-    headers = [*_PLAYLIST, (b"cache-control", cache), (b"etag", etag)]
-    if header(scope, b"if-none-match") == etag:
-        await _whole(send, 304, headers, b"")
-        return
-    body = packed() if pack else text
-    if pack:
-        headers.append((b"content-encoding", b"gzip"))
-    headers.append((b"content-length", b"%d" % len(body)))
-    await _whole(send, 200, headers, b"" if scope["method"] == "HEAD" else body)
+class Sheet:
+    """A playlist ready to be sent: its heads are made once for all who ask."""
+
+    __slots__ = ("_facts", "_pack", "_packed", "_plain")
+
+    def __init__(
+        self, text: bytes, packed: Callable[[], bytes], *, tag: bytes, cache: bytes
+    ) -> None:
+        """`tag` names this very text; `packed()` is the text by gzip, asked for once."""
+        self._plain = _said(text, tag, cache)
+        self._pack = packed if len(text) >= _LEAST_PACKED else None
+        self._packed: _Said | None = None
+        self._facts = tag + b"z", cache
+
+    async def send(self, send: Send, scope: Scope) -> None:
+        """Send it, packed when the player takes that."""
+        chosen = self._plain
+        if self._pack is not None and b"gzip" in header(scope, b"accept-encoding"):
+            if self._packed is None:
+                headers, etag, body = _said(self._pack(), *self._facts)
+                self._packed = [*headers, (b"content-encoding", b"gzip")], etag, body
+            chosen = self._packed
+        headers, etag, body = chosen
+        if header(scope, b"if-none-match") == etag:
+            bare = [pair for pair in headers if pair[0] not in _OF_BODIES]
+            await _whole(send, 304, bare, b"")
+        else:
+            await _whole(send, 200, headers, b"" if scope["method"] == "HEAD" else body)
+
+
+def _said(body: bytes, tag: bytes, cache: bytes) -> _Said:
+    etag = b'"%b"' % tag
+    said = [(b"cache-control", cache), (b"etag", etag), (b"content-length", b"%d" % len(body))]
+    return [*_PLAYLIST, *said], etag, body
 
 
 async def media(send: Send, scope: Scope, chunks: Sequence[bytes], *, video: bool) -> None:

@@ -21,7 +21,7 @@ from streamgen.deliver.live import LivePackager
 from streamgen.deliver.rendition import Rendition
 from streamgen.deliver.window import Absent, Window
 from streamgen_edge.hls import answers
-from streamgen_edge.hls.answers import Send, refuse
+from streamgen_edge.hls.answers import Send, Sheet, refuse
 from streamgen_edge.hls.request import BadRequest, Directives, Query, Scope, bearer, media, query
 from streamgen_edge.hls.room import Room
 
@@ -134,14 +134,9 @@ class HlsApp:
             return
         carried = "" if asked.token is None else f"token={asked.token}"
         text = packager.multivariant(carried).encode()
-        await answers.playlist(
-            send,
-            scope,
-            text,
-            lambda: gzip.compress(text, 5, mtime=0),
-            tag=sha256(text).hexdigest()[:16].encode(),
-            cache=b"max-age=1",
-        )
+        tag = sha256(text).hexdigest()[:16].encode()
+        sheet = Sheet(text, lambda: gzip.compress(text, 5, mtime=0), tag=tag, cache=b"max-age=1")
+        await sheet.send(send, scope)
 
     async def _media_playlist(
         self, scope: Scope, send: Send, stream: str, packager: LivePackager, rendition: Rendition
@@ -163,12 +158,9 @@ class HlsApp:
             if not await self._blocked(room, rendition, directives):
                 await refuse(send, 503, "this part did not come in time", retry=True)
                 return
-        page = packager.page(rendition.track.place, skip=directives.skip)
-        # What a directive asked for never changes much; what nobody waited for changes soon.
-        target_s = rendition.facts.target_s
-        cache = b"max-age=1" if directives.msn is None else b"max-age=%d" % (6 * target_s)
-        tag = b"%d%b" % (page.revision, b"s" if directives.skip else b"")
-        await answers.playlist(send, scope, page.text, lambda: page.packed, tag=tag, cache=cache)
+        blocking = directives.msn is not None
+        sheet = room.sheet(packager, rendition, skip=directives.skip, blocking=blocking)
+        await sheet.send(send, scope)
 
     async def _blocked(self, room: Room, rendition: Rendition, directives: Directives) -> bool:
         """Blocking playlist reload (6.2.5.2): wait until the playlist holds what was asked for."""

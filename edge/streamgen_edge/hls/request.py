@@ -6,11 +6,11 @@ import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import unquote_plus
 
 MOST_QUERY_BYTES = 4096
-_MEDIA = re.compile(r"(0|[1-9]\d{0,11})(?:\.(0|[1-9]\d{0,2}))?\.m4s")
-_WHOLE = re.compile(r"\d{1,12}")
+_MEDIA = re.compile(r"(0|[1-9][0-9]{0,11})(?:\.(0|[1-9][0-9]{0,2}))?\.m4s")
+_WHOLE = re.compile(r"[0-9]{1,12}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~%+/=-]{1,2048}")
 _RANGE = re.compile(rb"bytes=(\d{0,15})-(\d{0,15})")
 
@@ -46,13 +46,17 @@ def query(raw: bytes) -> Query:
         return _NOTHING
     if len(raw) > MOST_QUERY_BYTES:
         raise BadRequest("the query is too long")
-    text = raw.decode("latin-1")
-    found = dict(parse_qsl(text, keep_blank_values=True, encoding="latin-1", max_num_fields=None))
+    # What we know has no need of percent encoding, so none is undone.
+    pairs = (pair.partition("=") for pair in raw.decode("latin-1").split("&"))
+    found = {key: value for key, _, value in pairs}
     msn, part = _number(found, "_HLS_msn"), _number(found, "_HLS_part")
     if part is not None and msn is None:
         raise BadRequest("_HLS_part without _HLS_msn")
     skip = found.get("_HLS_skip") in {"YES", "v2"}
-    return Query(Directives(msn, part, skip), _token(text))
+    token = found.get("token")
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise BadRequest("the token has characters that belong percent-encoded")
+    return Query(Directives(msn, part, skip), token)
 
 
 def _number(found: dict[str, str], key: str) -> int | None:
@@ -62,16 +66,6 @@ def _number(found: dict[str, str], key: str) -> int | None:
     if not _WHOLE.fullmatch(value):
         raise BadRequest(f"{key} is not a number")
     return int(value)
-
-
-def _token(text: str) -> str | None:
-    for pair in text.split("&"):
-        key, _, value = pair.partition("=")
-        if key == "token":
-            if not _TOKEN.fullmatch(value):
-                raise BadRequest("the token has characters that belong percent-encoded")
-            return value
-    return None
 
 
 def bearer(scope: Scope, token: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""`Room`: where requests wait for what is not there yet. One for each session."""
+"""`Room`: where requests wait for what is not there yet, and find it. One for each session."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import asyncio
 from collections.abc import Callable
 
 from streamgen.deliver.live import LivePackager
-from streamgen.deliver.rendition import Rendition
+from streamgen.deliver.rendition import Page, Rendition
+from streamgen_edge.hls.answers import Sheet
 
 
 class Room:
     """Waiting requests of one session, woken all at once when something is published.
 
-    Lives on the event loop whose thread also writes into the packager. Holds the packager's
-    callback, not the packager.
+    Lives on the event loop whose thread also writes into the packager. Keeps no packager alive.
     """
 
     def __init__(self, packager: LivePackager, most: int) -> None:
         """`most` requests may wait at a time."""
         self.held = 0
+        self._sheets: dict[tuple[str, bool, bool], tuple[Page, Sheet]] = {}
         self._most = most
         self._waiting: dict[Rendition | None, list[asyncio.Future[bool]]] = {}
         packager.watch(self._ring)
@@ -54,6 +55,22 @@ class Room:
             return True
         finally:
             self.held -= 1
+
+    def sheet(
+        self, packager: LivePackager, rendition: Rendition, *, skip: bool, blocking: bool
+    ) -> Sheet:
+        """The media playlist of now, the same object until there is news."""
+        place = rendition.track.place
+        page = packager.page(place, skip=skip)
+        known = self._sheets.get((place, skip, blocking))
+        if known is not None and known[0] is page:
+            return known[1]
+        # What a directive asked for is right for a while; what nobody waited for changes soon.
+        cache = b"max-age=%d" % (6 * rendition.facts.target_s) if blocking else b"max-age=1"
+        tag = b"%d%b" % (page.revision, b"s" if skip else b"")
+        sheet = Sheet(page.text, lambda: page.packed, tag=tag, cache=cache)
+        self._sheets[place, skip, blocking] = page, sheet
+        return sheet
 
     def _ring(self, rendition: Rendition) -> None:
         for key in (rendition, None):
