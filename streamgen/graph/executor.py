@@ -280,7 +280,8 @@ class Executor:
     def _taken(self, job: Job, node: Node, call: Call, outputs: Outputs) -> list[Work]:
         """The stage gave outputs: check them, and go on with them or with the fallback."""
         try:
-            found = checked(node, job, call.inputs, outputs)
+            with Blame(node.name, job.pts):
+                found = checked(node, job, call.inputs, outputs)
         except StageError as error:
             return self._failed(job, node, call, error)
         node.good += 1

@@ -14,7 +14,7 @@ from streamgen.graph.job import Call, Job
 from streamgen.graph.plan import THE_SOURCE
 from streamgen.graph.spec import EdgeKind
 from streamgen.media.frame import Fence, Frame, Sheet
-from streamgen.media.port import PICTURE
+from streamgen.media.port import PICTURE, Port
 from streamgen.protocols import Later, Value
 
 Outputs = Mapping[str, Value]
@@ -118,8 +118,8 @@ def checked(node: Node, job: Job, inputs: Outputs, outputs: Outputs) -> Outputs:
                 raise _wrong(node, job, f"gave a picture of {size[0]}x{size[1]} as '{name}'")
         elif value.kind != port.kind:
             raise _wrong(node, job, f"gave {value.kind} as '{name}', declared as {port}")
-        elif not sound(value):
-            raise _wrong(node, job, f"gave numbers that are not finite as '{name}'")
+        elif problem := unsound(value, port):
+            raise _wrong(node, job, f"gave {problem} as '{name}', declared as {port}")
         if value.pts != job.pts:
             found = dict(outputs) if found is None else found
             found[name] = retimed(value, job.frame)
@@ -136,10 +136,13 @@ def _size(node: Node, job: Job, inputs: Outputs) -> tuple[int, int]:
         return job.stages[node.index].output_size(main.width, main.height)
 
 
-def sound(sheet: Sheet) -> bool:
-    """No NaN and no infinity among its numbers."""
+def unsound(sheet: Sheet, port: Port) -> str:
+    """In words, what is wrong with its numbers: another form than declared, NaN or infinity."""
     data = np.asarray(sheet.data)
-    return data.dtype.kind != "f" or bool(np.isfinite(data.sum(dtype=np.float64)))
+    if misfit := port.misfit(data.dtype.name, data.shape):
+        return misfit
+    finite = data.dtype.kind != "f" or np.isfinite(data.sum(dtype=np.float64))
+    return "" if finite else "numbers that are not finite"
 
 
 def same(value: Value, before: Value) -> bool:

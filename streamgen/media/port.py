@@ -70,6 +70,26 @@ class Port:
             for a, b in zip(self.shape, other.shape, strict=True)
         )
 
+    def misfit(self, dtype: str, shape: tuple[int, ...]) -> str:
+        """What is not as declared about an array of a `Sheet`, in words; empty: it fits."""
+        if dtype != self.dtype:
+            return dtype
+        return "" if self._shaped(shape) else f"the shape {shape}"
+
+    def _shaped(self, shape: tuple[int, ...]) -> bool:
+        match self.kind:
+            case "mask":
+                return len(shape) == 2
+            case "rgb":
+                return len(shape) == 3 and shape[0 if self.planar else 2] == 3
+            case "boxes":
+                return len(shape) == 2 and shape[1] == 4
+        sizes = self.shape
+        return not sizes or (
+            len(sizes) == len(shape)
+            and all(isinstance(a, str) or a == b for a, b in zip(sizes, shape, strict=True))
+        )
+
     def convertible(self, other: Port) -> bool:
         """Whether one visible conversion turns what `other` gives into what this port takes."""
         pixels = {PICTURE, "rgb"}

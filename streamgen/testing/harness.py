@@ -214,10 +214,8 @@ def unlike(value: Any, port: Port) -> str:
     if value.kind != port.kind:
         return f"a sheet of kind {value.kind}"
     array = np.asarray(value.data)
-    if array.dtype.name != port.dtype:
-        return f"{array.dtype.name}"
-    if not _shaped(array.shape, port):
-        return f"the shape {array.shape}"
+    if misfit := port.misfit(array.dtype.name, array.shape):
+        return misfit
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return "numbers that are not finite"
     if port.range is not None and array.size:
@@ -229,21 +227,6 @@ def unlike(value: Any, port: Port) -> str:
 
 def _called(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-def _shaped(shape: tuple[int, ...], port: Port) -> bool:
-    match port.kind:
-        case "mask":
-            return len(shape) == 2
-        case "rgb":
-            return len(shape) == 3 and shape[0 if port.planar else 2] == 3
-        case "boxes":
-            return len(shape) == 2 and shape[1] == 4
-    sizes = port.shape
-    return not sizes or (
-        len(sizes) == len(shape)
-        and all(isinstance(a, str) or a == b for a, b in zip(sizes, shape, strict=True))
-    )
 
 
 def checksum(value: Value) -> int:

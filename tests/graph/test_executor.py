@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -247,8 +248,11 @@ def test_the_declared_fallback_takes_the_place_of_a_failure(
         {PICTURE: picture(8, 8)},
         {PICTURE: Sheet("mask", np.zeros((2, 2), np.uint8), 0, Fraction(1))},
         {"mask": Sheet("mask", np.full((2, 2), np.nan, np.float32), 0, Fraction(1))},
+        {"mask": Sheet("mask", np.zeros((2, 2), np.uint8), 0, Fraction(1))},
+        {"mask": Sheet("mask", np.zeros(2, np.float32), 0, Fraction(1))},
+        {"mask": Sheet("mask", [[0.0], []], 0, Fraction(1))},
     ],
-    ids=["nothing", "size", "kind", "nan"],
+    ids=["nothing", "size", "kind", "nan", "dtype", "shape", "ragged"],
 )
 def test_wrong_outputs_are_a_failure_of_that_picture(
     lane: Lane, wrong: Mapping[str, Value]
@@ -262,8 +266,10 @@ def test_wrong_outputs_are_a_failure_of_that_picture(
         outputs = {"mask": Port("mask", "float32")}  # noqa: RUF012
 
         def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
-            made = super().process(inputs, params)
-            return wrong if self.seen[-1] == 1 else made
+            mask = super().process(inputs, params)["mask"]
+            assert isinstance(mask, Sheet)
+            right = replace(mask, data=np.zeros((1, 1), np.float32))
+            return wrong if self.seen[-1] == 1 else {"mask": right}
 
     telemetry = Telemetry()
     if "mask" in wrong:
