@@ -1,4 +1,4 @@
-"""The edge's one HTTP application: HLS straight to its own, everything else to the API."""
+"""The edge's one HTTP application: HLS and WebRTC straight to their own, the rest to the API."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Front:
-    """By path to `hls` or `rest`. A browser that was sent here under a foreign name is refused:
-    a page from elsewhere could otherwise point its own name at this machine."""
+    """By path to `hls`, `webrtc` or `rest`. A browser that was sent here under a foreign name is
+    refused: a page from elsewhere could otherwise point its own name at this machine."""
 
-    def __init__(self, hls: Asgi, rest: Asgi, http: Http) -> None:
+    def __init__(self, hls: Asgi, webrtc: Asgi, rest: Asgi, http: Http) -> None:
         self._hls = hls
+        self._webrtc = webrtc
         self._rest = rest
         self._names = {name.lower().encode() for name in http.hosts} | {http.host.lower().encode()}
 
@@ -30,6 +31,8 @@ class Front:
             await send({"type": "http.response.body", "body": b"not a name of this server\n"})
         elif scope["type"] == "http" and scope["path"].startswith("/hls/"):
             await self._hls(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith(("/whip/", "/whep/")):
+            await self._webrtc(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 

@@ -27,6 +27,7 @@ from streamgen_edge.link import Link
 from streamgen_edge.publishing import Streams
 from streamgen_edge.rtmp.server import RtmpServer, tls_context
 from streamgen_edge.settings import Http, Rtmp, Server, load_server
+from streamgen_edge.webrtc import webrtc_app
 
 DRAIN_S = 6.0
 """Longest time that streams get to finish when the server stops."""
@@ -75,7 +76,9 @@ async def serve(server: Server, folder: Path, *, supervised: bool) -> None:
             server.rtmp.listen_at, streams.publish, tls=_tls(server.rtmp), telemetry=own
         )
         rest = api(streams, metrics, server, lambda: _unready(link, streams))
-        front = Front(hls_app(streams, streams.may_play), rest, server.http)
+        webrtc = webrtc_app(streams, server)
+        leaving.push_async_callback(webrtc.close)
+        front = Front(hls_app(streams, streams.may_play), webrtc, rest, server.http)
         listening = _bound(server.http)
         web = _Http(_uvicorn(front, server.http))
         serving = asyncio.create_task(web.serve([listening]))

@@ -1,0 +1,357 @@
+"""`WebRtcApp`: WHIP and WHEP as a plain ASGI application.
+
+POST   /whip/{stream}        an offer; 201 with the session's place and the answer
+POST   /whep/{stream}        the same for viewers; `?rung=480p` or `?size=854x480`
+PATCH  {place}               candidates of the client (RFC 8840)
+DELETE {place}               the end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc.exceptions import InvalidStateError, OperationError
+from aiortc.sdp import candidate_from_sdp
+
+from streamgen_edge.rtmp.address import Publish, is_name, printable
+from streamgen_edge.rtmp.limits import Limits
+from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
+from streamgen_edge.webrtc import http, stack
+from streamgen_edge.webrtc.channel import Channel, Playable
+from streamgen_edge.webrtc.choice import NoRung
+from streamgen_edge.webrtc.http import Asked, Receive, Refusal, Scope, Send
+from streamgen_edge.webrtc.network import Network, NoPort
+from streamgen_edge.webrtc.offer import (
+    MOST_BYTES,
+    BadOffer,
+    Offer,
+    read_offer,
+    rebuilt,
+    usable,
+)
+from streamgen_edge.webrtc.whep import Viewing
+from streamgen_edge.webrtc.whip import Incoming
+
+CONNECT_S = 15.0
+"""Longest time from the answer to media flowing."""
+CERTIFICATE_S = 20 * 86_400
+MALFORMED = (ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError)
+"""What the stack's SDP parser raises for nonsense."""
+P256_HINT = (
+    "the publisher's certificate uses the curve secp224r1, which OpenSSL refuses; give it a P-256 "
+    "certificate (FFmpeg: -cert_file and -key_file, made with openssl req -x509 -newkey ec "
+    "-pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -subj /CN=whip)"
+)
+log = logging.getLogger("streamgen.edge.webrtc")
+
+
+class Streams(Protocol):
+    """The server's streams: who plays, who publishes."""
+
+    def find(self, name: str, /) -> Playable | None: ...
+
+    async def may_play(self, viewer: Any, /) -> int | None: ...
+
+    async def publish(self, publisher: Publisher, /) -> Sink: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who wants to play (`may_play`)."""
+
+    stream: str
+    token: str | None
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one stream may use."""
+
+    bitrate_bps: int = 12_000_000
+    viewers: int = 500
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One peer, by the place its client was told."""
+
+    place: str
+    stream: str
+    peer: RTCPeerConnection
+    etag: str
+    media: Viewing | Incoming
+    deadline: asyncio.TimerHandle | None = None
+    fault: str = ""
+
+
+class WebRtcApp:
+    """On the event loop whose thread feeds the streams. `close` ends all sessions."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        network: Network,
+        *,
+        share: Callable[[str], Share] = lambda _: Share(),
+    ) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.channels: dict[str, Channel] = {}
+        self._streams = streams
+        self._network = network
+        self._share = share
+        self._certificate = stack.new_certificate()
+        self._certified = time.monotonic()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            parts = scope["path"].strip("/").split("/")
+            if len(parts) == 2 and parts[0] in ("whip", "whep") and is_name(parts[1]):
+                await self._endpoint(scope, receive, send, *parts)
+            elif len(parts) == 3 and "/" + "/".join(parts) in self.sessions:
+                await self._session(scope, receive, send, "/" + "/".join(parts))
+            else:
+                raise Refusal(404, "no such session")
+        except Refusal as refusal:
+            await http.refuse(send, refusal)
+
+    async def _endpoint(
+        self, scope: Scope, receive: Receive, send: Send, protocol: str, stream: str
+    ) -> None:
+        if scope["method"] == "OPTIONS":
+            await http.preflight(send, http.SDP)
+            return
+        if scope["method"] != "POST":
+            raise Refusal(405, "only POST and OPTIONS", ("allow", "POST, OPTIONS"))
+        asked = Asked.of(scope)
+        asked.needs(http.SDP)
+        text = await http.body(receive, MOST_BYTES)
+        begin = self._publish if protocol == "whip" else self._play
+        session, sdp = await begin(stream, asked, text)
+        links = [("link", link) for link in self._network.links(stream)]
+        headers = [("location", session.place), ("etag", session.etag), *links]
+        await http.answer(send, 201, *headers, content=sdp.encode(), content_type=http.SDP)
+
+    # WHEP.
+
+    async def _play(self, name: str, asked: Asked, text: str) -> tuple[Session, str]:
+        status = await self._streams.may_play(Viewer(name, asked.token, asked.address))
+        if status is not None:
+            challenge = (("www-authenticate", "Bearer"),) if status == 401 else ()
+            raise Refusal(status, "this viewer may not play this stream", *challenge)
+        stream = self._streams.find(name)
+        if stream is None or not stream.tracks or stream.over:
+            raise Refusal(404, "nobody publishes this stream", ("retry-after", "1"))
+        offer = _read(text, ("recvonly",), self._network.checks_clients)
+        channel = self._channel(stream)
+        if len(channel.viewers) >= self._share(name).viewers:
+            raise Refusal(503, "too many viewers", ("retry-after", "10"))
+        peer = stack.open_peer(self._network, self._valid_certificate())
+        session = Session(_place("whep", name), name, peer, _etag(), None)  # type: ignore[arg-type]
+        viewing = Viewing(peer, channel, lambda: self._end(session, "the stream ended"))
+        session.media = viewing
+        try:
+            viewing.prepare(offer)
+            await _set_offer(peer, offer)
+            viewing.attach(offer, asked.query)
+            answer = await self._answer(session, offer)
+        except Refusal:
+            self._end(session, "refused")
+            raise
+        except NoRung as error:
+            self._end(session, "refused")
+            raise Refusal(406, str(error)) from error
+        return session, answer
+
+    def _channel(self, stream: Playable) -> Channel:
+        found = self.channels.get(stream.name)
+        if found is None or found.stream.session != stream.session:
+            found = self.channels[stream.name] = Channel(stream, self._close_channel)
+        return found
+
+    def _close_channel(self, channel: Channel) -> None:
+        if self.channels.get(channel.stream.name) is channel:
+            del self.channels[channel.stream.name]
+
+    # WHIP.
+
+    async def _publish(self, name: str, asked: Asked, text: str) -> tuple[Session, str]:
+        if asked.foreign and asked.token is None:
+            raise Refusal(403, "a page of another site needs a token to publish")
+        offer = _read(text, ("sendonly",), self._network.checks_clients)
+        software = printable(
+            offer.software or asked.headers.get(b"user-agent", b"").decode("latin-1")
+        )
+        request = Publish("whip", name, asked.token, asked.address, software)
+        peer = stack.open_peer(self._network, self._valid_certificate())
+        session = Session(_place("whip", name), name, peer, _etag(), None)  # type: ignore[arg-type]
+        line = _Line(lambda reason: self._end(session, reason))
+        publisher = Publisher(request, line, Limits())
+        share = self._share(name)
+        incoming = Incoming(
+            peer, publisher, share.bitrate_bps, lambda reason: self._end(session, reason)
+        )
+        session.media = incoming
+        line.request_keyframe = incoming.ask
+        try:
+            incoming.prepare(offer)
+            await _set_offer(peer, offer)
+            incoming.attach(await self._streams.publish(publisher))
+            stack.watch_certificate(peer, lambda: self._blame(session))
+            answer = await self._answer(session, offer, start_kbps=share.bitrate_bps // 4000)
+        except Refused as refused:
+            self._end(session, "refused")
+            status = 401 if asked.token is None else 403
+            challenge = (("www-authenticate", "Bearer"),) if status == 401 else ()
+            raise Refusal(status, str(refused), *challenge) from refused
+        except Refusal:
+            self._end(session, "refused")
+            raise
+        return session, answer
+
+    def _blame(self, session: Session) -> None:
+        if not session.fault:
+            session.fault = P256_HINT
+            log.error("whip %s: %s", session.stream, P256_HINT)
+
+    # Both.
+
+    async def _answer(self, session: Session, offer: Offer, start_kbps: int = 0) -> str:
+        peer, network = session.peer, self._network
+        stack.use_network(peer, network)
+        peer.on("connectionstatechange", lambda: self._changed(session))
+        try:
+            await peer.setLocalDescription(await peer.createAnswer())
+        except NoPort as error:
+            log.error("%s", error)
+            raise Refusal(503, "no port is free", ("retry-after", "10")) from error
+        pictures = set(offer.payload_types("video", "H264")) if start_kbps else set()
+
+        def fmtp(kind: int) -> str:
+            # Else a browser begins at 0.3 Mbit/s, whatever it was told it may send.
+            return f";x-google-start-bitrate={min(start_kbps, 2500)}" if kind in pictures else ""
+
+        self.sessions[session.place] = session
+        session.deadline = asyncio.get_running_loop().call_later(
+            CONNECT_S, self._end, session, "the client did not connect in time"
+        )
+        return rebuilt(peer.localDescription.sdp, offer, network.told, fmtp)
+
+    def _changed(self, session: Session) -> None:
+        state = session.peer.connectionState
+        if state == "connected" and session.deadline is not None:
+            session.deadline.cancel()
+        elif state in ("failed", "closed"):
+            self._end(session, session.fault or f"the connection {state}")
+
+    async def _session(self, scope: Scope, receive: Receive, send: Send, place: str) -> None:
+        session = self.sessions[place]
+        match scope["method"]:
+            case "OPTIONS":
+                await http.preflight(send, http.TRICKLE)
+            case "DELETE":
+                self._end(session, "the client ended it", explicit=True)
+                await http.answer(send, 200)
+            case "PATCH":
+                await self._trickle(session, Asked.of(scope), receive)
+                await http.answer(send, 204)
+            case _:
+                raise Refusal(405, "only PATCH and DELETE", ("allow", "PATCH, DELETE, OPTIONS"))
+
+    async def _trickle(self, session: Session, asked: Asked, receive: Receive) -> None:
+        """Candidates that came later (RFC 9725, 4.3.1). ICE restarts are not supported."""
+        asked.needs(http.TRICKLE)
+        text = await http.body(receive, MOST_BYTES)
+        match = asked.headers.get(b"if-match", b"").decode("latin-1")
+        if match == "*":
+            raise Refusal(501, "ICE restarts are not supported; begin a new session")
+        if not match:
+            raise Refusal(428, "If-Match is needed")
+        if match != session.etag:
+            raise Refusal(412, "another ICE session is in use")
+        if not self._network.checks_clients:
+            return
+        for line in text.splitlines()[:64]:
+            if line.startswith("a=candidate:") and usable(line):
+                try:
+                    candidate = candidate_from_sdp(line.removeprefix("a=candidate:"))
+                except MALFORMED as error:
+                    raise Refusal(400, "not a candidate") from error
+                await stack.add_candidate(session.peer, candidate)
+
+    def _end(self, session: Session, reason: str, explicit: bool = False) -> None:
+        """The session is over; its peer is closed in the background."""
+        self.sessions.pop(session.place, None)
+        if session.deadline is not None:
+            session.deadline.cancel()
+        media = session.media
+        if session.peer.signalingState == "closed" or session.fault == "ended":
+            return
+        session.fault = "ended"
+        media.close()
+        if isinstance(media, Incoming):
+            media.publisher.end(Ended(explicit, reason))
+        log.info("a %s session ended: %s", session.place.split("/")[1], reason)
+        task = asyncio.get_running_loop().create_task(session.peer.close())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _valid_certificate(self) -> Any:
+        if time.monotonic() - self._certified > CERTIFICATE_S:
+            self._certificate, self._certified = stack.new_certificate(), time.monotonic()
+        return self._certificate
+
+    async def close(self) -> None:
+        """End all sessions and wait for their sockets."""
+        for session in list(self.sessions.values()):
+            self._end(session, "the server stops")
+        for channel in list(self.channels.values()):
+            channel.close()
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=5)
+
+
+class _Line:
+    """What the owner of a publisher may ask of it (`rtmp.publisher.Line`)."""
+
+    def __init__(self, leave: Callable[[str], None]) -> None:
+        self.leave = leave
+        self.request_keyframe: Callable[[], None] = lambda: None
+
+    def hold(self, held: bool) -> None:
+        """Nothing to hold: what comes too fast is dropped to the next key frame."""
+
+    def ask_to_reconnect(self, url: str | None) -> bool:
+        return False
+
+
+def _read(text: str, direction: tuple[str, ...], candidates: bool) -> Offer:
+    try:
+        return read_offer(text, direction=direction, candidates=candidates)
+    except BadOffer as error:
+        raise Refusal(400, str(error)) from error
+
+
+async def _set_offer(peer: RTCPeerConnection, offer: Offer) -> None:
+    try:
+        await peer.setRemoteDescription(RTCSessionDescription(offer.text, "offer"))
+    except OperationError as error:
+        raise Refusal(406, "no codec in common: H.264 Constrained Baseline and Opus") from error
+    except (InvalidStateError, *MALFORMED) as error:
+        raise Refusal(400, "the offer cannot be read") from error
+
+
+def _place(protocol: str, stream: str) -> str:
+    return f"/{protocol}/{stream}/{secrets.token_urlsafe(16)}"
+
+
+def _etag() -> str:
+    return f'"{secrets.token_hex(8)}"'

@@ -1,0 +1,129 @@
+"""HTTP of WHIP and WHEP: requests read with limits, answers with what browsers need (CORS)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+SDP = "application/sdp"
+TRICKLE = "application/trickle-ice-sdpfrag"
+_CORS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"location, link, etag, retry-after"),
+]
+_PREFLIGHT = [
+    (b"access-control-allow-methods", b"POST, PATCH, DELETE, OPTIONS"),
+    (b"access-control-allow-headers", b"authorization, content-type, if-match"),
+    (b"access-control-max-age", b"86400"),
+]
+
+
+class Refusal(Exception):
+    """The answer is an error; the text is for the client."""
+
+    def __init__(self, status: int, text: str, *headers: tuple[str, str]) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request says beside its body."""
+
+    query: dict[str, str]
+    headers: dict[bytes, bytes]
+    address: str
+
+    @classmethod
+    def of(cls, scope: Scope) -> Asked:
+        raw = scope["query_string"][:4096].decode("latin-1")
+        client = scope.get("client")
+        try:
+            query = dict(parse_qsl(raw, max_num_fields=16))
+        except ValueError as error:
+            raise Refusal(400, "too many fields in the query") from error
+        return cls(query, dict(scope["headers"]), client[0] if client else "")
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token (RFC 9725, 4.7), or the one in the query."""
+        scheme, _, value = self.headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer":
+            return value.strip().decode("latin-1")
+        return self.query.get("token")
+
+    @property
+    def foreign(self) -> bool:
+        """A page of another site asks."""
+        origin = self.headers.get(b"origin")
+        if origin is None:
+            return False
+        return urlsplit(origin.decode("latin-1")).netloc.encode() != self.headers.get(b"host")
+
+    def needs(self, content_type: str) -> None:
+        """Raises `Refusal` for a body of another type."""
+        given = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        if given.decode("latin-1") != content_type:
+            raise Refusal(415, f"the body must be {content_type}")
+
+
+async def body(receive: Receive, most: int) -> str:
+    """The whole body as text. Raises `Refusal` when it is too long or no text."""
+    data: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(400, "the request broke off")
+        data += message.get("body", b"")
+        if len(data) > most:
+            raise Refusal(413, "the body is too long")
+        if not message.get("more_body"):
+            break
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal(400, "the body is not UTF-8") from error
+
+
+async def answer(
+    send: Send,
+    status: int,
+    *headers: tuple[str, str],
+    content: bytes = b"",
+    content_type: str | None = None,
+) -> None:
+    all_headers = [*_CORS, (b"cache-control", b"no-store")]
+    all_headers += [(key.encode(), value.encode("latin-1")) for key, value in headers]
+    all_headers.append((b"content-length", str(len(content)).encode()))
+    if content_type is not None:
+        all_headers.append((b"content-type", content_type.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def refuse(send: Send, refusal: Refusal) -> None:
+    """As `application/problem+json` (RFC 9457)."""
+    told = {"title": HTTPStatus(refusal.status).phrase, "status": refusal.status}
+    text = json.dumps({**told, "detail": str(refusal)}).encode()
+    await answer(
+        send,
+        refusal.status,
+        *refusal.headers,
+        content=text,
+        content_type="application/problem+json",
+    )
+
+
+async def preflight(send: Send, accept: str) -> None:
+    """OPTIONS (RFC 9725, 4.2)."""
+    headers = [*_CORS, *_PREFLIGHT, (b"accept-post", accept.encode())]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

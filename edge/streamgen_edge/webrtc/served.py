@@ -1,0 +1,75 @@
+"""The server's live streams as WebRTC sees them, and WebRTC as its configuration has it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from streamgen_edge.publishing import Streams
+from streamgen_edge.rtmp.publisher import Publisher, Sink
+from streamgen_edge.settings import Server
+from streamgen_edge.stream import LiveStream
+from streamgen_edge.webrtc.app import Share, WebRtcApp
+from streamgen_edge.webrtc.channel import Playing, TrackFacts
+from streamgen_edge.webrtc.network import Network
+
+
+class ServedStream:
+    """`channel.Playable` of a live stream."""
+
+    def __init__(self, stream: LiveStream) -> None:
+        self.name = stream.name
+        self.session = stream.session
+        self._stream = stream
+
+    @property
+    def over(self) -> bool:
+        return self._stream.over
+
+    @property
+    def tracks(self) -> Sequence[TrackFacts]:
+        return self._stream.viewing.tracks
+
+    @property
+    def feed(self) -> Playing:
+        return self._stream.viewing.feed
+
+    def request_keyframe(self, reason: str) -> None:
+        self._stream.tenure.request_keyframe(reason)
+
+
+class ServedStreams:
+    """`app.Streams` of a server."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+
+    def find(self, name: str, /) -> ServedStream | None:
+        found = self._streams.find(name)
+        return None if found is None else ServedStream(found)
+
+    async def may_play(self, viewer: Any, /) -> int | None:
+        return await self._streams.may_play(viewer)
+
+    async def publish(self, publisher: Publisher, /) -> Sink:
+        return await self._streams.publish(publisher)
+
+
+def webrtc_app(streams: Streams, server: Server) -> WebRtcApp:
+    """The application as a server's configuration has it. Raises `ConfigError`."""
+    settings = server.webrtc
+    network = Network(
+        settings.listen,
+        settings.udp_ports,
+        settings.advertise,
+        settings.ice_servers,
+        settings.turn,
+        wall_s=time.time,
+    )
+
+    def share(name: str) -> Share:
+        found = server.stream(name)
+        return Share() if found is None else Share(found.limits.bitrate, found.limits.viewers)
+
+    return WebRtcApp(ServedStreams(streams), network, share=share)

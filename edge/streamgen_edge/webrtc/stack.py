@@ -1,0 +1,281 @@
+"""What we need of aiortc, aioice and pylibsrtp beyond their public names, and nothing else.
+
+aiortc does SDP, ICE and DTLS; media goes our own ways: `SecureLine` sends, and `Endpoint`s get what
+comes, in the place of its senders and receivers. `tests/edge/webrtc/test_stack.py` fails when an
+upgrade moves one of these names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import pylibsrtp
+from aioice import ice, stun
+from aioice.candidate import Candidate, candidate_foundation, candidate_priority
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCPeerConnection
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
+from aiortc.rtcrtpparameters import RTCRtpReceiveParameters, RTCRtpSendParameters
+from aiortc.rtcrtptransceiver import RTCRtpTransceiver
+
+from streamgen_edge.webrtc.network import Network
+
+CONSENT_S = 2.0
+CONSENT_FAILURES = 3
+"""With half a second for each answer a silent peer is noticed within 9 s (RFC 7675, 5.1)."""
+P224 = bytes.fromhex("06052b81040021")
+"""Object identifier of the curve secp224r1, as it stands in a certificate."""
+_SOL_UDP, _UDP_SEGMENT = 17, 103
+_NO_SEGMENTS = {errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EMSGSIZE}
+_SLOT = 1500
+_MOST = 40
+"""Packets in one system call; the kernel takes 64 and 64 KiB."""
+_srtp: Any = pylibsrtp
+_scratch = _srtp.ffi.new("char[]", _SLOT * _MOST)
+_view = memoryview(_srtp.ffi.buffer(_scratch))
+_slots = [_scratch + _SLOT * at for at in range(_MOST)]
+_length = _srtp.ffi.new("int *")
+_protect = _srtp.lib.srtp_protect
+
+
+class Endpoint(Protocol):
+    """What the transport gives RTP and RTCP to."""
+
+    _ssrc: int
+
+    async def _handle_rtcp_packet(self, packet: Any) -> None: ...
+
+    async def _handle_rtp_packet(self, packet: Any, arrival_time_ms: int) -> None: ...
+
+    def _handle_disconnect(self) -> None: ...
+
+
+def new_certificate() -> RTCCertificate:
+    return RTCCertificate.generateCertificate()
+
+
+def open_peer(network: Network, certificate: RTCCertificate) -> RTCPeerConnection:
+    """A peer connection with no other servers than the configured ones, all media in one bundle."""
+    servers = [RTCIceServer(urls=list(network.stun))] if network.stun else []
+    peer = RTCPeerConnection(
+        RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+    )
+    # Its own was made with it; one for all saves a signature per viewer.
+    peer._RTCPeerConnection__certificates = [certificate]  # type: ignore[attr-defined]
+    return peer
+
+
+def use_network(peer: RTCPeerConnection, network: Network) -> None:
+    """Gather only what the network gives; before the local description is set."""
+    for transceiver in peer.getTransceivers():
+        connection: Any = transceiver.receiver.transport.transport._connection
+
+        async def gather(
+            component: int, addresses: list[str], *, of: Any = connection
+        ) -> list[Candidate]:
+            return await _gather(of, network, component)
+
+        async def consent(of: Any = connection) -> None:
+            await _watch_consent(of)
+
+        connection.get_component_candidates = gather
+        connection.query_consent = consent
+
+
+async def _gather(connection: Any, network: Network, component: int) -> list[Candidate]:
+    """Host candidates, and what a configured STUN server sees of them (RFC 8445, 5.1.1)."""
+    loop = asyncio.get_running_loop()
+    found: list[Candidate] = []
+    for address in network.listen:
+        sock = network.bind(address)
+        _, protocol = await loop.create_datagram_endpoint(
+            lambda: ice.StunProtocol(connection), sock=sock
+        )
+        protocol.plain_socket = sock  # type: ignore[attr-defined]
+        host, port = sock.getsockname()[:2]
+        protocol.local_candidate = Candidate(
+            foundation=candidate_foundation("host", "udp", host),
+            component=component,
+            transport="udp",
+            priority=candidate_priority(component, "host"),
+            host=host,
+            port=port,
+            type="host",
+        )
+        connection._protocols.append(protocol)
+        found.append(protocol.local_candidate)
+        if connection.stun_server and ":" not in host:
+            try:
+                seen = ice.server_reflexive_candidate(protocol, connection.stun_server)
+                found.append((await asyncio.wait_for(seen, 2.0))[0])
+            except (TimeoutError, OSError, stun.TransactionError):
+                continue
+    return found
+
+
+async def _watch_consent(connection: Any) -> None:
+    """Close the connection when the peer has answered nothing for some seconds (RFC 7675)."""
+    failures = 0
+    spread = random.Random(connection._tie_breaker)
+    while failures < CONSENT_FAILURES:
+        await asyncio.sleep(CONSENT_S * (0.8 + 0.4 * spread.random()))
+        for pair in connection._nominated.values():
+            request = connection.build_request(pair, nominate=False)
+            key = connection.remote_password.encode()
+            try:
+                await pair.protocol.request(
+                    request, pair.remote_addr, integrity_key=key, retransmissions=0
+                )
+                failures = 0
+            except stun.TransactionError:
+                failures += 1
+    connection._query_consent_task = None
+    await connection.close()
+
+
+def on_sending(
+    transceiver: RTCRtpTransceiver,
+    begin: Callable[[RTCRtpSendParameters, RTCDtlsTransport], None],
+) -> None:
+    """Have `begin` called when media may be sent, instead of aiortc's sender."""
+    _begin_with(transceiver.sender, "send", lambda p: begin(p, transceiver.sender.transport))
+
+
+def on_receiving(
+    transceiver: RTCRtpTransceiver,
+    begin: Callable[[RTCRtpReceiveParameters, RTCDtlsTransport], None],
+) -> None:
+    """Have `begin` called when media may come, instead of aiortc's receiver."""
+    _begin_with(transceiver.receiver, "receive", lambda p: begin(p, transceiver.receiver.transport))
+
+
+def _begin_with(half: Any, name: str, begin: Callable[[Any], None]) -> None:
+    begun = False
+
+    async def once(parameters: Any) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            begin(parameters)
+
+    setattr(half, name, once)
+
+
+def register_sender(dtls: RTCDtlsTransport, one: Any, parameters: RTCRtpSendParameters) -> None:
+    dtls._register_rtp_sender(one, parameters)
+
+
+def register_receiver(
+    dtls: RTCDtlsTransport, one: Any, parameters: RTCRtpReceiveParameters
+) -> None:
+    dtls._register_rtp_receiver(one, parameters)
+
+
+def agreed(transceiver: RTCRtpTransceiver) -> list[Any]:
+    """The codecs both sides take, the one in use first."""
+    return list(transceiver._codecs)
+
+
+def own_ssrcs(transceiver: RTCRtpTransceiver) -> tuple[int, int]:
+    """SSRCs of our media and of its retransmissions, as our answer says them."""
+    return transceiver.sender._ssrc, transceiver.sender._rtx_ssrc
+
+
+async def add_candidate(peer: RTCPeerConnection, candidate: Any) -> None:
+    """One more candidate of the client (trickle)."""
+    transport = peer.getTransceivers()[0].receiver.transport.transport
+    await transport.addRemoteCandidate(candidate)
+
+
+def watch_certificate(peer: RTCPeerConnection, seen: Callable[[], None]) -> None:
+    """Have `seen` called when the peer's certificate is on a curve that OpenSSL has not."""
+    transport: Any = peer.getTransceivers()[0].receiver.transport.transport
+    receive: Callable[[], Awaitable[bytes]] = transport._recv
+    left = 12
+
+    async def watched() -> bytes:
+        nonlocal left
+        data = await receive()
+        left -= 1
+        if P224 in data:
+            seen()
+        if left <= 0:
+            transport._recv = receive
+        return data
+
+    transport._recv = watched
+
+
+class SecureLine:
+    """`deliver.webrtc.Line` on a connected transport: encrypts into one buffer, and gives the
+    kernel as many packets at once as it takes (UDP segmentation)."""
+
+    def __init__(self, dtls: RTCDtlsTransport) -> None:
+        self._dtls = dtls
+        self._nominated: dict[int, Any] = dtls.transport._connection._nominated
+        self._srtp = dtls._tx_srtp._srtp[0]
+        self._session = dtls._tx_srtp
+        self._segments = True
+
+    def send(self, packets: list[tuple[bytes, bytes]]) -> bool:
+        pair = self._nominated.get(1)
+        if pair is None:
+            return False
+        sock, address = pair.protocol.plain_socket, pair.remote_addr
+        srtp, view, length = self._srtp, _view, _length
+        for begin in range(0, len(packets), _MOST):
+            ready: list[memoryview] = []
+            at = 0
+            for slot, (header, payload) in zip(
+                _slots, packets[begin : begin + _MOST], strict=False
+            ):
+                size = 12 + len(payload)
+                view[at : at + 12] = header
+                view[at + 12 : at + size] = payload
+                length[0] = size
+                if _protect(srtp, slot, length):
+                    return False
+                ready.append(view[at : at + length[0]])
+                at += _SLOT
+            if not self._out(sock, address, ready):
+                return False
+        return True
+
+    def _out(self, sock: socket.socket, address: tuple[str, int], ready: list[memoryview]) -> bool:
+        begin, number = 0, len(ready)
+        try:
+            while begin < number:
+                end, size = begin + 1, len(ready[begin])
+                if self._segments:
+                    while end < number and len(ready[end]) == size:
+                        end += 1
+                    if end < number and len(ready[end]) < size and end > begin:
+                        end += 1
+                if end - begin == 1:
+                    sock.sendto(ready[begin], address)
+                else:
+                    flag = [(_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))]
+                    sock.sendmsg(ready[begin:end], flag, 0, address)
+                begin = end
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if self._segments and error.errno in _NO_SEGMENTS:
+                self._segments = False
+                return self._out(sock, address, ready[begin:])
+            return False
+        return True
+
+    def control(self, packet: bytes) -> None:
+        pair = self._nominated.get(1)
+        if pair is None:
+            return
+        try:
+            pair.protocol.plain_socket.sendto(self._session.protect_rtcp(packet), pair.remote_addr)
+        except (OSError, pylibsrtp.Error):
+            return

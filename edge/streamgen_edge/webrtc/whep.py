@@ -1,0 +1,166 @@
+"""`Viewing`: one WHEP viewer: its peer connection, and one sender for each of its lines."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiortc import RTCPeerConnection, RTCRtpCodecCapability, RTCRtpSender
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpparameters import RTCRtpSendParameters
+from aiortc.rtcrtptransceiver import RTCRtpTransceiver
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_PSFB_FIR,
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    unpack_remb_fci,
+)
+
+from streamgen.deliver.rtp import goodbye
+from streamgen.deliver.webrtc import Numbers, RtpSender
+from streamgen_edge.webrtc import stack
+from streamgen_edge.webrtc.channel import SOUND, Channel
+from streamgen_edge.webrtc.choice import choose
+from streamgen_edge.webrtc.offer import Offer
+
+log = logging.getLogger("streamgen.edge.webrtc")
+
+
+def preferred(kind: str, *codecs: str) -> list[RTCRtpCodecCapability]:
+    """The stack's codecs of these types, in this order; of H.264 Constrained Baseline first."""
+    known = RTCRtpSender.getCapabilities(kind).codecs
+    out: list[RTCRtpCodecCapability] = []
+    for codec in codecs:
+        same = [one for one in known if one.mimeType.lower() == f"{kind}/{codec}".lower()]
+        same.sort(key=lambda one: one.parameters.get("profile-level-id") != "42e01f")
+        out += same
+    return out
+
+
+class Feedback:
+    """What a viewer says of one of its lines, from the stack's router."""
+
+    def __init__(self, ssrc: int, sender: RtpSender, ask: Callable[[], None]) -> None:
+        self._ssrc = ssrc
+        self._sender = sender
+        self._ask = ask
+        self.lost = 0
+        """Packets that the viewer misses for good."""
+        self.estimate_bps: int | None = None
+
+    async def _handle_rtcp_packet(self, packet: Any) -> None:
+        if isinstance(packet, RtcpRtpfbPacket):
+            if packet.fmt == RTCP_RTPFB_NACK:
+                self._sender.repair(packet.lost)
+        elif isinstance(packet, RtcpRrPacket):
+            for report in packet.reports:
+                if report.ssrc == self._ssrc:
+                    self.lost = report.packets_lost
+        elif isinstance(packet, RtcpPsfbPacket):
+            if packet.fmt in (RTCP_PSFB_PLI, RTCP_PSFB_FIR):
+                self._ask()
+            elif packet.fmt == RTCP_PSFB_APP:
+                try:
+                    self.estimate_bps = unpack_remb_fci(packet.fci)[0]
+                except (ValueError, IndexError):
+                    return
+
+
+class Viewing:
+    """Implements `channel.Viewer`. `done` is called once, when the peer is to be closed."""
+
+    def __init__(self, peer: RTCPeerConnection, channel: Channel, done: Callable[[], None]) -> None:
+        self.peer = peer
+        self.channel = channel
+        self.senders: dict[str, RtpSender] = {}
+        self.feedback: dict[str, Feedback] = {}
+        self.rung = ""
+        self._done = done
+        self._line: stack.SecureLine | None = None
+        self._ssrcs: list[int] = []
+        self._cname = b""
+        channel.viewers.add(self)
+
+    def prepare(self, offer: Offer) -> None:
+        """Before the offer is set: what we would send on each of its lines."""
+        for kind in offer.kinds:
+            line = self.peer.addTransceiver(kind, direction="sendonly")
+            codecs = ("H264", "rtx") if kind == "video" else ("opus",)
+            line.setCodecPreferences(preferred(kind, *codecs))
+
+    def attach(self, offer: Offer, asked: Mapping[str, str]) -> None:
+        """After the offer is set: choose the rung. Raises `NoRung`."""
+        for line in self.peer.getTransceivers():
+            if line.kind == "video":
+                level = offer.level(stack.agreed(line)[0].payloadType)
+                self.rung = choose(self.channel.stream.tracks, level, asked).name
+                self.channel.track(self.rung)
+            stack.on_sending(line, self._beginner(line))
+        if any(one.name == SOUND for one in self.channel.stream.tracks):
+            self.channel.track(SOUND)
+
+    def _beginner(
+        self, line: RTCRtpTransceiver
+    ) -> Callable[[RTCRtpSendParameters, RTCDtlsTransport], None]:
+        return lambda parameters, dtls: self._begin(line, parameters, dtls)
+
+    def _begin(
+        self, line: RTCRtpTransceiver, parameters: RTCRtpSendParameters, dtls: RTCDtlsTransport
+    ) -> None:
+        """The way is open: send."""
+        if self._line is None:
+            self._line = stack.SecureLine(dtls)
+        self._cname = (parameters.rtcp.cname or "").encode()
+        ssrc, again = stack.own_ssrcs(line)
+        kind = int(parameters.codecs[0].payloadType or 0)
+        rtx = next((c for c in parameters.codecs if c.parameters.get("apt") == kind), None)
+        # In the lower half, so that the first wrap is far from the first packets (RFC 3711, 3.3.1).
+        numbers = Numbers(
+            ssrc,
+            kind,
+            secrets.randbits(15),
+            None if rtx is None else (again, int(rtx.payloadType or 0), secrets.randbits(15)),
+        )
+        sender = self.senders[line.kind] = RtpSender(self._line, numbers)
+        ask = self.channel.ask if line.kind == "video" else _nothing
+        heard = self.feedback[line.kind] = Feedback(ssrc, sender, ask)
+        stack.register_sender(dtls, heard, parameters)
+        self._ssrcs.append(ssrc)
+        try:
+            sender.play(self.channel.track(self.rung if line.kind == "video" else SOUND))
+        except KeyError:
+            log.info("a viewer has no %s: the stream has none", line.kind)
+
+    # `channel.Viewer`.
+
+    def report(self) -> None:
+        for sender in self.senders.values():
+            sender.report(self._cname)
+
+    def moved(self, gone: str, to: str) -> None:
+        sender = self.senders.get("video")
+        if sender is not None and self.rung == gone:
+            self.rung = to
+            sender.play(self.channel.track(to))
+
+    def ended(self) -> None:
+        self._done()
+
+    def close(self) -> None:
+        """Send no more. The peer is closed by whoever opened it."""
+        for sender in self.senders.values():
+            sender.stop()
+        if self._line is not None:
+            for ssrc in self._ssrcs:
+                self._line.control(goodbye(ssrc))
+        self.channel.leave(self)
+
+
+def _nothing() -> None:
+    """Sound has no key frames."""

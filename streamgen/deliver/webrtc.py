@@ -1,0 +1,332 @@
+"""WebRTC's sending half: a track is made into RTP payloads once, however many play it.
+
+`RtpTrack` cuts a track's packets into payloads, keeps the last of them in a ring and sends each
+piece on to its viewers, spread over some milliseconds. `RtpSender` numbers the pieces for one
+viewer, and finds them again when the viewer misses one. The peer connection is a `Line`: it only
+encrypts and sends. All on one event loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+from streamgen.deliver.rtp import MARKER, MASK32, h264_payloads, ntp, pack_header, sender_report
+from streamgen.media.packet import Packet
+
+RING = 4096
+"""Pieces kept for retransmission: 9 s at 4 Mbit/s, 1 s at 40."""
+FRESH_NS = 300_000_000
+"""A joiner gets the present GOP only when it is younger than this; it would play behind else."""
+SLOT_S = 0.004
+SLOTS = 5
+"""A picture leaves within so many slots, in bursts of at least `BURST` pieces."""
+BURST = 10
+CATCH_UP = 24
+"""Pieces of the cached GOP that a joiner gets in one slot."""
+SPANS = 16
+REPAIR_BYTES = 128 << 10
+"""Retransmissions to one viewer before it must wait: a quarter of what it is sent, this at once."""
+_NS = 1_000_000_000
+
+Piece = tuple[bytes, int, int]
+"""Payload, RTP timestamp, and the marker bit in its place."""
+
+
+class Line(Protocol):
+    """One viewer's way out, encrypted; neither call waits."""
+
+    def send(self, packets: list[tuple[bytes, bytes]]) -> bool:
+        """RTP packets as header and payload. False: there was no room; some may be lost."""
+        ...
+
+    def control(self, packet: bytes) -> None:
+        """One RTCP compound."""
+        ...
+
+
+Later = Callable[[float, Callable[[], None]], Any]
+"""`loop.call_later`."""
+
+
+class MediaClock:
+    """One clock for all tracks of a stream: which wall time belongs to time zero of its packets
+    (RFC 3550, 6.4.1: what makes lips move with the sound)."""
+
+    def __init__(self, now_ns: Callable[[], int], wall_ns: Callable[[], int]) -> None:
+        self.now_ns = now_ns
+        self._ahead = wall_ns() - now_ns()
+        self._zero: int | None = None
+
+    def begin(self, time: Fraction) -> None:
+        """A packet of this time is here now; the first to come decides."""
+        if self._zero is None:
+            self._zero = self.now_ns() - int(time * _NS)
+
+    def read(self, rate_hz: int) -> tuple[int, int] | None:
+        """NTP time now, and the media time that belongs to it; None before `begin`."""
+        if self._zero is None:
+            return None
+        now = self.now_ns()
+        return ntp(now + self._ahead), (now - self._zero) * rate_hz // _NS
+
+
+class RtpTrack:
+    """One track as RTP pieces, for all its viewers."""
+
+    def __init__(
+        self,
+        *,
+        video: bool,
+        rate_hz: int,
+        origin: int,
+        clock: MediaClock,
+        later: Later,
+        ask: Callable[[], None],
+    ) -> None:
+        """`origin` is what time zero is called in RTP; rungs that viewers change between share it.
+        `ask` is called for each wish for a key frame."""
+        self.video = video
+        self.rate_hz = rate_hz
+        self.origin = origin
+        self.clock = clock
+        self.later = later
+        self.ask = ask
+        self.sent = 0
+        """Index of the first piece that viewers have not been sent."""
+        self._viewers: list[RtpSender] = []
+        self._ring: list[Piece] = [(b"", 0, 0)] * RING
+        self._count = 0
+        self._due: deque[tuple[int, int, bool]] = deque()
+        self._due_pieces = 0
+        self._pacing = False
+        self._key = -1
+        self._key_ns = 0
+
+    def __len__(self) -> int:
+        return len(self._viewers)
+
+    def put(self, packet: Packet) -> None:
+        """One packet of the track; a picture is Annex B without B-frames, its parameter sets in
+        every key frame."""
+        data = bytes(packet.data)
+        payloads = h264_payloads(data) if self.video else [data]
+        if not payloads or packet.pts is None:
+            return
+        time = packet.pts * packet.time_base
+        self.clock.begin(time)
+        timestamp = (self.origin + int(time * self.rate_hz)) & MASK32
+        first = self._count
+        ring = self._ring
+        for at, payload in enumerate(payloads, first):
+            ring[at % RING] = (payload, timestamp, 0)
+        self._count = first + len(payloads)
+        if self.video:
+            ring[(self._count - 1) % RING] = (payloads[-1], timestamp, MARKER)
+        if packet.keyframe and self.video:
+            self._key, self._key_ns = first, self.clock.now_ns()
+        self._due.append((first, len(payloads), packet.keyframe))
+        self._due_pieces += len(payloads)
+        if not self._pacing:
+            self._slot()
+
+    def _slot(self) -> None:
+        """Send what belongs into this slot, and come again while there is more."""
+        room = max(BURST, -(-self._due_pieces // SLOTS))
+        while room > 0 and self._due:
+            first, number, key = self._due.popleft()
+            if key:
+                for viewer in tuple(self._viewers):
+                    viewer.at_key(self, first)
+            now = min(number, room)
+            if number > now:
+                self._due.appendleft((first + now, number - now, False))
+            pieces = self.pieces(first, now)
+            for viewer in tuple(self._viewers):
+                viewer.take(self, first, pieces)
+            self.sent = first + now
+            self._due_pieces -= now
+            room -= now
+        self._pacing = bool(self._due)
+        if self._pacing:
+            self.later(SLOT_S, self._slot)
+
+    def pieces(self, first: int, number: int) -> list[Piece]:
+        ring = self._ring
+        begin = first % RING
+        if begin + number <= RING:
+            return ring[begin : begin + number]
+        return [ring[at % RING] for at in range(first, first + number)]
+
+    def has(self, index: int) -> bool:
+        return max(0, self._count - RING) <= index < self._count
+
+    def fresh_key(self) -> int | None:
+        """Where the present GOP begins, when it is young enough to begin with."""
+        young = self.clock.now_ns() - self._key_ns < FRESH_NS
+        return self._key if self._key >= 0 and young and self.has(self._key) else None
+
+    def join(self, viewer: RtpSender) -> None:
+        if viewer not in self._viewers:
+            self._viewers.append(viewer)
+
+    def leave(self, viewer: RtpSender) -> None:
+        if viewer in self._viewers:
+            self._viewers.remove(viewer)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What was agreed for one media line of one viewer."""
+
+    ssrc: int
+    payload_type: int
+    sequence: int
+    """Of the first packet."""
+    rtx: tuple[int, int, int] | None = None
+    """SSRC, payload type and first sequence number of retransmissions (RFC 4588)."""
+
+
+class RtpSender:
+    """One track to one viewer. Its numbers are unbroken whatever was left out or changed."""
+
+    def __init__(self, line: Line, numbers: Numbers) -> None:
+        self.packets = 0
+        self.octets = 0
+        self.dropped = 0
+        """Times that the viewer was too slow, and waited for the next key frame."""
+        self.repaired = 0
+        self.track: RtpTrack | None = None
+        self._line = line
+        self._numbers = numbers
+        self._next = numbers.sequence
+        self._next_rtx = numbers.rtx[2] if numbers.rtx else 0
+        self._wanted: RtpTrack | None = None
+        self._position: int | None = None
+        """Index of the next piece; None: waits for a key frame."""
+        self._spans: deque[tuple[int, RtpTrack, int]] = deque(maxlen=SPANS)
+        self._repair = REPAIR_BYTES
+
+    def play(self, track: RtpTrack) -> None:
+        """Begin, or change over at the next key frame of another rung."""
+        begins = self.track is None
+        self._wanted = track
+        track.join(self)
+        key = track.fresh_key() if begins and track.video else None
+        if key is not None:
+            self._adopt(track, key)
+            self._catch_up()
+        elif not track.video:
+            self._adopt(track, track.sent)
+        else:
+            track.ask()
+
+    def stop(self) -> None:
+        for track in (self.track, self._wanted):
+            if track is not None:
+                track.leave(self)
+        self.track = self._wanted = None
+        self._spans.clear()
+
+    def at_key(self, track: RtpTrack, index: int) -> None:
+        """A key frame of a track begins here."""
+        if track is self._wanted and (track is not self.track or self._position is None):
+            self._adopt(track, index)
+
+    def _adopt(self, track: RtpTrack, index: int) -> None:
+        former = self.track
+        if former is not None and former is not track:
+            former.leave(self)
+        self.track = self._wanted = track
+        self._position = index
+        self._spans.append((self._next, track, index))
+
+    def take(self, track: RtpTrack, first: int, pieces: list[Piece]) -> None:
+        """Pieces for all; not for a viewer that waits, or still catches up."""
+        if track is self.track and self._position == first:
+            self._send(first, pieces)
+
+    def _catch_up(self) -> None:
+        track, position = self.track, self._position
+        if track is None or position is None:
+            return
+        number = min(CATCH_UP, track.sent - position)
+        if number > 0:
+            if not track.has(position):
+                self._position = None
+                return
+            self._send(position, track.pieces(position, number))
+        if self._position is not None and self._position < track.sent:
+            track.later(SLOT_S, self._catch_up)
+
+    def _send(self, first: int, pieces: list[Piece]) -> None:
+        sequence, ssrc = self._next, self._numbers.ssrc
+        kind = self._numbers.payload_type
+        packets = [
+            (pack_header(0x80, kind | marker, at & 0xFFFF, timestamp, ssrc), payload)
+            for at, (payload, timestamp, marker) in enumerate(pieces, sequence)
+        ]
+        octets = sum([len(payload) for payload, _, _ in pieces])
+        self.packets += len(pieces)
+        self.octets += octets
+        self._repair = min(REPAIR_BYTES, self._repair + octets // 4)
+        self._next = sequence + len(pieces)
+        self._position = first + len(pieces)
+        if not self._line.send(packets):
+            self.dropped += 1
+            if self.track is not None and self.track.video:
+                self._position = None
+
+    def repair(self, lost: list[int]) -> None:
+        """Send again what the viewer says it misses (RFC 4585, 6.2.1)."""
+        packets = []
+        for number in lost:
+            found = self._found(number)
+            if found is None or self._repair < len(found[0]):
+                continue
+            self._repair -= len(found[0])
+            packets.append(self._again(number, *found))
+        self.repaired += len(packets)
+        if packets:
+            self._line.send(packets)
+
+    def _found(self, number: int) -> Piece | None:
+        last = self._next - 1
+        sequence = last - ((last - number) & 0xFFFF)
+        for begin, track, index in reversed(self._spans):
+            if sequence >= begin:
+                at = index + sequence - begin
+                return track.pieces(at, 1)[0] if track.has(at) else None
+        return None
+
+    def _again(
+        self, number: int, payload: bytes, timestamp: int, marker: int
+    ) -> tuple[bytes, bytes]:
+        rtx = self._numbers.rtx
+        if rtx is None:
+            kind = self._numbers.payload_type | marker
+            return pack_header(0x80, kind, number, timestamp, self._numbers.ssrc), payload
+        ssrc, kind, _ = rtx
+        header = pack_header(0x80, kind | marker, self._next_rtx & 0xFFFF, timestamp, ssrc)
+        self._next_rtx += 1
+        return header, number.to_bytes(2, "big") + payload
+
+    def report(self, cname: bytes) -> None:
+        """Tell the viewer which moment its timestamps mean (RFC 3550, 6.4.1)."""
+        track = self.track
+        read = track.clock.read(track.rate_hz) if track is not None and self.packets else None
+        if read is None or track is None:
+            return
+        self._line.control(
+            sender_report(
+                self._numbers.ssrc,
+                ntp_time=read[0],
+                timestamp=(track.origin + read[1]) & MASK32,
+                packets=self.packets,
+                octets=self.octets,
+                cname=cname,
+            )
+        )
