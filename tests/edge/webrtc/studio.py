@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -235,3 +235,72 @@ async def ask(
     await app(scope, receive, send)
     body = b"".join(one.get("body", b"") for one in sent[1:])
     return Answer(sent[0]["status"], sent[0]["headers"], body)
+
+
+class Relay(Basket):
+    """What is published, played as it is (`channel.Playable`): no decoder, no encoder."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        super().__init__()
+        self.name = publisher.request.stream
+        self.session = f"{self.name}-{id(self)}"
+        self.over = False
+        self.feed = Feed()
+        self.asked = 0
+        self._publisher = publisher
+
+    @property
+    def tracks_played(self) -> list[Facts]:
+        out = []
+        for track in self.tracks:
+            if track.name == "video/0":
+                size = (track.width, track.height)
+                out = [Facts("video/source", "video", "h264", *size, track.extradata)]
+        return [*out, Facts("audio/opus", "audio", "opus")] if out else []
+
+    def packet(self, packet: Packet) -> bool:
+        name = "video/source" if packet.track == "video/0" else "audio/opus"
+        self.feed.put(replace(packet, track=name))
+        return super().packet(packet)
+
+    def ended(self, end: Ended) -> None:
+        super().ended(end)
+        self.over = True
+        self.feed.end()
+
+    def request_keyframe(self, reason: str) -> None:
+        self.asked += 1
+        line: Any = self._publisher._line
+        line.request_keyframe()
+
+
+class Played:
+    """A relay as the application wants it: `tracks` are those that play."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.name, self.session, self.feed = relay.name, relay.session, relay.feed
+        self._relay = relay
+
+    @property
+    def over(self) -> bool:
+        return self._relay.over
+
+    @property
+    def tracks(self) -> list[Facts]:
+        return self._relay.tracks_played
+
+    def request_keyframe(self, reason: str) -> None:
+        self._relay.request_keyframe(reason)
+
+
+class RelayHub(Hub):
+    """Everything that is published plays."""
+
+    def find(self, name: str) -> Any:
+        relay = self.baskets.get(name)
+        return Played(relay) if isinstance(relay, Relay) else super().find(name)
+
+    async def publish(self, publisher: Publisher) -> Sink:
+        await super().publish(publisher)
+        relay = self.baskets[publisher.request.stream] = Relay(publisher)
+        return relay
