@@ -27,7 +27,8 @@ class Live(Settings):
     """What a live stream does when time is short; an offline run ignores it."""
 
     latency_budget: DurationNs = 150_000_000
-    """Longest time from packet in to packet out, such as `150ms`."""
+    """Longest time from packet in to packet out, such as `150ms`. Where the source has B-frames, a
+    picture's time begins with the packet that lets it be shown."""
     when_late: tuple[Answer, ...] = (
         Answer(kind="reuse"),
         Answer(kind="skip"),

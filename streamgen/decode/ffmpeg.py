@@ -43,7 +43,6 @@ class _Announced:
     time_base: Fraction
     epoch: int
     discard: bool
-    received_ns: int
 
 
 class FFmpegDecoder:
@@ -85,6 +84,7 @@ class FFmpegDecoder:
         self._untimed: list[int] = []
         """Decoding times of packets without a presentation time, smallest first."""
         self._last_pts = -1
+        self._received_ns = self._last_received_ns = 0
         rate = track.rate or DEFAULT_RATE
         self._step = max(1, round(1 / (rate * track.time_base)))
         self._tags: dict[tuple[int | str, ...], tuple[Color, Layout | None]] = {}
@@ -106,8 +106,8 @@ class FFmpegDecoder:
             packet.time_base,
             packet.epoch,
             packet.discard,
-            packet.received_ns or self._now_ns(),
         )
+        self._received_ns = packet.received_ns or self._now_ns()
         if packet.pts is None:
             heapq.heappush(self._untimed, packet.dts or 0)
         if (oldest := next(iter(self._waiting))) < self._token - MOST_WAITING:
@@ -190,6 +190,9 @@ class FFmpegDecoder:
             planes, layout = picture.planes, Layout.I420
         pts = self._untimed_pts() if announced.pts is None else announced.pts
         self._last_pts, self._step = pts, announced.duration or self._step
+        # A picture whose B-frames come after it cannot be shown sooner: its latency begins with
+        # the packet that let it out, or a live stream would lose each of them for being late.
+        self._last_received_ns = max(self._received_ns, self._last_received_ns + 1)
         return Frame(
             planes=_lent(picture, planes, layout),
             layout=layout,
@@ -202,7 +205,7 @@ class FFmpegDecoder:
             sar=self._track.sar,
             rotation=rotation,
             epoch=announced.epoch,
-            received_ns=announced.received_ns,
+            received_ns=self._last_received_ns,
         )
 
     def _untimed_pts(self) -> int:

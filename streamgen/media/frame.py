@@ -169,7 +169,8 @@ class Frame:
     """Degrees counter-clockwise to turn the picture for display: 0, 90, 180 or 270."""
     epoch: int = 0
     received_ns: int = 0
-    """Clock time at which the packet that announced the picture came in; start of its latency."""
+    """Clock time at which the packet came in that let the decoder show the picture: its own, or the
+    last one it waited for. Start of its latency; no two pictures of a stream share it."""
     keyframe: bool = False
     """Set by the frame clock: every rung must begin a closed GOP here."""
     ready: Fence | None = None

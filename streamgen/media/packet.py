@@ -33,8 +33,8 @@ class Packet:
     discard: bool = False
     """The picture is decoded (others refer to it) but never shown: outside the edit list."""
     received_ns: int = 0
-    """Clock time at which it came into this process, the start of a picture's latency; 0: not
-    said."""
+    """Clock time at which it came into this process, the start of the latency of the pictures that
+    it lets out; 0: not said."""
 
     @property
     def size_bytes(self) -> int:
