@@ -219,11 +219,13 @@ class Chunks:
         marks = bytes([head])
         if stream.extended:
             mark = stream.field.to_bytes(4, "big")
+            if end - at < 1 + len(mark):
+                return at
             if view[at + 1 : at + 5] == mark:
                 marks += mark
         stride = self.size + len(marks)
-        # The last chunk, which may be short, is left to the ordinary way.
-        number = min((end - at) // stride, (stream.length - len(body) - 1) // self.size)
+        # A last chunk that is short is left to the ordinary way.
+        number = min((end - at) // stride, (stream.length - len(body)) // self.size)
         if number < 1:
             return at
         block = bytearray(view[at : at + number * stride])

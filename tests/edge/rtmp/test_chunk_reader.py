@@ -5,7 +5,7 @@ import tracemalloc
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamgen_edge.rtmp.chunk_reader import Chunks
@@ -118,7 +118,15 @@ def test_an_abort_forgets_the_message_begun() -> None:
     assert plain(reader().feed(data))[1:] == [(VIDEO, 2, b"new")]
 
 
+def test_what_was_aborted_no_longer_counts_as_unfinished() -> None:
+    chunks = reader(partial_bytes=1024)
+    for _ in range(50):
+        chunks.feed(header(0, 6) + message_header(1, 1000) + NOISE[:128])
+        chunks.feed(chunked(2, ABORT, 0, (6).to_bytes(4, "big"), 128))
+
+
 @settings(max_examples=60, deadline=None)
+@example(bodies=[(AUDIO, 63, 1 << 24)], size=1, cuts=[371, 379])
 @given(
     bodies=st.lists(
         st.tuples(st.sampled_from([AUDIO, VIDEO]), st.integers(0, 5000), st.integers(0, 2**32 - 1)),
