@@ -159,7 +159,7 @@ def fill(number: int, pool: SharedPool, decoded: Frame) -> None:
 
 def idle(stage: Any) -> None:
     """Processor time of host, zygote and worker while nothing flows for five seconds."""
-    pids = [os.getpid(), stage.zygote.pid, stage.line._hand.pid]
+    pids = [os.getpid(), stage.zygote.pid, stage.line.keeper.pid]
     time.sleep(2.5)
     before = [ticks(pid) for pid in pids]
     time.sleep(5)

@@ -187,8 +187,8 @@ def worker_kills(number: int) -> dict[str, Any]:
         for _ in range(3):
             stage.process({"picture": source}, params).outputs()
         died = time.monotonic()
-        os.kill(stage.line._hand.pid, signal.SIGKILL)
-        wait(lambda killed=killed: stage.deaths >= killed and stage.line._hand is not None)
+        os.kill(stage.line.keeper.pid, signal.SIGKILL)
+        wait(lambda killed=killed: stage.deaths >= killed and stage.line.keeper.pid is not None)
         gaps_ms.append((time.monotonic() - died) * 1e3)
     after = state()
     stage.close()

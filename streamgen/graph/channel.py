@@ -15,6 +15,8 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
+        self.flags = 0
+        """Of `send`: `MSG_DONTWAIT` where it must raise rather than wait for a reader."""
         # A bytes object of this size for every message would be mapped and unmapped each time.
         self._room = bytearray(MOST_BYTES)
         self._ancillary = socket.CMSG_SPACE(4 * self.MOST_FDS)
@@ -33,15 +35,25 @@ class Channel:
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Send one message, with descriptors where there are any. Raises `OSError`."""
         if fds:
-            socket.send_fds(self.socket, [data], list(fds))
+            socket.send_fds(self.socket, [data], list(fds), self.flags)
         else:
-            self.socket.send(data)
+            self.socket.send(data, self.flags)
 
     def receive(self) -> bytes:
         """One message; empty when the other side is gone. Descriptors are refused."""
         try:
             size = self.socket.recv_into(self._room)
         except ConnectionResetError:  # it is gone, and did not read our last words
+            return b""
+        return bytes(memoryview(self._room)[:size])
+
+    def receive_at_once(self) -> bytes | None:
+        """As `receive`; None where nothing is there."""
+        try:
+            size = self.socket.recv_into(self._room, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
             return b""
         return bytes(memoryview(self._room)[:size])
 

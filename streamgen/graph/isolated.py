@@ -8,6 +8,7 @@ there (a crash, a hang, a wrong shape) comes out of it as a `StageError` of that
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,13 +18,15 @@ from streamgen.errors import ConfigError, StageError
 from streamgen.graph import wire
 from streamgen.graph.keeper import BUILD_NS
 from streamgen.graph.lending import Lending, shared_array
-from streamgen.graph.line import Line, Reply, Request
+from streamgen.graph.line import Line
+from streamgen.graph.reply import Reply
 from streamgen.graph.spec import NodeSpec
 from streamgen.graph.tags import WireError, color_tags
 from streamgen.graph.wire import Message, Received
 from streamgen.graph.zygote import Zygote
 from streamgen.media.frame import Color, Frame, Layout, Sheet
 from streamgen.media.port import PICTURE, Contract
+from streamgen.media.scaler import CascadeScaler
 from streamgen.media.shared import SharedPool, memory_left, packed_size
 from streamgen.protocols import Mode, StageContext, Value
 
@@ -60,7 +63,7 @@ class IsolatedStage:
         """What a person should know of the memory it takes."""
         self._mode = context.mode
         self._first = params
-        self._timeout_ns = self.spec.timeout or (LIVE_NS if live else OFFLINE_NS)
+        self.timeout_ns = self.spec.timeout or (LIVE_NS if live else OFFLINE_NS)
         pool = context.pool
         self._owns_source = not isinstance(pool, SharedPool)
         own = SharedPool(context.meter, sealed=True)
@@ -73,8 +76,18 @@ class IsolatedStage:
         self._ports = {name: number for number, name in enumerate(self.contract.inputs)}
         self._results = tuple(self.contract.outputs.items())
         self._paints = any(port.kind == PICTURE for _, port in self._results)
-        limits, meter = self.spec.limits, context.meter
-        self.line = Line(self.zygote, self._greet, meter, limits, self._timeout_ns)
+        self._main = self.contract.main
+        self._scaler = CascadeScaler("bicubic", pool, context.meter)
+        self._scaling = threading.Lock()
+        limits = self.spec.limits
+        self.line = Line(
+            self.zygote,
+            self._greet,
+            context.meter,
+            limits,
+            self.timeout_ns,
+            spare=live and limits.spare,
+        )
         self.line.open()
 
     @property
@@ -86,19 +99,7 @@ class IsolatedStage:
         """Asked once per size; raises `StageError` where the stage cannot say."""
         size = self._sizes.get((width, height))
         if size is None:
-
-            def take(lending: Lending, message: Received) -> tuple[int, int]:
-                answer = (message.extra or {}).get("size")
-                if not (isinstance(answer, list) and len(answer) == 2 and min(answer) > 0):
-                    raise WireError(f"gave no size but {answer!r}")
-                return int(answer[0]), int(answer[1])
-
-            def refer(lending: Lending, extra: dict[str, Any]) -> list[bytes]:
-                extra["size"] = (width, height)
-                return []
-
-            request = Request(Message.SIZE, CONTROL_NS, take, refer)
-            found: tuple[int, int] = self.line.ask(request).outputs()
+            found: tuple[int, int] = self.line.ask(_Size(width, height)).outputs()
             self._sizes[width, height] = size = found
         return size
 
@@ -113,51 +114,38 @@ class IsolatedStage:
         tags = (1, 1, *color_tags(color), 1, 1, 0)
         told = {"size": (width, height), "color": tags}
 
-        def refer(lending: Lending, extra: dict[str, Any]) -> list[bytes]:
-            extra.update(told)
-            return []
-
-        self.line.ask(Request(Message.PREPARE, BUILD_NS, _nothing, refer)).outputs()
-        self._prepared[width, height, color] = wire.pack(Message.PREPARE, 0, extra=told)
+        self.line.ask(_Prepare(told)).outputs()
+        self._prepared[width, height, color] = message = wire.pack(Message.PREPARE, 0, extra=told)
         while len(self._prepared) > MOST_PREPARED:
             del self._prepared[next(iter(self._prepared))]
+        self.line.keeper.also(message)
 
     def process(self, inputs: Mapping[str, Value], params: Any) -> Reply:
         """Send one picture over; the reply's fence passes with the answer, the worker's death or
         the time-out. Raises `StageUnavailable` at once while there is no worker."""
         shared = {name: self._shared(name, value) for name, value in inputs.items()}
-        main = shared.get(self.contract.main)
-        wanted = self._wanted(main)
+        return self.line.ask(_Run(self, shared, params, self._wanted(shared.get(self._main))))
 
-        def refer(lending: Lending, extra: dict[str, Any]) -> list[bytes]:
-            if lending.params is not params:
-                lending.params = params
-                extra["params"] = params.model_dump(mode="json")
-            references = [lending.show(self._ports[name], value) for name, value in shared.items()]
-            return references + self._lent(lending, main, wanted)
-
-        def take(lending: Lending, message: Received) -> dict[str, Value]:
-            return self._values(lending, message.references, wanted)
-
-        pts = next((value.pts for value in inputs.values()), 0)
-        return self.line.ask(Request(Message.RUN, self._timeout_ns, take, refer, pts))
+    def bypass(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
+        """The main picture, in the size that the stage would give it."""
+        main = inputs.get(self._main)
+        if not isinstance(main, Frame):
+            return {}
+        try:
+            size = self.output_size(main.width, main.height)
+        except StageError:  # nobody is there to say: as it is
+            size = (main.width, main.height)
+        if size != (main.width, main.height):
+            with self._scaling:
+                main = self._scaler.stretch(main, *size)
+        return {name: main for name, port in self._results if port.kind == PICTURE}
 
     def flush(self) -> Sequence[Mapping[str, Value]]:
         """What the stage still holds, oldest first; nothing where its worker is gone."""
         if "flush" not in self.methods:
             return []
-
-        def take(lending: Lending, message: Received) -> list[dict[str, Value]]:
-            groups = (message.extra or {}).get("groups", [])
-            references = iter(message.references)
-            return [
-                self._values(lending, [next(references) for _ in range(number)], None)
-                for number in groups
-            ]
-
         try:
-            found: list[dict[str, Value]]
-            found = self.line.ask(Request(Message.FLUSH, CONTROL_NS, take)).outputs()
+            found: list[dict[str, Value]] = self.line.ask(_Flush(self)).outputs()
         except StageError:
             return []
         return found
@@ -201,10 +189,13 @@ class IsolatedStage:
         rows, columns = main.data.shape[1:] if planar else main.data.shape[:2]
         return self.output_size(columns, rows)
 
-    def _lent(
-        self, lending: Lending, main: Value | None, wanted: tuple[int, int] | None
+    def refer(
+        self, lending: Lending, shared: Mapping[str, Value], wanted: tuple[int, int] | None
     ) -> list[bytes]:
-        """Buffers for the outputs, as large as they probably are."""
+        """References to the inputs, and buffers for the outputs, as large as they probably are."""
+        ports = self._ports
+        references = [lending.show(ports[name], value) for name, value in shared.items()]
+        main = shared.get(self._main)
         layout = main.layout if isinstance(main, Frame) else Layout.I420
         sizes = self._lent_sizes.get((layout, wanted))
         if sizes is None:
@@ -216,9 +207,12 @@ class IsolatedStage:
                     width, height = (-(-side // MULTIPLE) * MULTIPLE for side in wanted)
                     sizes.append(packed_size(layout, width, height))
             self._lent_sizes[layout, wanted] = sizes
-        return [lending.lend(size) for size in sizes if size is not None]
+        for size in sizes:
+            if size is not None:
+                references.append(lending.lend(size))
+        return references
 
-    def _values(
+    def values(
         self, lending: Lending, references: Sequence[bytes], wanted: tuple[int, int] | None
     ) -> dict[str, Value]:
         """The outputs, all of them and as declared. Raises `WireError`."""
@@ -251,5 +245,83 @@ class IsolatedStage:
         self.notes.append(figures)
 
 
-def _nothing(lending: Lending, message: Received) -> None:
-    return None
+class _Run(Reply):
+    """One picture."""
+
+    __slots__ = ("_inputs", "_params", "_stage", "_wanted")
+    kind = Message.RUN
+
+    def __init__(
+        self,
+        stage: IsolatedStage,
+        inputs: Mapping[str, Value],
+        params: Any,
+        wanted: tuple[int, int] | None,
+    ) -> None:
+        pts = 0
+        for value in inputs.values():
+            pts = value.pts
+            break
+        super().__init__(stage.timeout_ns, pts)
+        self._stage = stage
+        self._inputs = inputs
+        self._params = params
+        self._wanted = wanted
+
+    def refer(self, lending: Lending, extra: dict[str, Any]) -> list[bytes]:
+        if lending.params is not self._params:
+            lending.params = self._params
+            extra["params"] = self._params.model_dump(mode="json")
+        return self._stage.refer(lending, self._inputs, self._wanted)
+
+    def take(self, lending: Lending, message: Received) -> dict[str, Value]:
+        return self._stage.values(lending, message.references, self._wanted)
+
+
+class _Size(Reply):
+    __slots__ = ("_size",)
+    kind = Message.SIZE
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__(CONTROL_NS)
+        self._size = (width, height)
+
+    def refer(self, lending: Lending, extra: dict[str, Any]) -> list[bytes]:
+        extra["size"] = self._size
+        return []
+
+    def take(self, lending: Lending, message: Received) -> tuple[int, int]:
+        answer = (message.extra or {}).get("size")
+        if not (isinstance(answer, list) and len(answer) == 2 and min(answer) > 0):
+            raise WireError(f"gave no size but {answer!r}")
+        return int(answer[0]), int(answer[1])
+
+
+class _Prepare(Reply):
+    __slots__ = ("_told",)
+    kind = Message.PREPARE
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        super().__init__(BUILD_NS)
+        self._told = told
+
+    def refer(self, lending: Lending, extra: dict[str, Any]) -> list[bytes]:
+        extra.update(self._told)
+        return []
+
+
+class _Flush(Reply):
+    __slots__ = ("_stage",)
+    kind = Message.FLUSH
+
+    def __init__(self, stage: IsolatedStage) -> None:
+        super().__init__(CONTROL_NS)
+        self._stage = stage
+
+    def take(self, lending: Lending, message: Received) -> list[dict[str, Value]]:
+        groups = (message.extra or {}).get("groups", [])
+        references = iter(message.references)
+        return [
+            self._stage.values(lending, [next(references) for _ in range(number)], None)
+            for number in groups
+        ]

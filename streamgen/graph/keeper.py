@@ -1,8 +1,10 @@
-"""`Keeper`: keeps one worker of an isolated stage alive, from a thread of its own that only waits.
+"""`Keeper`: keeps one worker of an isolated stage at work and a spare one behind it, from a thread
+of its own that only waits.
 
-It hears what the worker answers, reads what it prints, ends it when it hangs or grows too large,
-and orders a new one at once when it is gone; a stage that dies again within its first pictures is
-given more and more time.
+The spare has built and prepared the stage already: when a worker dies, hangs or grows too large,
+it takes over at once, and the next spare is ordered. The keeper hears what nobody waits for, reads
+what the workers print, and ends those that must end. A stage that dies again within its first
+pictures is given more and more time.
 """
 
 from __future__ import annotations
@@ -13,19 +15,18 @@ import select
 import signal
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
 
 from streamgen.errors import ConfigError
 from streamgen.graph.channel import Channel
+from streamgen.graph.hand import Hand, Kept, readable
 from streamgen.graph.lending import Lending
 from streamgen.graph.spec import Limits
 from streamgen.graph.tags import WireError
-from streamgen.graph.wire import Received, unpack
-from streamgen.graph.zygote import LastWords, Zygote, died
-from streamgen.media.shared import HEADER
+from streamgen.graph.wire import Message, pack, unpack
+from streamgen.graph.zygote import Zygote, died
 
 BUILD_NS = 120_000_000_000
 """Longest time to build a stage; some load and compile a network."""
@@ -34,72 +35,50 @@ FIRST_PICTURES = 3
 DELAYS_NS = (0, 0, *(100_000_000 << n for n in range(6)), 5_000_000_000)
 """Wait before the next start, by the number of failed starts in a row."""
 TICK_NS = 1_000_000_000
-_EXIT_S = 0.05
-"""Time that a process may take from closing its channel to its end."""
 _DEATH_S = 1.0
 """Longest time a killed process takes to be gone."""
-
-
-@dataclass(eq=False)
-class Hand:
-    """One worker process, from its order to its end."""
-
-    channel: Channel
-    output: int
-    lending: Lending
-    born_ns: int
-    unanswered: int
-    """Messages of its start that it has not answered yet; 0: it works."""
-    pid: int | None = None
-    pidfd: int = -1
-    answered: int = 0
-    ended: str = ""
-    """Why we ended it."""
-    words: LastWords = field(default_factory=LastWords)
-
-
-class Kept(Protocol):
-    """The stage that is kept, called from the keeper's thread."""
-
-    def started(self) -> tuple[Lending, list[bytes]]:
-        """A new worker comes: what it is told first."""
-        ...
-
-    def ready(self, hand: Hand) -> None: ...
-
-    def heard(self, hand: Hand, message: Received) -> None:
-        """Raises `WireError` for a message that ends the worker."""
-        ...
-
-    def lost(self, hand: Hand, reason: str) -> None:
-        """The worker is gone: nothing of it runs any more."""
-        ...
-
-    def deadline_ns(self) -> int | None:
-        """When the request that is at work is late; None: there is none."""
-        ...
+_CLOSE_S = 1.5
+"""Longest time that one who closes a stage waits for a process that is being loaded."""
 
 
 class Keeper:
-    """One thread; everything but `wake` and `close` happens on it."""
+    """One thread; everything but `wake`, `also`, `watch` and `close` happens on it."""
 
-    def __init__(self, zygote: Zygote, kept: Kept, limits: Limits, timeout_ns: int) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        kept: Kept,
+        first: Callable[[], tuple[Lending, list[bytes]]],
+        limits: Limits,
+        timeout_ns: int,
+        *,
+        spare: bool,
+    ) -> None:
+        """`first`: what a new worker is told before anything else."""
         self._zygote = zygote
         self._kept = kept
+        self._first = first
         self._limits = limits
         self._timeout_ns = timeout_ns
+        self._spare = spare
         self._orders: Channel | None = None
-        self._hand: Hand | None = None
+        self._serving: Hand | None = None
+        self.hands: list[Hand] = []
+        """Those that work or will: at most the serving one and a spare."""
+        self._left: list[Hand] = []
+        """Those that do not work any more, and may not be gone yet."""
+        self._unnamed: deque[Hand] = deque()
+        self._listened: dict[int, Hand] = {}
+        self._errands: deque[bytes] = deque()
         self._failed_starts = 0
         self._due_ns = 0
-        self._last_ns = 0
         self._watch_ns = 0
-        self._short_ms = max(min(timeout_ns // 8, TICK_NS // 2), 5_000_000) / 1e6
+        self._short_ns = max(min(timeout_ns // 8, TICK_NS // 2), 5_000_000)
         self._looked_ns = 0
         self._ending = False
         self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poll = select.poll()
-        self._poll.register(self._woken, select.POLLIN)
+        self._poll = select.epoll()
+        self._poll.register(self._woken, select.EPOLLIN)
         self.asleep = False
         """Waiting for long: a new request must `wake` it, for its deadline to be watched."""
         self.deaths = 0
@@ -108,100 +87,122 @@ class Keeper:
             target=self._run, name=f"isolated {zygote.stage}", daemon=True
         )
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that works; None while there is none."""
+        hand = self._serving
+        return None if hand is None else hand.pid
+
     def start(self) -> None:
         self._thread.start()
 
     def wake(self) -> None:
-        os.eventfd_write(self._woken, 1)
+        with suppress(OSError, ValueError):  # it has ended
+            os.eventfd_write(self._woken, 1)
+
+    def also(self, message: bytes) -> None:
+        """Something that a spare worker must do too before it can work."""
+        self._errands.append(message)
+        self.wake()
+
+    def watch(self, hand: Hand, watched: bool) -> None:
+        """Whether we are told of what this worker answers; the stage's lock is held."""
+        if hand.watched is not watched and hand.channel.fileno() in self._listened:
+            hand.watched = watched
+            with suppress(OSError):  # it is being left
+                self._poll.modify(hand.channel.fileno(), select.EPOLLIN if watched else 0)
 
     def close(self) -> None:
-        """End the worker and the thread. Safe twice."""
+        """End the workers and the thread. Safe twice."""
         if self._ending:
             return
         self._ending = True
         self.wake()
-        self._thread.join()
-        os.close(self._woken)
+        self._thread.join(_CLOSE_S)
+        while self._thread.is_alive():  # it waits for a process that is being loaded
+            self._zygote.interrupt()
+            self._thread.join(0.1)
 
     def _run(self) -> None:
-        while not self._ending:
-            if self._hand is None and time.monotonic_ns() >= self._due_ns:
-                self._hire()
-            wait_ms = self._wait_ms()
-            news = self._poll.poll(wait_ms)
-            self.asleep = False
-            for fd, _ in news:
-                self._attend(fd)
-            if not news or time.monotonic_ns() > self._watch_ns:
-                self._watch()
-        # The worker was told to end, and may have files to close; its parent says when it is gone.
-        deadline = time.monotonic() + _DEATH_S
-        while self._hand is not None and self._orders is not None:
-            if not _readable(self._orders.fileno(), deadline - time.monotonic()):
-                break
-            self._told()
-        if self._hand is not None:
-            self._bury("was closed")
-        self._no_orders()
+        try:
+            while not self._ending:
+                self._turn()
+        finally:
+            self._finish()
 
-    def _wait_ms(self) -> float:
+    def _turn(self) -> None:
+        now = time.monotonic_ns()
+        if self._short_handed() and now >= self._due_ns:
+            self._hire()
+        news = self._poll.poll(self._wait_ns() / 1e9)
+        self.asleep = False
+        for fd, events in news:
+            self._attend(fd, events)
+        if not news or time.monotonic_ns() > self._watch_ns:
+            self._watch()
+
+    def _short_handed(self) -> bool:
+        """A spare is ordered only when the first one works: the two would hold each other up."""
+        if not self.hands:
+            return True
+        return self._spare and len(self.hands) == 1 and self._serving is not None
+
+    def _wait_ns(self) -> int:
         """Until something is due that nobody wakes us for."""
         now = time.monotonic_ns()
-        if self._hand is None:
-            return max(self._due_ns - now, 0) / 1e6
-        if now - self._last_ns < TICK_NS:
+        hire_ns = max(self._due_ns - now, 0) if self._short_handed() else TICK_NS
+        if self._left or now - self._kept.asked_ns < TICK_NS:
             # Requests come and go without waking us; their deadline is seen this much late.
-            return self._short_ms
+            return min(hire_ns, self._short_ns)
         self.asleep = True  # before the deadline is read: a request from now on wakes us
         if self._kept.deadline_ns() is None:
-            return TICK_NS / 1e6
+            return hire_ns
         self.asleep = False
-        return self._short_ms
+        return min(hire_ns, self._short_ns)
 
-    def _attend(self, fd: int) -> None:
-        hand = self._hand
+    def _attend(self, fd: int, events: int) -> None:
+        hand = self._listened.get(fd)
         if fd == self._woken:
             with suppress(BlockingIOError):
                 os.eventfd_read(self._woken)
+            self._run_errands()
         elif self._orders is not None and fd == self._orders.fileno():
             self._told()
-        elif hand is not None and fd == hand.channel.fileno():
-            self._listen(hand)
-        elif hand is not None and fd == hand.output and not hand.words.read(fd):
-            self._close_output(hand)
+        elif hand is not None and fd == hand.output:
+            if not hand.words.read(fd):
+                self._unlisten(fd)
+                os.close(fd)
+                hand.output = -1
+        elif hand is not None:
+            self._listen(hand, ended=bool(events & select.EPOLLHUP))
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            message = self._errands.popleft()
+            for hand in self.hands:
+                if hand is not self._serving:
+                    hand.tell(message)
+        for hand in list(self.hands):
+            if hand.ended:  # one who waited for an answer has read something else
+                self._leave(hand, hand.ended)
 
     def _hire(self) -> None:
         """Order a worker, and tell it what to be; it answers when it is."""
         try:
             if self._orders is None:
                 self._orders = self._zygote.join()
-                self._poll.register(self._orders.fileno(), select.POLLIN)
-            self._hand = hand = self._order(self._orders)
-            for fd in (hand.channel.fileno(), hand.output):
-                self._poll.register(fd, select.POLLIN)
+                self._poll.register(self._orders.fileno(), select.EPOLLIN)
+            hand = Hand.ordered(self._orders, *self._first(), self._limits.cpus)
         except (ConfigError, OSError):
             self._no_orders()
+            self._failed_starts += 1
             self._delay()
-
-    def _order(self, orders: Channel) -> Hand:
-        lending, first = self._kept.started()
-        mine, theirs = Channel.pair()
-        output, printing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(printing, True)
-        mine.socket.setblocking(False)
-        try:
-            order = json.dumps({"cpus": self._limits.cpus}).encode()
-            orders.send(order, [theirs.fileno(), printing])
-            for message in first:
-                mine.send(message)
-        except OSError:
-            mine.close()
-            os.close(output)
-            raise
-        finally:
-            theirs.close()
-            os.close(printing)
-        return Hand(mine, output, lending, time.monotonic_ns(), len(first))
+            return
+        self.hands.append(hand)
+        self._unnamed.append(hand)
+        for fd in (hand.channel.fileno(), hand.output):
+            self._listened[fd] = hand
+            self._poll.register(fd, select.EPOLLIN)
 
     def _told(self) -> None:
         """What the zygote says: the number of a new worker, the end of an old one."""
@@ -211,124 +212,158 @@ class Keeper:
             self._no_orders()
             return
         said = json.loads(data)
-        hand = self._hand
-        if "forked" in said and hand is not None and hand.pid is None and fds:
-            hand.pid, hand.pidfd = said["forked"], fds.pop()
-        elif "exited" in said and hand is not None and hand.pid == said["exited"]:
-            self._bury(died(os.waitstatus_to_exitcode(said["status"])))
+        if "forked" in said and self._unnamed and fds:
+            self._unnamed.popleft().named(said["forked"], fds.pop())
+        elif "exited" in said:
+            for hand in [*self.hands, *self._left]:
+                if hand.pid == said["exited"]:
+                    hand.leave()
+                    self._listen(hand, ended=True)  # its last answers may lie there still
+                    self._bury(hand, died(os.waitstatus_to_exitcode(said["status"])))
         for fd in fds:
             os.close(fd)
 
     def _no_orders(self) -> None:
+        """The zygote is gone, and all workers with it."""
         if self._orders is not None:
             self._poll.unregister(self._orders.fileno())
             self._orders.close()
             self._orders = None
+        self._unnamed.clear()
+        for hand in [*self.hands[::-1], *self._left]:  # a spare one must not take over now
+            hand.leave()
+            self._listen(hand, ended=True)
+            self._bury(hand, "died with the process it came from")
 
-    def _close_output(self, hand: Hand) -> None:
-        if hand.output >= 0:
-            self._poll.unregister(hand.output)
-            os.close(hand.output)
-            hand.output = -1
+    def _unlisten(self, fd: int) -> None:
+        if self._listened.pop(fd, None) is not None:
+            self._poll.unregister(fd)
 
-    def _listen(self, hand: Hand) -> None:
+    def _listen(self, hand: Hand, *, ended: bool = False) -> None:
+        """Read what is there; `ended`: until its end."""
+        if hand not in self.hands:
+            return
+        if not hand.reading.acquire(timeout=_DEATH_S if ended else 0.0):
+            self._kept.watch(hand)  # who waits for the answer reads it himself
+            return
+        why = None
         try:
-            data = hand.channel.receive()
-        except BlockingIOError:
-            return
-        if not data:
-            self._end(hand, "")
-            return
+            while why is None and (data := hand.channel.receive_at_once()) is not None:
+                why = self._heard(hand, data) if data else ""
+        finally:
+            hand.reading.release()
+        if why is not None:
+            self._leave(hand, why)
+
+    def _heard(self, hand: Hand, data: bytes) -> str | None:
+        """Says why the worker must end, if it must."""
         try:
             message = unpack(data)
-            if hand.unanswered:
-                hand.unanswered -= 1
+            if not hand.unanswered:
                 self._kept.heard(hand, message)
-                if not hand.unanswered:
-                    self._kept.ready(hand)
+            elif message.kind == Message.FAILED:
+                return str((message.extra or {}).get("error"))
             else:
-                hand.answered += 1
-                self._kept.heard(hand, message)
+                hand.unanswered -= 1
         except WireError as error:
-            self._end(hand, str(error))
-        self._last_ns = time.monotonic_ns()
+            return str(error)
+        if self._serving is None and not hand.unanswered:
+            self._serving = hand
+            self._kept.ready(hand)
+        return None
 
     def _watch(self) -> None:
-        """End a worker that is late or too large."""
-        hand, now = self._hand, time.monotonic_ns()
-        self._watch_ns = now + round(self._short_ms * 1e6)
-        if hand is None:
-            return
-        deadline = hand.born_ns + BUILD_NS if hand.unanswered else self._kept.deadline_ns()
-        if deadline is not None and now > deadline:
-            limit_ns = BUILD_NS if hand.unanswered else self._timeout_ns
-            self._end(hand, f"gave no answer for {limit_ns / 1e6:g} ms and was ended")
-        elif hand.pid is not None and now - self._looked_ns > TICK_NS // 4:
-            self._looked_ns = now
-            used, most = own_bytes(hand.pid), self._limits.memory_mb << 20
-            if used > most:
-                self._end(hand, f"uses {used >> 20} MB, more than {most >> 20}, and was ended")
+        """End workers that are late or too large, and forget those that are gone."""
+        now = time.monotonic_ns()
+        self._watch_ns = now + self._short_ns
+        looks = now - self._looked_ns > TICK_NS // 4
+        for hand in list(self.hands):
+            if hand.unanswered and now > hand.since_ns + BUILD_NS:
+                self._leave(hand, f"gave no answer for {BUILD_NS / 1e9:g} s and was ended")
+            elif hand is self._serving and self._late(now):
+                self._listen(hand)
+                if hand is self._serving and self._late(now):
+                    limit_ms = self._timeout_ns / 1e6
+                    self._leave(hand, f"gave no answer for {limit_ms:g} ms and was ended")
+            elif looks:
+                self._looked_ns = now
+                used, most = hand.own_mb(), self._limits.memory_mb
+                if used > most:
+                    self._leave(hand, f"uses {used} MB, more than {most}, and was ended")
+        for hand in list(self._left):
+            if now > hand.since_ns + max(self._timeout_ns, TICK_NS // 4):
+                self._bury(hand, "died")  # its parent is too busy to say how
 
-    def _end(self, hand: Hand, why: str) -> None:
-        """Kill the worker, unless it is dead already, and bury it."""
-        hand.ended = why
-        orders = self._orders
-        if hand.pidfd < 0 and orders is not None and _readable(orders.fileno()):
-            self._told()  # its number comes only now
-        # One that ends by itself is let end: killed on its way out, it would seem to have been.
-        if hand.pidfd >= 0 and (why or not _readable(hand.pidfd, _EXIT_S)):
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(hand.pidfd, signal.SIGKILL)
-        orders = self._orders
-        if self._hand is hand and orders is not None and _readable(orders.fileno()):
-            self._told()
-        if self._hand is hand:
-            self._bury("died with the process it came from")
+    def _late(self, now: int) -> bool:
+        deadline = self._kept.deadline_ns()
+        return deadline is not None and now > deadline
 
-    def _bury(self, how: str) -> None:
-        """The worker is gone, or goes now: tell the stage, and see when the next one may come."""
-        hand, self._hand = self._hand, None
-        assert hand is not None
-        if hand.pidfd >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(hand.pidfd, signal.SIGKILL)
-            _readable(hand.pidfd)
-            os.close(hand.pidfd)
+    def _leave(self, hand: Hand, why: str) -> None:
+        """No answer of this worker counts any more; the spare one works from now on.
+
+        `why` we end it; empty: it ends by itself, and its parent will say how.
+        """
+        self.hands.remove(hand)
+        self._left.append(hand)
+        self._unlisten(hand.channel.fileno())
+        hand.leave()
+        if self._serving is hand:
+            self._serving = self._heir()
+            self._kept.left(hand, self._serving)
+        if why:
+            hand.ended = why
+            hand.kill()
+            self._kept.lost(hand, why + hand.last_words())
+        self.deaths += 1
+        self._failed_starts = 0 if hand.answered >= FIRST_PICTURES else self._failed_starts + 1
+        self._delay()
+
+    def _heir(self) -> Hand | None:
+        for hand in self.hands:
+            if not hand.unanswered and not (hand.pidfd >= 0 and hand.gone(0)):
+                return hand
+        return None
+
+    def _bury(self, hand: Hand, how: str) -> None:
+        """The worker is gone, or goes now."""
+        if hand in self.hands:
+            self._leave(hand, "")
+        self._left.remove(hand)
+        hand.kill()
+        hand.gone(_DEATH_S)
         if self._orders is None and hand.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(hand.pid, signal.SIGKILL)  # what it started, and nobody else ends
-        self._poll.unregister(hand.channel.fileno())
-        hand.channel.close()
-        if hand.output >= 0:
-            hand.words.read(hand.output)
-        self._close_output(hand)
+        self._unlisten(hand.output)
+        hand.close()
         self.printed += hand.words.printed
-        if not self._ending:
-            self.deaths += 1
-            self._failed_starts = 0 if hand.answered >= FIRST_PICTURES else self._failed_starts + 1
-            self._delay(self._failed_starts)
-        words = f"; last words: {hand.words}" if str(hand.words) else ""
-        self._kept.lost(hand, (hand.ended or how) + words)
+        self._kept.lost(hand, (hand.ended or how) + hand.last_words())
 
-    def _delay(self, failed: int | None = None) -> None:
-        if failed is None:
-            self._failed_starts += 1
-            failed = self._failed_starts
-        wait_ns = DELAYS_NS[min(failed, len(DELAYS_NS) - 1)]
+    def _delay(self) -> None:
+        wait_ns = DELAYS_NS[min(self._failed_starts, len(DELAYS_NS) - 1)]
         self._due_ns = time.monotonic_ns() + wait_ns
 
-
-def _readable(fd: int, limit_s: float = _DEATH_S) -> bool:
-    """Wait for a message; of a process's descriptor: until it is gone."""
-    wait = select.poll()
-    wait.register(fd, select.POLLIN)
-    return bool(wait.poll(max(limit_s, 0.0) * 1000))
-
-
-def own_bytes(pid: int) -> int:
-    """Resident memory of a process that it does not share; 0 when it is gone."""
-    try:
-        fields: Any = Path(f"/proc/{pid}/statm").read_text("ascii").split()
-    except OSError:
-        return 0
-    return (int(fields[1]) - int(fields[2])) * HEADER
+    def _finish(self) -> None:
+        """All workers are told to end, and may have files to close; their parent says when they
+        are gone."""
+        if not self._ending:
+            self._kept.broken()
+        deaths = self.deaths
+        for hand in list(self.hands):
+            if hand.unanswered:
+                hand.kill()
+            elif hand is not self._serving:
+                with suppress(OSError):
+                    hand.channel.send(pack(Message.CLOSE, 0))
+        deadline = time.monotonic() + _DEATH_S
+        while (self.hands or self._left) and self._orders is not None:
+            if not readable(self._orders.fileno(), deadline - time.monotonic()):
+                break
+            self._told()
+        for hand in [*self.hands, *self._left]:
+            self._bury(hand, "was closed")
+        self._no_orders()
+        woken, self._woken = self._woken, -1
+        self._poll.close()
+        os.close(woken)
+        self.deaths = deaths

@@ -87,12 +87,13 @@ class Leases:
         lease = None if known is None else known()
         if lease is not None:
             return lease
-        view = self._views.get(key[0])
+        number, generation = key & 0xFFFFFFFF, key >> 32
+        view = self._views.get(number)
         if view is None:
-            raise WireError(f"a reference to buffer {key[0]}, which was not handed over")
-        if view.generation != key[1]:
+            raise WireError(f"a reference to buffer {number}, which was not handed over")
+        if view.generation != generation:
             raise WireError(
-                f"a stale reference: lease {key[1]} of buffer {key[0]} has ended, "
+                f"a stale reference: lease {generation} of buffer {number} has ended, "
                 f"it is at {view.generation}"
             )
         lease = Lease(key, view)

@@ -27,7 +27,7 @@ from streamgen.graph.wire import Lease, PictureRef, SheetRef
 from streamgen.media.frame import Frame, Plane, Sheet
 from streamgen.media.pool import CopyMeter
 from streamgen.media.port import PICTURE, Port
-from streamgen.media.shared import Buffer, SharedPool, SharedSlot, slot_of
+from streamgen.media.shared import Buffer, SharedPool, SharedSlot
 from streamgen.protocols import Value
 
 MOST_HELD = 64
@@ -67,13 +67,24 @@ class Lending:
         self._held: dict[Lease, SharedSlot] = {}
         self._asked: dict[Lease, int] = {}  # how many requests on their way have it
         self._kept: set[Lease] = set()
-        self._planes: dict[Lease, tuple[Plane, ...]] = {}
+        self._taken: list[Lease] = []
+        self._planes: dict[Lease, tuple[bytes, tuple[Plane, ...]]] = {}
         self._slots: list[tuple[int, int, bool]] = []
         self._fds: list[int] = []
         self._copied: tuple[dict[str, int], int] = ({}, 0)
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def has_news(self) -> bool:
+        """The worker must be told something before it understands the references."""
+        return bool(self._slots or self._tags.news)
+
+    def taken(self) -> list[Lease]:
+        """What was shown and lent since this was asked last: one request's."""
+        taken, self._taken = self._taken, []
+        return taken
 
     def news(self, extra: dict[str, Any]) -> list[int]:
         """Add what the worker sees for the first time to `extra`; descriptors go along, and are
@@ -92,12 +103,12 @@ class Lending:
     def show(self, port: int, value: Value) -> bytes:
         """A reference to an input, which lies in shared memory."""
         if isinstance(value, Frame):
-            slot = slot_of(value)
-            assert slot is not None
+            slot: Any = value.planes[0].owner
             lease = self._lease(slot, writable=False)
-            self._planes[lease] = value.planes
             tags = self._tags.number(value)
-            return wire.picture(value, lease, slot.buffer.address, port, tags)
+            reference = wire.picture(value, lease, slot.buffer.address, port, tags)
+            self._planes[lease] = (wire.geometry(reference), value.planes)
+            return reference
         slot = slot_of_array(value.data)
         assert slot is not None
         offset = value.data.ctypes.data - slot.buffer.address
@@ -110,7 +121,7 @@ class Lending:
         if size > MOST_OUTPUT_BYTES:
             raise WireError(f"an output of {size} bytes is too large")
         slot = self._pool.lend(size)
-        return wire.lent(*self._lease(slot, writable=True), slot.buffer.size)
+        return wire.lent(self._lease(slot, writable=True), slot.buffer.size)
 
     def _lease(self, slot: SharedSlot, *, writable: bool) -> Lease:
         buffer = slot.buffer
@@ -120,9 +131,10 @@ class Lending:
             self._known[number] = weakref.ref(buffer)
             self._slots.append((number, buffer.size, writable))
             self._fds.append(os.dup(buffer.fd) if writable else buffer.read_only_fd())
-        lease = (number, slot.generation)
+        lease = slot.generation << 32 | number
         self._held[lease] = slot
         self._asked[lease] = self._asked.get(lease, 0) + 1
+        self._taken.append(lease)
         return lease
 
     def learn(self, extra: Mapping[str, Any]) -> None:
@@ -147,24 +159,27 @@ class Lending:
         if wire.is_picture(reference) != (port.kind == PICTURE):
             raise WireError(f"gave as '{name}' no {port.kind}")
         if wire.is_picture(reference):
-            return self._picture(PictureRef.of(reference), name, size, lease, slot)
+            return self._picture(reference, name, size, lease, slot)
         return self._sheet(SheetRef.of(reference), name, port, slot)
 
     def _picture(
         self,
-        said: PictureRef,
+        reference: bytes,
         name: str,
         size: tuple[int, int] | None,
         lease: Lease,
         slot: SharedSlot,
     ) -> Frame:
+        said = PictureRef.of(reference)
         if size is not None and (said.width, said.height) != size:
             raise WireError(
                 f"gave as '{name}' a picture of {said.width}x{said.height} "
                 f"instead of {size[0]}x{size[1]}"
             )
-        planes = self._planes.get(lease)
-        if planes is None or not _shown(planes, said, slot.buffer.address):
+        shown = self._planes.get(lease)
+        if shown is not None and shown[0] == wire.geometry(reference):
+            planes = shown[1]  # the very picture that was shown: it passes as it is
+        else:
             planes = said.planes(slot.buffer.address, slot.buffer.size, slot)
         return said.frame(planes, self._tags.of(said.tags))
 
@@ -198,6 +213,16 @@ class Lending:
         if len(self._kept) > MOST_HELD:
             raise WireError(f"holds {len(self._kept)} pictures and gives none back")
 
+    def withdraw(self, leases: Sequence[Lease]) -> None:
+        """The request with these was not sent."""
+        for lease in leases:
+            times = self._asked.pop(lease) - 1
+            if times:
+                self._asked[lease] = times
+            elif lease not in self._kept:
+                del self._held[lease]
+                self._planes.pop(lease, None)
+
     def count(self, extra: Mapping[str, Any], meter: CopyMeter) -> None:
         """Add the copies that the worker says it has made since."""
         if "copied" not in extra:
@@ -210,15 +235,6 @@ class Lending:
             if number > past.get(reason, 0):
                 meter.copied(reason, grown, number - past.get(reason, 0))
                 grown = 0
-
-
-def _shown(planes: tuple[Plane, ...], said: PictureRef, address: int) -> bool:
-    """Whether a picture is the very one that was shown: it then passes as it is."""
-    first = planes[0]
-    return first.shape == (said.height, said.width) and all(
-        plane.ptr - address == offset and plane.pitch == pitch
-        for plane, offset, pitch in zip(planes, said[6:9], said[9:12], strict=False)
-    )
 
 
 def _fits(shape: tuple[int, ...], port: Port) -> bool:

@@ -76,6 +76,9 @@ class Limits(Settings):
     """Resident memory; a process above it is ended and started anew."""
     cpus: int | None = Field(default=None, ge=1)
     """Processor cores it may run on; default all."""
+    spare: bool = True
+    """In a live run, keep a second process ready that takes over at once; it takes as much memory
+    as the first."""
 
 
 class NodeSpec(Settings):

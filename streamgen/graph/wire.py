@@ -24,10 +24,12 @@ from streamgen.media.port import KINDS
 MOST_BYTES = 160 * 1024
 """Of one message; the kernel's default for a datagram is 208 KiB."""
 _HEAD = struct.Struct("<BBHII")
-_PICTURE = struct.Struct("<IIBBBB3I3H2HHqqqI")
-_SHEET = struct.Struct("<IIBBBBI4IH6xq16x")
+_PICTURE = struct.Struct("<QBBBB3I3H2HHqqqI")
+_SHEET = struct.Struct("<QBBBBI4IH6xq16x")
+_GEOMETRY = slice(10, 34)
+"""Bytes of a picture that say where its planes lie (and whether it is a key frame)."""
 REFERENCE_BYTES = _PICTURE.size
-_LEASE = struct.Struct("<II")
+_LEASE = struct.Struct("<Q")
 _LAYOUTS = tuple(Layout)
 _DTYPES = (
     *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
@@ -59,8 +61,8 @@ class Message(IntEnum):
     """A buffer of so many bytes is needed for an output."""
 
 
-Lease = tuple[int, int]
-"""Number of a buffer and its generation."""
+Lease = int
+"""Number of a buffer in the low 32 bits, its generation above."""
 
 
 class Received(NamedTuple):
@@ -83,7 +85,7 @@ def pack(
     """One message. Raises `WireError` if it is too long to be sent."""
     text = json.dumps(extra).encode() if extra else b""
     head = _HEAD.pack(kind, len(references), len(leases), number, len(text))
-    rest = [_LEASE.pack(*lease) for lease in leases] if leases else ()
+    rest = [_LEASE.pack(lease) for lease in leases] if leases else ()
     message = b"".join((head, *references, *rest, text))
     if len(message) > MOST_BYTES:
         raise WireError(f"a message of {len(message)} bytes is too long")
@@ -108,12 +110,13 @@ def unpack(data: bytes) -> Received:
         extra = json.loads(data[tail:]) if length else None
     except ValueError as error:
         raise WireError("a message that is no JSON") from error
-    return Received(kind, number, found, list(_LEASE.iter_unpack(data[end:tail])), extra)
+    held = [lease for (lease,) in _LEASE.iter_unpack(data[end:tail])]
+    return Received(kind, number, found, held, extra)
 
 
-def lent(number: int, generation: int, size: int) -> bytes:
+def lent(lease: Lease, size: int) -> bytes:
     """A reference to a buffer lent for writing."""
-    return _SHEET.pack(number, generation, 0, _LENT, 0, 0, 0, size, 0, 0, 0, 0, 0)
+    return _SHEET.pack(lease, 0, _LENT, 0, 0, 0, size, 0, 0, 0, 0, 0)
 
 
 def picture(frame: Frame, lease: Lease, address: int, port: int, tags: int) -> bytes:
@@ -121,8 +124,7 @@ def picture(frame: Frame, lease: Lease, address: int, port: int, tags: int) -> b
     first, second, *more = frame.planes
     third = more[0] if more else None
     return _PICTURE.pack(
-        lease[0],
-        lease[1],
+        lease,
         port,
         0,
         _LAYOUTS.index(frame.layout),
@@ -153,7 +155,7 @@ def sheet(
         raise WireError(f"an array has at most {MOST_DIMENSIONS} dimensions, got {array.ndim}")
     shape = (*array.shape, *(0,) * (MOST_DIMENSIONS - array.ndim))
     code = _DTYPES.index(array.dtype.name)
-    return _SHEET.pack(*lease, port, KINDS.index(kind), array.ndim, code, offset, *shape, tags, pts)
+    return _SHEET.pack(lease, port, KINDS.index(kind), array.ndim, code, offset, *shape, tags, pts)
 
 
 def is_picture(reference: bytes) -> bool:
@@ -169,15 +171,19 @@ def port_of(reference: bytes) -> int:
 
 
 def lease_of(reference: bytes) -> Lease:
-    number, generation = _LEASE.unpack_from(reference)
-    return number, generation
+    lease: Lease = _LEASE.unpack_from(reference)[0]
+    return lease
+
+
+def geometry(reference: bytes) -> bytes:
+    """Where the planes of a picture lie in its buffer; equal where they lie the same."""
+    return reference[_GEOMETRY]
 
 
 class PictureRef(NamedTuple):
     """A reference to a picture, taken apart."""
 
-    number: int
-    generation: int
+    lease: int
     port: int
     kind: int
     code: int
@@ -215,7 +221,7 @@ class PictureRef(NamedTuple):
         """The planes in a buffer of `size` bytes. Raises `WireError` if they reach beyond it."""
         shapes, dtype, itemsize = _geometry(self.code, self.width, self.height)
         planes = []
-        for shape, offset, pitch in zip(shapes, self[6:9], self[9:12], strict=False):
+        for shape, offset, pitch in zip(shapes, self[5:8], self[8:11], strict=False):
             row = shape[1] * itemsize
             if pitch < row or offset + (shape[0] - 1) * pitch + row > size:
                 raise WireError("planes beyond the end of their buffer")
@@ -264,14 +270,14 @@ class SheetRef:
         """Raises `WireError`."""
         try:
             fields = _SHEET.unpack(reference)
-            kind = "" if fields[3] == _LENT else KINDS[fields[3]]
-            dtype = _DTYPES[fields[5]]
+            kind = "" if fields[2] == _LENT else KINDS[fields[2]]
+            dtype = _DTYPES[fields[4]]
         except (struct.error, IndexError) as error:
             raise WireError("a reference to no array") from error
-        if fields[4] > MOST_DIMENSIONS:
-            raise WireError(f"an array of {fields[4]} dimensions")
-        shape = fields[7 : 7 + (fields[4] if kind else 1)]
-        return cls(kind, dtype, fields[6], shape, fields[11], fields[12])
+        if fields[3] > MOST_DIMENSIONS:
+            raise WireError(f"an array of {fields[3]} dimensions")
+        shape = fields[6 : 6 + (fields[3] if kind else 1)]
+        return cls(kind, dtype, fields[5], shape, fields[10], fields[11])
 
     def within(self, memory: NDArray[np.uint8]) -> NDArray[Any]:
         """The array in the buffer `memory`. Raises `WireError` if it reaches beyond it."""

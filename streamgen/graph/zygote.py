@@ -67,6 +67,7 @@ class Zygote:
         self._lifeline = -1
         self._words = LastWords()
         self._greeting: Mapping[str, Any] | None = None
+        self._waited = False
 
     def greeting(self) -> Mapping[str, Any]:
         """What the class declares. Starts the process the first time; raises `ConfigError`."""
@@ -111,6 +112,12 @@ class Zygote:
         """End the process and its workers; it is started again when it is needed."""
         with self._lock:
             self._stop()
+
+    def interrupt(self) -> None:
+        """End the process if somebody waits for its answer now: he has waited long enough."""
+        process = self._process
+        if self._waited and process is not None:
+            process.kill()
 
     def _told(self, message: bytes, *fds: int) -> Channel:
         """Send to the process, which is started where there is none, or it has just died."""
@@ -179,7 +186,11 @@ class Zygote:
         """Wait for an answer; a process that gives none is ended."""
         poll = select.poll()
         poll.register(control.fileno(), select.POLLIN)
-        silent = not poll.poll(limit_s * 1000)
+        self._waited = True
+        try:
+            silent = not poll.poll(limit_s * 1000)
+        finally:
+            self._waited = False
         data = b"" if silent else control.receive()
         if data:
             answer: Mapping[str, Any] = json.loads(data)

@@ -33,11 +33,11 @@ def test_a_reference_has_64_bytes_and_says_all_of_a_picture() -> None:
     )
     slot = slot_of(source)
     assert slot is not None
-    reference = wire.picture(source, (5, 6), slot.buffer.address, 2, 3)
+    reference = wire.picture(source, 6 << 32 | 5, slot.buffer.address, 2, 3)
     assert len(reference) == wire.REFERENCE_BYTES == 64
     assert wire.is_picture(reference)
     assert not wire.is_lent(reference)
-    assert (wire.lease_of(reference), wire.port_of(reference)) == ((5, 6), 2)
+    assert (wire.lease_of(reference), wire.port_of(reference)) == (6 << 32 | 5, 2)
     said = PictureRef.of(reference)
     planes = said.planes(slot.buffer.address, slot.buffer.size, slot)
     made = said.frame(planes, Tagged.of(tags_of(source)))
@@ -100,10 +100,10 @@ def test_a_made_up_array_never_reaches_beyond_its_buffer(reference: bytes) -> No
 
 
 def test_messages_keep_references_leases_and_what_changed() -> None:
-    packed = wire.pack(Message.DONE, 77, [bytes(64), b"x" * 64], [(1, 2), (3, 4)], {"size": [2]})
+    packed = wire.pack(Message.DONE, 77, [bytes(64), b"x" * 64], [1 << 32 | 2, 4], {"size": [2]})
     said = wire.unpack(packed)
     assert (said.kind, said.number, list(said.references)) == (20, 77, [bytes(64), b"x" * 64])
-    assert list(said.leases) == [(1, 2), (3, 4)]
+    assert list(said.leases) == [1 << 32 | 2, 4]
     assert said.extra == {"size": [2]}
     with pytest.raises(WireError):
         wire.unpack(packed[:-1])
@@ -115,14 +115,14 @@ def test_a_stale_reference_raises_in_the_other_process() -> None:
     pool, leases = SharedPool(), Leases()
     slot = pool.lend(100)
     leases.admit({"slots": [(5, slot.buffer.size, False)]}, [slot.buffer.read_only_fd()])
-    key = (5, slot.generation)
+    key = slot.generation << 32 | 5
     assert leases.open(key).key == key
     assert leases.still_held() == []
     del slot
     with pytest.raises(WireError, match="stale reference"):
         leases.open(key)
     with pytest.raises(WireError, match="not handed over"):
-        leases.open((6, 1))
+        leases.open(1 << 32 | 6)
 
 
 def test_only_what_was_lent_is_taken_back() -> None:
@@ -134,7 +134,7 @@ def test_only_what_was_lent_is_taken_back() -> None:
     passed = lending.value(reference, "picture", Port(), (34, 18))
     assert isinstance(passed, Frame)
     assert passed.planes is source.planes
-    made_up = (lease[1] + 1).to_bytes(4, "little")
+    made_up = ((lease >> 32) + 1).to_bytes(4, "little")
     with pytest.raises(WireError, match="does not hold"):
         lending.value(reference[:4] + made_up + reference[8:], "picture", Port(), None)
     lending.settle([lease], [])
@@ -178,6 +178,6 @@ def test_a_layout_with_two_planes_crosses_too() -> None:
     frame = out.publish(picture(4, 2))
     slot = slot_of(frame)
     assert slot is not None
-    said = PictureRef.of(wire.picture(frame, (1, 1), slot.buffer.address, 0, 0))
+    said = PictureRef.of(wire.picture(frame, 1 << 32 | 1, slot.buffer.address, 0, 0))
     assert said.layout is Layout.NV12
     assert len(said.planes(slot.buffer.address, slot.buffer.size, slot)) == 2
