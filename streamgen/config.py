@@ -89,7 +89,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Any]:
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
         raise ConfigError(f"expected keys and values, got {found}", path=str(path))
-    _refuse_duplicates(node, str(path))
+    try:
+        _refuse_duplicates(node, str(path))
+    except RecursionError as error:
+        raise ConfigError("nested too deep, or within itself", path=str(path)) from error
     return value, node
 
 

@@ -26,7 +26,7 @@ _NODE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Live(Settings):
     """What a live stream does when time is short; an offline run ignores it."""
 
-    latency_budget: DurationNs = 150_000_000
+    latency_budget: DurationNs = Field(default=150_000_000, gt=0)
     """Longest time from packet in to packet out, such as `150ms`. Where the source has B-frames, a
     picture's time begins with the packet that lets it be shown."""
     when_late: tuple[Answer, ...] = (

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamgen.config import Bitrate, DurationNs, Settings, load, parse_bitrate, parse_duration
+from streamgen.config import (
+    Bitrate,
+    DurationNs,
+    Settings,
+    load,
+    parse_bitrate,
+    parse_duration,
+    read_yaml,
+)
 from streamgen.errors import ConfigError
 
 
@@ -53,3 +61,10 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_value_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Both().rate = 3  # type: ignore[misc]
+
+
+def test_a_file_that_stands_within_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("graph: &a {a: *a}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"a\.yaml: nested too deep, or within itself"):
+        read_yaml(path)

@@ -71,6 +71,7 @@ def test_every_ready_made_pipeline_is_valid(name: str) -> None:
         ("height: 480", "height: 481", 7, "even"),
         ("height: 480", "height: 0", 7, "height"),
         ("[reuse, skip, passthrough]", "[panic]", 10, "when_late"),
+        ("latency_budget: 150ms", "latency_budget: 0ms", 10, "latency_budget"),
         ("name: mine", "name: mine\nname: yours", 2, "stands twice"),
         ("stages:", "stages: [", None, "p.yaml line"),
     ],
