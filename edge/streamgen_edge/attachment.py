@@ -186,10 +186,17 @@ class Attachment:
         size, at_ms = self._intake.consumed_bytes, self._intake.consumed_ms or 0.0
         if size - self._told_bytes > TELL_BYTES or not -TELL_MS < at_ms - self._told_ms < TELL_MS:
             self._told_bytes, self._told_ms = size, at_ms
-            self.say({"type": "credit", "bytes": size, "ms": at_ms})
+            self.tell()
         if self._owner is not None:
             named = replace(packet, track=self.tracks[envelope.track].name)
             self._owner.delivered(named, envelope.received_ns)
+
+    def tell(self) -> None:
+        """Give the worker credit for all that has come: also for the last of it, so that it knows
+        when nothing is under way."""
+        news = self._intake.news()
+        if news is not None:
+            self.say({"type": "credit", "bytes": news[0], "ms": news[1]})
 
     def lost(self) -> None:
         owner = self._owner

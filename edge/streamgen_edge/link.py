@@ -46,6 +46,10 @@ class Attached(Protocol):
 
     def received(self, envelope: Envelope) -> None: ...
 
+    def tell(self) -> None:
+        """Time to say how far the stream has come with what the worker sent."""
+        ...
+
     def lost(self) -> None:
         """The worker is gone."""
         ...
@@ -70,6 +74,8 @@ class Link:
         self.old = 0
         self.arrived = asyncio.Event()
         """Set whenever a worker says hello."""
+        self.broken = asyncio.Event()
+        """Set when the link cannot go on: the process is to end, and to be started again."""
         self._folder = folder
         self._context = zmq.asyncio.Context()
         self._media = self._bound(media_address(folder), control=False)
@@ -85,8 +91,16 @@ class Link:
     async def __aenter__(self) -> Link:
         loop = asyncio.get_running_loop()
         for work in (self._hear, self._take_in, self._beat):
-            self._tasks.append(loop.create_task(work()))
+            task = loop.create_task(work())
+            task.add_done_callback(self._stopped)
+            self._tasks.append(task)
         return self
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """None of them ends by itself: without it the edge is of no use, and must say why."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("the link broke", exc_info=error)
+            self.broken.set()
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
@@ -229,4 +243,6 @@ class Link:
                     self.lose(worker.name)
                     continue
                 self.say(worker, {"type": "beat"})
+                for attached in worker.streams.values():
+                    attached.tell()
                 self.pump(worker)

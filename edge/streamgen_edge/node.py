@@ -84,13 +84,14 @@ async def serve(server: Server, folder: Path, *, supervised: bool) -> None:
         serving = asyncio.create_task(web.serve([listening]))
         await leaving.enter_async_context(rtmp)
         _say_where(folder, listening.getsockname()[1], rtmp.port)
-        done = asyncio.create_task(stop.wait())
-        await asyncio.wait({serving, done}, return_when=asyncio.FIRST_COMPLETED)
+        ends = [asyncio.create_task(event.wait()) for event in (stop, link.broken)]
+        await asyncio.wait({serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
         await _drain(streams)
         web.should_exit = True
         web.force_exit = True
         await serving
-        done.cancel()
+        for end in ends:
+            end.cancel()
 
 
 async def _drain(streams: Streams) -> None:

@@ -42,7 +42,7 @@ def prepare(socket: Any, *, control: bool) -> None:
     socket.setsockopt(zmq.SNDHWM, mark)
     socket.setsockopt(zmq.RCVHWM, mark)
     socket.setsockopt(zmq.LINGER, 0)
-    if socket.socket_type == zmq.ROUTER:
+    if socket.type == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A worker that is started again under its name takes the place of its dead self.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from streamgen.media.frame import Frame
 from streamgen.media.packet import Packet
@@ -21,8 +22,14 @@ class Repeating:
         self._decoder = decoder
         self._telemetry = telemetry
         self._last: Frame | None = None
+        self._hidden: set[int] = set()
+        """Times of pictures inside the decoder that are not shown."""
 
     def decode(self, packet: Packet) -> Sequence[Frame]:
+        if packet.discard and packet.pts is not None:
+            # Decoded as if it were shown: it may be the last picture there is.
+            self._hidden.add(packet.pts)
+            packet = replace(packet, discard=False)
         if packet.size_bytes:
             return self._kept(self._decoder.decode(packet))
         held = self._kept(self._decoder.flush())
@@ -47,4 +54,8 @@ class Repeating:
     def _kept(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         if frames:
             self._last = frames[-1]
-        return frames
+        if not self._hidden:
+            return frames
+        shown = [frame for frame in frames if frame.pts not in self._hidden]
+        self._hidden -= {frame.pts for frame in frames}
+        return shown

@@ -1,0 +1,127 @@
+"""The supervisor keeps its children alive, and leaves none behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PARENT = """
+import sys
+from streamgen.control.supervisor import Child, Supervisor
+code, *folder = sys.argv[1:]
+children = [
+    Child("edge", [sys.executable, "-c", code, "edge", *folder], hears_deaths=True),
+    Child("worker", [sys.executable, "-c", code, "worker", *folder], last=True),
+]
+number = Supervisor(children).serve()
+print("ended by", number, flush=True)
+"""
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+name, folder = sys.argv[1], Path(sys.argv[2])
+def ended(number, frame):
+    with (folder / "ended").open("a") as file:
+        file.write(name + "\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, ended)
+with (folder / name).open("a") as file:
+    file.write(f"{os.getpid()}\\n")
+for line in sys.stdin:
+    (folder / "heard").open("a").write(line)
+(folder / f"eof-{name}").touch()
+"""
+
+
+def until(holds: Callable[[], Any], seconds: float = 15.0) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")
+
+
+class Family:
+    """A supervisor in a process of its own, with two children that write down what they see."""
+
+    def __init__(self, folder: Path, code: str = CHILD) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PARENT, code, str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def pids(self, name: str) -> list[int]:
+        path = self.folder / name
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def ended(self) -> str:
+        assert self.process.stdout is not None
+        with self.process.stdout as out:
+            text = out.read().decode()
+        self.process.wait(15)
+        return text
+
+
+def alive(pid: int) -> bool:
+    try:
+        return b"streamgen" in Path(f"/proc/{pid}/cmdline").read_bytes() or _running(pid)
+    except OSError:
+        return False
+
+
+def _running(pid: int) -> bool:
+    return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_a_child_that_dies_is_started_again_and_the_edge_is_told(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    try:
+        (first,) = until(lambda: family.pids("worker"))
+        until(lambda: family.pids("edge"))
+        os.kill(first, signal.SIGKILL)
+        until(lambda: len(family.pids("worker")) == 2)
+        heard = until(lambda: (tmp_path / "heard").exists() and (tmp_path / "heard").read_text())
+        assert heard == f'{{"worker_lost": "worker", "pid": {first}}}\n'
+        assert len(family.pids("edge")) == 1
+    finally:
+        family.process.terminate()
+        assert family.ended() == "ended by 15\n"
+
+
+def test_told_to_end_it_ends_the_edge_first_and_the_workers_after_it(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    until(lambda: family.pids("worker") and family.pids("edge"))
+    family.process.send_signal(signal.SIGINT)
+    assert family.ended() == "ended by 2\n"
+    assert (tmp_path / "ended").read_text().split() == ["edge", "worker"]
+    assert not any(alive(p) for name in ("edge", "worker") for p in family.pids(name))
+
+
+def test_killed_itself_its_children_see_the_end_of_their_input(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    until(lambda: family.pids("worker") and family.pids("edge"))
+    family.process.kill()
+    family.ended()
+    until(lambda: (tmp_path / "eof-edge").exists() and (tmp_path / "eof-worker").exists())
+
+
+def test_a_child_that_dies_at_once_is_started_ever_more_seldom(tmp_path: Path) -> None:
+    code = "import os, sys; open(f'{sys.argv[2]}/{sys.argv[1]}', 'a').write(f'{os.getpid()}\\n')"
+    family = Family(tmp_path, code)
+    try:
+        until(lambda: len(family.pids("worker")) >= 3)
+        time.sleep(1.0)
+        assert len(family.pids("worker")) <= 6  # 0, 0.2, 0.5, 1 s between them
+    finally:
+        family.process.terminate()
+        family.ended()

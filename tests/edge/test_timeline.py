@@ -1,0 +1,88 @@
+"""One output timeline for a stream, however often its publisher comes back."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from streamgen.media.packet import Packet
+from streamgen.telemetry import Telemetry
+from streamgen_edge.timeline import HZ, LiveTimeline
+
+S = 1_000_000_000
+MS = Fraction(1, 1000)
+
+
+def picture(ms: int, *, key: bool = False, base: Fraction = MS) -> Packet:
+    ticks = round(ms * MS / base)
+    return Packet(b"x", ticks, ticks, 0, base, key, "video/0")
+
+
+def sound(ms: int) -> Packet:
+    return Packet(b"x", ms, ms, 23, MS, True, "audio/0")
+
+
+def test_the_moment_a_worker_is_ready_is_the_outputs_zero() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    assert line.mend(picture(5000, key=True), 0).pts == 0
+    assert line.mend(picture(5040), 0).pts == HZ * 40 // 1000
+    line.begin(line.front, 10 * S)
+    assert line.mend(picture(5080), 10 * S).pts == HZ * 40 // 1000
+    assert line.mend(sound(5080), 10 * S).pts == HZ * 40 // 1000
+
+
+def test_a_publisher_that_comes_back_goes_on_where_the_wall_clock_stands() -> None:
+    telemetry = Telemetry()
+    line = LiveTimeline(telemetry)
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.begin(0, 0)
+    line.mend(picture(1000), 1 * S)
+    line.arrive()
+    again = line.mend(picture(77_000_000, key=True, base=Fraction(1, 30_000)), 6 * S)
+    assert (again.pts, again.epoch, again.time_base) == (6 * HZ, 1, Fraction(1, HZ))
+    assert line.mend(picture(77_000_040, base=Fraction(1, 30_000)), 6 * S).pts == 6 * HZ + 3600
+    assert telemetry.counts("resumed") == {"publisher": 1}
+
+
+def test_time_never_goes_back_even_if_the_clock_is_behind_the_pictures() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.begin(0, 0)
+    last = line.mend(picture(9000), 1 * S)
+    still = line.fill(2 * S, HZ // 5)
+    assert still > (last.pts or 0)
+    line.arrive()
+    assert (line.mend(picture(50, key=True), 3 * S).pts or 0) > still
+
+
+def test_stills_follow_the_wall_clock() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.begin(0, 100 * S)
+    assert line.fill(102 * S, HZ // 5) == 2 * HZ
+    assert line.fill(102 * S, HZ // 5) == 2 * HZ + 1
+
+
+def test_a_jump_within_one_publisher_is_another_epoch_too() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.begin(0, 0)
+    line.mend(picture(40), 0)
+    jumped = line.mend(picture(900_000, key=True), 0)
+    assert jumped.epoch == 1 and (jumped.pts or 0) < HZ
+    line.arrive()
+    assert line.mend(picture(0, key=True), 1 * S).epoch == 2
+
+
+def test_a_publisher_that_leaves_before_anything_was_shown_leaves_no_trace() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.mend(picture(5000), 0)
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    assert line.front == 0
