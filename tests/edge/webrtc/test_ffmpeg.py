@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -22,7 +23,8 @@ import sys, time
 from fractions import Fraction
 import av, numpy as np
 url, *files = sys.argv[1:]
-options = {"cert_file": files[0], "key_file": files[1], "whip_flags": "dtls_active"} if files else {}
+options = dict(zip(("cert_file", "key_file"), files))
+if files: options["whip_flags"] = "dtls_active"
 out = av.open(url, "w", format="whip", options=options)
 video = out.add_stream("libx264", rate=25)
 video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
@@ -69,7 +71,7 @@ def test_ffmpeg_publishes_with_a_p_256_certificate(tmp_path: Path) -> None:
         print(len(pictures), len(basket.of("audio/0")), served.hub.publishers["push"].request)
         assert len(decoded) >= 70
         assert {(frame.width, frame.height) for frame in decoded} == {(320, 180)}
-        steps = {b.pts - a.pts for a, b in zip(pictures, pictures[1:], strict=False)}
+        steps = {b.pts - a.pts for a, b in pairwise(pictures)}
         assert steps == {3600}
         assert len(basket.of("audio/0")) >= 140
         assert basket.end.explicit

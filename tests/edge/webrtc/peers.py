@@ -1,0 +1,60 @@
+"""aiortc as a viewer and as a publisher."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+
+from tests.edge.webrtc.studio import Answer, ask
+
+Post = Callable[[str, str], Awaitable[Answer]]
+
+
+def posting(app: Any) -> Post:
+    return lambda path, text: ask(app, "POST", path, text)
+
+
+class Watching:
+    """A viewer; `tracks` by kind."""
+
+    def __init__(self, *kinds: str) -> None:
+        self.peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.tracks: dict[str, Any] = {}
+        self.answer: Any = None
+        for kind in kinds or ("video", "audio"):
+            self.peer.addTransceiver(kind, direction="recvonly")
+        self.peer.on("track", lambda track: self.tracks.__setitem__(track.kind, track))
+
+    async def start(self, post: Post, path: str) -> Watching:
+        await self.peer.setLocalDescription(await self.peer.createOffer())
+        self.answer = await post(path, self.peer.localDescription.sdp)
+        if self.answer.status == 201:
+            text = RTCSessionDescription(self.answer.text, "answer")
+            await self.peer.setRemoteDescription(text)
+        return self
+
+    async def frame(self, kind: str = "video", seconds: float = 5.0) -> Any:
+        return await asyncio.wait_for(self.tracks[kind].recv(), seconds)
+
+    async def frames(self, number: int, kind: str = "video") -> list[Any]:
+        return [await self.frame(kind) for _ in range(number)]
+
+    @property
+    def place(self) -> str:
+        return str(self.answer.headers["location"])
+
+
+async def publish(post: Post, path: str, *tracks: Any) -> tuple[RTCPeerConnection, Answer]:
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    for track in tracks:
+        peer.addTrack(track)
+    for line in peer.getTransceivers():
+        line.direction = "sendonly"
+    await peer.setLocalDescription(await peer.createOffer())
+    answer = await post(path, peer.localDescription.sdp)
+    if answer.status == 201:
+        await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+    return peer, answer
