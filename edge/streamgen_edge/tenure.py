@@ -17,8 +17,9 @@ from streamgen_edge.viewing import Viewing
 NO_WORKER_S = 0.1
 """Between two looks for a worker."""
 MOST_DEATHS = 5
-"""Workers that one stream may lose in `DEATHS_S` before it is taken for the cause."""
-DEATHS_S = 30.0
+"""Workers that may die one after the other within `SOON_S` of getting a stream, before it is taken
+for the cause."""
+SOON_S = 2.0
 ATTACH_S = 60.0
 """A worker that has not compiled its networks by then never will."""
 KEYFRAME_S = 1.0
@@ -65,7 +66,7 @@ class Tenure:
         self._term = 0
         self._seeking: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._deaths: list[float] = []
+        self._deaths = 0
         self._lost_at: float | None = None
         self._asked_at = 0.0
         self._answers: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
@@ -171,8 +172,9 @@ class Tenure:
         former = self.attachment
         self.release()
         now = self._lost_at = time.monotonic()
-        self._deaths = [at for at in self._deaths if now - at < DEATHS_S] + [now]
-        if len(self._deaths) > MOST_DEATHS:
+        soon = former is None or now - former.began < SOON_S
+        self._deaths = self._deaths + 1 if soon else 0
+        if self._deaths > MOST_DEATHS:
             self._tenant.vacated("too many workers died of this stream")
             return
         self.seek(None if former is None else former.worker.name)

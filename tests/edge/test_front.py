@@ -1,0 +1,76 @@
+"""Requests go where they belong, and a foreign name goes nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streamgen_edge.app import Front
+from streamgen_edge.feed import MOST_BYTES, Feed
+from streamgen_edge.settings import Http
+from tests.edge.test_gop import picture
+
+
+def answering(text: bytes) -> Callable[..., Any]:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": text})
+
+    return app
+
+
+def asked(path: str, host: bytes | None) -> tuple[int, bytes]:
+    http = Http(hosts=("localhost", "tv.example"))
+    front = Front(answering(b"hls"), answering(b"webrtc"), answering(b"rest"), http)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [] if host is None else [(b"host", host)]
+    scope = {"type": "http", "path": path, "headers": headers}
+    asyncio.run(front(scope, send, send))
+    return sent[0]["status"], sent[1]["body"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"localhost", b"LOCALHOST:8080", b"tv.example", b"127.0.0.1:8080", b"[::1]:8080", None],
+)
+def test_known_names_and_addresses_are_served(host: bytes | None) -> None:
+    assert asked("/hls/a/index.m3u8", host) == (200, b"hls")
+    assert asked("/whep/a", host) == asked("/whip/a", host) == (200, b"webrtc")
+    assert asked("/v1/streams", host) == (200, b"rest")
+
+
+@pytest.mark.parametrize("host", [b"evil.example", b"localhost.evil.example:80", b"127.0.0.1.x"])
+def test_a_foreign_name_is_refused_everywhere(host: bytes) -> None:
+    assert asked("/hls/a/index.m3u8", host)[0] == 421
+    assert asked("/v1/streams", host)[0] == 421
+
+
+def test_a_subscriber_begins_with_a_key_frame_and_a_slow_one_skips_to_the_next() -> None:
+    async def test() -> None:
+        feed = Feed()
+        slow, quick = feed.subscribe("video/0"), feed.subscribe("video/0")
+        feed.put(picture(0))
+        feed.put(picture(1, key=True))
+        assert [(await anext(one)).pts for one in (slow, quick)] == [1, 1]
+        for at in range(2, 7):
+            feed.put(picture(at, size=MOST_BYTES // 4))
+            assert (await anext(quick)).pts == at
+        feed.put(picture(7))
+        feed.put(picture(8, key=True))
+        assert (await anext(slow)).pts == 8
+        assert slow.dropped > quick.dropped == 1
+        assert [(await anext(quick)).pts for _ in range(2)] == [7, 8]
+        feed.end()
+        with pytest.raises(StopAsyncIteration):
+            await anext(slow)
+        slow.close()
+        assert len(feed) == 1
+
+    asyncio.run(test())
