@@ -120,10 +120,9 @@ class Publisher:
                 sink.track(item)
 
     def end(self, end: Ended) -> None:
-        """Once; later calls do nothing."""
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            sink.ended(end)
+        """Once: the connection lets go of its publisher with it."""
+        if self._sink is not None:
+            self._sink.ended(end)
 
     def _left_out(self, reason: str) -> None:
         self.stats.left_out[reason] += 1

@@ -154,6 +154,20 @@ def test_a_paused_publisher_is_read_no_further_until_it_is_resumed() -> None:
     run(test)
 
 
+def test_a_paused_publisher_is_not_taken_for_a_silent_one() -> None:
+    async def test() -> None:
+        owner = Owner()
+        limits = Limits(idle_s=0.4)
+        async with RtmpServer(LOCAL, owner, limits=limits) as server, peer(server) as one:
+            await one.publishes()
+            await until(lambda: owner.basket.packets)
+            owner.basket.publisher.pause()
+            await asyncio.sleep(1.0)
+            assert owner.basket.end is None
+
+    run(test)
+
+
 def test_what_a_full_sink_drops_is_counted() -> None:
     async def test() -> None:
         owner = Owner()
@@ -230,8 +244,9 @@ def test_a_client_that_does_not_read_its_answers_is_dropped() -> None:
                 one.reader._transport.pause_reading()  # type: ignore[attr-defined]
                 ping = user_control(6, 1)
                 with pytest.raises(ConnectionError):
-                    while True:
-                        await one.says(ping * 4000)
+                    async with asyncio.timeout(10):
+                        while True:
+                            await one.says(ping * 4000)
                 await until(lambda: server.clients == 0)
 
     run(test)

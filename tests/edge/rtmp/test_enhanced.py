@@ -115,6 +115,16 @@ def test_multitrack_that_lies_is_counted(body: bytes) -> None:
     assert sum(rig.counts.values()) <= 1 and len(rig.video(IDR)) == 1
 
 
+def test_a_track_that_comes_twice_in_one_tag_is_damage() -> None:
+    rig = Rig()
+    rig.video(b"\x96\x00avc1\x01" + CONFIG[5:])
+    frame = b"\x00\x00\x00" + IDR[5:]
+    part = b"\x01" + len(frame).to_bytes(3, "big") + frame
+    assert len(rig.video(b"\x96\x11avc1" + part)) == 1
+    assert rig.video(b"\x96\x11avc1" + part + part) == []
+    assert rig.counts == {"damaged": 1}
+
+
 def test_tracks_beyond_the_limit_are_left_out() -> None:
     rig = Rig(most_tracks=2)
     for number in range(4):

@@ -121,6 +121,11 @@ def test_media_before_publishing_was_accepted_ends_the_connection(
         session.feed(chunked(6, kind, 1, IDR, 128))
 
 
+def test_large_pictures_are_taken_from_acceptance_on() -> None:
+    (event,) = fed(publishing(), video(IDR + bytes(1_000_000)))
+    assert isinstance(event, Message) and len(event.body) == len(IDR) + 1_000_000
+
+
 def test_media_on_another_stream_ends_the_connection() -> None:
     with pytest.raises(ProtocolError, match="not published"):
         publishing().feed(video(IDR, stream=2))
