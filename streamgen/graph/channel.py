@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from streamgen.graph.wire import MOST_BYTES
 
+_WITH_FDS = b"\xff"
+_NO_FDS: Sequence[int] = ()
+
 
 class Channel:
     """One end of a pair that carries whole messages in order, and notices the other's death."""
@@ -19,6 +22,7 @@ class Channel:
         """Of `send`: `MSG_DONTWAIT` where it must raise rather than wait for a reader."""
         # A bytes object of this size for every message would be mapped and unmapped each time.
         self._room = bytearray(MOST_BYTES)
+        self._view = memoryview(self._room)
         self._ancillary = socket.CMSG_SPACE(4 * self.MOST_FDS)
 
     @classmethod
@@ -35,6 +39,8 @@ class Channel:
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Send one message, with descriptors where there are any. Raises `OSError`."""
         if fds:
+            # Room for descriptors costs the reader of every message; so they are announced.
+            self.socket.send(_WITH_FDS, self.flags)
             socket.send_fds(self.socket, [data], list(fds), self.flags)
         else:
             self.socket.send(data, self.flags)
@@ -45,7 +51,7 @@ class Channel:
             size = self.socket.recv_into(self._room)
         except ConnectionResetError:  # it is gone, and did not read our last words
             return b""
-        return bytes(memoryview(self._room)[:size])
+        return self._view[:size].tobytes()
 
     def receive_at_once(self) -> bytes | None:
         """As `receive`; None where nothing is there."""
@@ -55,21 +61,24 @@ class Channel:
             return None
         except ConnectionResetError:
             return b""
-        return bytes(memoryview(self._room)[:size])
+        return self._view[:size].tobytes()
 
-    def receive_with_fds(self) -> tuple[bytes, list[int]]:
+    def receive_with_fds(self) -> tuple[bytes, Sequence[int]]:
         """One message and the descriptors that came with it, which are the caller's to close."""
         try:
+            size = self.socket.recv_into(self._room)
+            if size != 1 or self._room[0] != _WITH_FDS[0]:
+                return self._view[:size].tobytes(), _NO_FDS
             size, ancillary, _, _ = self.socket.recvmsg_into(
                 [self._room], self._ancillary, socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionResetError:
-            return b"", []
+            return b"", _NO_FDS
         fds: list[int] = []
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds += memoryview(content[: len(content) // 4 * 4]).cast("i")
-        return bytes(memoryview(self._room)[:size]), fds
+        return self._view[:size].tobytes(), fds
 
     def close(self) -> None:
         self.socket.close()

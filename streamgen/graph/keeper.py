@@ -207,7 +207,8 @@ class Keeper:
     def _told(self) -> None:
         """What the zygote says: the number of a new worker, the end of an old one."""
         assert self._orders is not None
-        data, fds = self._orders.receive_with_fds()
+        data, given = self._orders.receive_with_fds()
+        fds = list(given)
         if not data:
             self._no_orders()
             return

@@ -46,7 +46,7 @@ class View:
 class Lease(Slot):
     """Owner, in this process, of the pixels of one lent buffer."""
 
-    __slots__ = ("end", "first", "key", "view")
+    __slots__ = ("end", "first", "key", "size", "view")
 
     def __init__(self, key: wire.Lease, view: View) -> None:
         self.memory = _NO_MEMORY
@@ -54,7 +54,8 @@ class Lease(Slot):
         self.key = key
         self.view = view
         self.first = view.region.address
-        self.end = self.first + view.region.size
+        self.size = view.region.size
+        self.end = self.first + self.size
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
@@ -110,9 +111,12 @@ class Leases:
 
     def still_held(self) -> list[wire.Lease]:
         """Leases that something refers to; the others have ended."""
-        for key in [key for key, known in self._held.items() if known() is None]:
-            del self._held[key]
-        return list(self._held)
+        held = [key for key, known in self._held.items() if known() is not None]
+        if not held:
+            self._held.clear()
+        elif len(held) != len(self._held):
+            self._held = {key: self._held[key] for key in held}
+        return held
 
     def protect(self, given: Sequence[wire.Lease]) -> None:
         """Nobody writes into a picture that was given away, not even a stage that kept it."""
@@ -132,17 +136,20 @@ class LentPool:
         self._own = FramePool()
 
     def take(self, layout: Layout, width: int, height: int, *, multiple: int = 1) -> WritableFrame:
-        width, height = (-(-size // multiple) * multiple for size in (width, height))
+        if multiple > 1:
+            width, height = -(-width // multiple) * multiple, -(-height // multiple) * multiple
         lease = self.claim(packed_size(layout, width, height))
         if lease is None:
             return self._own.take(layout, width, height)
-        planes = packed_planes(lease.view.region.address, layout, width, height, lease)
+        planes = packed_planes(lease.first, layout, width, height, lease)
         return WritableFrame(planes, layout, width, height, lease)
 
     def claim(self, size: int) -> Lease | None:
         """The smallest lent buffer that is large enough."""
-        fitting = [lease for lease in self.lent if lease.view.region.size >= size]
-        best = min(fitting, key=lambda lease: lease.view.region.size, default=None)
+        best = None
+        for lease in self.lent:
+            if lease.size >= size and (best is None or lease.size < best.size):
+                best = lease
         if best is not None:
             self.lent.remove(best)
         return best

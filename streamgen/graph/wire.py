@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamgen.graph.tags import Tagged, WireError
-from streamgen.media.frame import CPU, Frame, Layout, Plane, plane_shapes
+from streamgen.media.frame import Frame, Layout, Plane, plane_shapes
 from streamgen.media.port import KINDS
+from streamgen.media.shared import plane_at
 
 MOST_BYTES = 160 * 1024
 """Of one message; the kernel's default for a datagram is 208 KiB."""
@@ -83,6 +84,8 @@ def pack(
     extra: Mapping[str, Any] | None = None,
 ) -> bytes:
     """One message. Raises `WireError` if it is too long to be sent."""
+    if not leases and not extra:  # nearly always; few enough to be short
+        return _HEAD.pack(kind, len(references), 0, number, 0) + b"".join(references)
     text = json.dumps(extra).encode() if extra else b""
     head = _HEAD.pack(kind, len(references), len(leases), number, len(text))
     rest = [_LEASE.pack(lease) for lease in leases] if leases else ()
@@ -103,7 +106,10 @@ def unpack(data: bytes) -> Received:
     tail = end + leases * _LEASE.size
     if len(data) != tail + length:
         raise WireError(f"a message of {len(data)} bytes instead of {tail + length}")
-    found = [data[i : i + REFERENCE_BYTES] for i in range(at, end, REFERENCE_BYTES)]
+    found = []
+    while at < end:
+        found.append(data[at : at + REFERENCE_BYTES])
+        at += REFERENCE_BYTES
     if not leases and not length:
         return Received(kind, number, found)
     try:
@@ -121,8 +127,9 @@ def lent(lease: Lease, size: int) -> bytes:
 
 def picture(frame: Frame, lease: Lease, address: int, port: int, tags: int) -> bytes:
     """A reference to a frame whose planes lie in the buffer that begins at `address`."""
-    first, second, *more = frame.planes
-    third = more[0] if more else None
+    planes = frame.planes
+    first, second = planes[0], planes[1]
+    third = planes[2] if len(planes) > 2 else None
     return _PICTURE.pack(
         lease,
         port,
@@ -221,11 +228,14 @@ class PictureRef(NamedTuple):
         """The planes in a buffer of `size` bytes. Raises `WireError` if they reach beyond it."""
         shapes, dtype, itemsize = _geometry(self.code, self.width, self.height)
         planes = []
-        for shape, offset, pitch in zip(shapes, self[5:8], self[8:11], strict=False):
+        number = 5
+        for shape in shapes:
+            offset, pitch = self[number], self[number + 3]
+            number += 1
             row = shape[1] * itemsize
             if pitch < row or offset + (shape[0] - 1) * pitch + row > size:
                 raise WireError("planes beyond the end of their buffer")
-            planes.append(Plane(address + offset, shape, pitch, dtype, CPU, owner))
+            planes.append(plane_at(address + offset, shape, pitch, dtype, owner))
         return tuple(planes)
 
     def frame(self, planes: tuple[Plane, ...], tagged: Tagged) -> Frame:

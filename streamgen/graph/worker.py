@@ -41,6 +41,8 @@ from streamgen.protocols import (
 )
 from streamgen.telemetry import Telemetry
 
+_RUN, _RESET, _CLOSE = int(Message.RUN), int(Message.RESET), int(Message.CLOSE)
+
 
 class LateEngines:
     """Engines for a stage that runs a network in this process, made when it asks for one."""
@@ -139,14 +141,13 @@ class Worker:
     def serve(self) -> None:
         """Answer until the host says that it is over, or is gone."""
         while (message := self._next()) is not None:
-            match message.kind:
-                case Message.RESET:
-                    self._stage.reset()
-                case Message.CLOSE:
-                    self._stage.close()
-                    return
-                case _:
-                    self._channel.send(self._answer(message))
+            if message.kind == _RESET:
+                self._stage.reset()
+            elif message.kind == _CLOSE:
+                self._stage.close()
+                return
+            else:
+                self._channel.send(self._answer(message))
 
     def _next(self) -> Received | None:
         return self._queued.popleft() if self._queued else self._receive()
@@ -173,8 +174,8 @@ class Worker:
         except Exception as error:  # whatever a plugin raises is told to the host
             kind, extra, references = Message.FAILED, _told(error), []
         self._pool.lent.clear()
-        if self._pool.meter.total != self._copied:
-            self._copied = self._pool.meter.total
+        if self._pool.meter.bytes != self._copied:
+            self._copied = self._pool.meter.bytes
             extra["copied"] = [self._pool.meter.planes, self._pool.meter.bytes]
         held = self._leases.still_held()
         if held:
@@ -184,12 +185,12 @@ class Worker:
     def _work(self, message: Received, extra: dict[str, Any]) -> list[bytes]:
         """Do what was asked; what is referred to here only is let go on return."""
         news = message.extra or {}
+        if message.kind == _RUN:
+            if "params" in news:
+                self._params = None  # not the last ones either, should these be wrong
+                self._params = restored(self._class.Params, news["params"])
+            return self._run(message)
         match message.kind:
-            case Message.RUN:
-                if "params" in news:
-                    self._params = None  # not the last ones either, should these be wrong
-                    self._params = restored(self._class.Params, news["params"])
-                return self._run(message)
             case Message.SIZE:
                 extra["size"] = list(self._stage.output_size(*news["size"]))
             case Message.PREPARE:
@@ -248,8 +249,7 @@ class Worker:
             array = said.within(np.asarray(lease))
             return Sheet(said.kind, array, said.pts, self._tags.of(said.tags).time_base)
         seen = PictureRef.of(reference)
-        region = lease.view.region
-        planes = seen.planes(region.address, region.size, lease)
+        planes = seen.planes(lease.first, lease.size, lease)
         return seen.frame(planes, self._tags.of(seen.tags))
 
     def _given(self, outputs: Mapping[str, Value], number: int) -> list[bytes]:
@@ -270,19 +270,30 @@ class Worker:
     def _picture(self, frame: Frame, port: int, number: int) -> bytes:
         if frame.ready is not None:
             frame.ready.wait()
-        lease = self._leases.of(frame.planes[0].ptr)
-        if lease is None or not all(lease.holds(plane.ptr) for plane in frame.planes):
+        lease = self._lease_of(frame)
+        if lease is None:
             lease = self._claim(packed_size(frame.layout, frame.width, frame.height), number)
-            planes = packed_planes(
-                lease.view.region.address, frame.layout, frame.width, frame.height, lease
-            )
+            planes = packed_planes(lease.first, frame.layout, frame.width, frame.height, lease)
             for source, target in zip(frame.planes, planes, strict=True):
                 np.copyto(np.asarray(target), source.array())
             size = sum(plane.shape[0] * plane.shape[1] * plane.itemsize for plane in planes)
             self._pool.meter.copied("shared", size, len(planes))
             frame = frame.retimed(planes=planes)
         tags = self._tags.number(frame)
-        return wire.picture(frame, lease.key, lease.view.region.address, port, tags)
+        return wire.picture(frame, lease.key, lease.first, port, tags)
+
+    def _lease_of(self, frame: Frame) -> Lease | None:
+        """The lent buffer in which all of the picture lies."""
+        planes = frame.planes
+        lease: Lease | None = planes[0].owner
+        if type(lease) is not Lease:
+            lease = self._leases.of(planes[0].ptr)
+        if lease is None:
+            return None
+        for plane in planes:
+            if not lease.first <= plane.ptr < lease.end:
+                return None
+        return lease
 
     def _sheet(self, sheet: Sheet, name: str, port: int, number: int) -> bytes:
         if sheet.ready is not None:
