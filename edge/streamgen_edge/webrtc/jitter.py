@@ -106,12 +106,12 @@ class JitterBuffer:
         out: list[Unit] = []
         held = self._held
         while (packet := held.get(self._scan)) is not None:
-            following = held.get(self._scan + 1)
-            ends = not self._video or packet.marker
-            # A source may leave markers out: the next picture's time ends this one as well.
-            ends = ends or (following is not None and following.timestamp != packet.timestamp)
+            before = held.get(self._scan - 1)
+            if self._video and before is not None and before.timestamp != packet.timestamp:
+                # A source may leave markers out: the next picture's time ends this one as well.
+                out += self._emit()
             self._scan += 1
-            if ends:
+            if packet.marker or not self._video:
                 out += self._emit()
         if self._scan <= self._high and self._high in held:
             if self._blocked_ns is None:
@@ -138,11 +138,8 @@ class JitterBuffer:
 
     def _skip(self) -> None:
         """Go on behind what is missing."""
-        later = [at for at in self._held if at > self._scan]
-        if not later:
-            return
         self.skipped += 1
-        begin = min(later)
+        begin = min((at for at in self._held if at > self._scan), default=self._high + 1)
         for at in [at for at in self._held if at < begin]:
             del self._held[at]
         self._next = self._scan = begin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -58,3 +59,16 @@ async def publish(post: Post, path: str, *tracks: Any) -> tuple[RTCPeerConnectio
     if answer.status == 201:
         await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
     return peer, answer
+
+
+def looped(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run an async test on a loop of its own."""
+
+    @wraps(test)
+    def run(*args: Any, **values: Any) -> None:
+        async def inner() -> None:
+            await test(*args, **values)
+
+        asyncio.run(inner())
+
+    return run
