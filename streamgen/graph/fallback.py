@@ -31,6 +31,8 @@ def gathered(job: Job, node: Node, call: Call, nodes: Sequence[Node], *, live: b
         made: Call | None
         if edge.kind is EdgeKind.LATEST:
             made = nodes[edge.node].newest if live else call.latest[edge.port]
+            if made is not None and made.done and not made.good:
+                made = made.before  # as live: a failure leaves the last value there was
             if made is not None and age_ns(job, made) > edge.limit_ns:
                 made = None
         else:

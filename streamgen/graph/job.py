@@ -14,6 +14,7 @@ class Call:
     """One node's turn for one picture. `outputs` is None where it gave nothing."""
 
     __slots__ = (
+        "before",
         "began_ns",
         "claimed",
         "done",
@@ -42,6 +43,8 @@ class Call:
         """Later pictures' nodes that wait for this one, by index."""
         self.latest: dict[str, Call | None] = {}
         """By name of the input: whose outputs a `latest` edge reads, decided when it came in."""
+        self.before: Call | None = None
+        """Of a node with a rate of its own: its last good call before, until this one is good."""
         self.expired: set[str] = set()
         """Optional inputs that did not come in time."""
         self.claimed = False

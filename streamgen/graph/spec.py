@@ -94,7 +94,7 @@ class NodeSpec(Settings):
     """The stage's parameters, as written."""
     inputs: dict[str, EdgeSpec] = Field(default_factory=dict, alias="from")
     """By name of the input. `from: painted` is short for the stage's only or main input."""
-    every: DurationNs | None = None
+    every: DurationNs | None = Field(default=None, gt=0)
     """Run at this distance of PTS only; its readers say `edge: latest`."""
     isolation: Literal["inline", "process"] = "inline"
     """`process`: in an interpreter of its own; a crash loses no frame."""

@@ -54,7 +54,7 @@ class Turns:
                 if node.ordered and not left_out(node, job):
                     node.turns.append(job)
                 if node.every_ns:
-                    node.due = call
+                    call.before, node.due = node.due, call
                 waiting = 0
                 for edge in node.edges:
                     waiting += self._waits(job, call, node.index, edge)
@@ -153,6 +153,7 @@ class Turns:
         """A node has finished a picture: who can start now, and whether it was the last."""
         with self._lock:
             call.done = True
+            call.before = None if call.good else _last_good(call.before)
             ready = self._told(job, node, call)
             if call.good:
                 node.remember(call)
@@ -177,3 +178,10 @@ class Turns:
                 ready.append((later, index))
         call.readers.clear()
         return ready
+
+
+def _last_good(call: Call | None) -> Call | None:
+    """This call, or the last good one before it; short, since a call that ended looks it up."""
+    while call is not None and call.done and not call.good:
+        call = call.before
+    return call

@@ -346,3 +346,17 @@ def test_pictures_of_two_sizes_do_not_meet_by_accident() -> None:
     graph = graph_of(written, stages, Telemetry())
     with pytest.raises(ConfigError, match=r"node 'out'.*16x16.*'other' is 32x32"):
         graph.output_size(16, 16)
+
+
+def test_offline_a_detector_that_fails_leaves_its_last_value_as_live_does(lane: Lane) -> None:
+    class Often(Finder):
+        def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
+            found = super().process(inputs, params)
+            if self.seen[-1] in (40, 80):
+                raise StageError("blind", stage="find", pts=self.seen[-1])
+            return found
+
+    telemetry = Telemetry()
+    graph = graph_of(LATEST, {"find": Often(), "out": Masked()}, telemetry)
+    out = carry(lane, graph, frames(14, step=10), telemetry)
+    assert [mark for _, mark in out] == [1000] * 12 + [1120] * 2
