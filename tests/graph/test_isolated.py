@@ -38,6 +38,7 @@ STAGES = (
     "Marks",
     "Unbuildable",
     "Prepared",
+    "Doubled",
 )
 Opened = Callable[..., IsolatedStage]
 
@@ -317,6 +318,17 @@ def test_closing_leaves_no_process_and_no_descriptor(opened: Opened) -> None:
     stage.close()
     assert not Path(f"/proc/{pid}").exists()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_stage_that_is_bypassed_keeps_the_size_that_it_would_give(opened: Opened) -> None:
+    source = picture(63, 48).retimed(pts=5)
+    found = opened("Doubled").bypass({"picture": source}, None)["picture"]
+    assert (found.width, found.height, found.pts) == (126, 96, 5)
+    assert found.planes[0].shape == (96, 126)
+    near = found.planes[0].array()[::2, ::2].astype(int)
+    far = source.planes[0].array()[::-1].astype(int)
+    assert abs(near - source.planes[0].array()).mean() < abs(near - far).mean() / 2
+    assert opened("Negative").bypass({"picture": source}, None)["picture"] is source
 
 
 def test_odd_sizes_and_crops_cross_as_they_are(opened: Opened) -> None:

@@ -238,3 +238,10 @@ class ShortLived(Negative):
     def process(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
         os.kill(os.getpid(), signal.SIGKILL)
         return {}
+
+
+class Doubled(Negative):
+    """Would give pictures of twice the size."""
+
+    def output_size(self, width: int, height: int) -> tuple[int, int]:
+        return 2 * width, 2 * height
