@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,8 +72,8 @@ class Link:
     def __init__(self, folder: Path) -> None:
         self.workers: dict[str, WorkerSeen] = {}
         self.old = 0
-        self.arrived = asyncio.Event()
-        """Set whenever a worker says hello."""
+        self.welcome: Callable[[WorkerSeen], None] = lambda worker: None
+        """Called with each worker that has come."""
         self.broken = asyncio.Event()
         """Set when the link cannot go on: the process is to end, and to be started again."""
         self._folder = folder
@@ -198,9 +198,9 @@ class Link:
                 self.lose(name)  # started again under its name, faster than its death was known
                 worker = None
             if worker is None:
-                self.workers[name] = WorkerSeen(name, pid, now)
-                self.arrived.set()
+                arrived = self.workers[name] = WorkerSeen(name, pid, now)
                 log.info("worker %s is here", name)
+                self.welcome(arrived)
         if worker is None:
             return
         worker.heard = now

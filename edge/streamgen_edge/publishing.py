@@ -15,7 +15,7 @@ from streamgen.media.packet import Packet
 from streamgen.pipeline import parse_pipeline, pipeline_value
 from streamgen.telemetry import Metrics
 from streamgen_edge.hls import Viewer
-from streamgen_edge.link import Link
+from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.rtmp.demux import Track
 from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
 from streamgen_edge.settings import Server, StreamSettings, fits
@@ -42,6 +42,7 @@ class Streams:
         self._streams: dict[str, LiveStream] = {}
         self._ended: dict[str, tuple[float, LiveStream]] = {}
         self._number = 0
+        link.welcome = self._prepare
 
     def __iter__(self) -> Any:
         return iter(list(self._streams.values()))
@@ -126,6 +127,11 @@ class Streams:
         if self.closing and not self._streams:
             self.over.set()
 
+    def _prepare(self, worker: WorkerSeen) -> None:
+        """A worker has come: all streams may have need of it."""
+        for stream in self._streams.values():
+            stream.tenure.warm(worker)
+
     def _forget(self) -> None:
         now = time.monotonic()
         for name, (at, _) in list(self._ended.items()):
@@ -154,6 +160,9 @@ class RtmpSink:
 
     def close(self, reason: str) -> None:
         self._publisher.close(reason)
+
+    def request_keyframe(self) -> None:
+        self._publisher.request_keyframe()
 
     def facts(self) -> dict[str, Any]:
         """For the API; nothing secret."""

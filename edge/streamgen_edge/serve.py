@@ -21,6 +21,8 @@ from streamgen_edge.node import SEEN
 from streamgen_edge.settings import Server, load_server
 
 STARTS_WITHIN_S = 60.0
+TAKEOVER_S = 1.5
+"""While a worker takes over what another had, that other is not started again: it takes a core."""
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -60,9 +62,11 @@ def children(server: Server, folder: Path, config: Path | None) -> list[Child]:
     link = ["--link", str(folder), "--supervised"]
     configured = [] if config is None else ["--config", str(config.absolute())]
     found = [Child("edge", [*ours, "edge", *link, *configured], hears_deaths=True)]
+    pause_s = TAKEOVER_S if server.workers > 1 else 0.0
     for number in range(server.workers):
         name = f"worker-{number}"
-        found.append(Child(name, [*ours, "worker", *link, "--name", name], last=True))
+        command = [*ours, "worker", *link, "--name", name]
+        found.append(Child(name, command, last=True, pause_s=pause_s))
     return found
 
 

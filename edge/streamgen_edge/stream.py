@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 from streamgen.deliver.live import LiveSettings
 from streamgen.ingest.link import SOUND, VIDEO, Description
@@ -54,6 +54,14 @@ class State(Enum):
     ENDED = "ended"
 
 
+class Publishing(Protocol):
+    """Whoever publishes, as the stream sees it."""
+
+    def request_keyframe(self) -> None:
+        """A key frame would help; not every protocol can say so."""
+        ...
+
+
 class LiveStream:
     """One stream from its first publisher to its end. On the loop's thread."""
 
@@ -78,7 +86,7 @@ class LiveStream:
         self.version = 0
         """Of pipeline and parameters."""
         self.error = ""
-        self.publisher: object | None = None
+        self.publisher: Publishing | None = None
         """Whoever publishes now; None: nobody."""
         self.telemetry = Telemetry()
         self.ledger = Ledger()
@@ -111,7 +119,7 @@ class LiveStream:
 
     # The publisher.
 
-    def arrive(self, publisher: object) -> None:
+    def arrive(self, publisher: Publishing) -> None:
         """Another publisher: its first key frame goes on where the stream stands."""
         self.publisher = publisher
         self._timeline.arrive()
@@ -182,7 +190,7 @@ class LiveStream:
             self._ticked = at
             attachment.send(Packet(b"", at, at, 0, BASE, True, SOUND, packet.epoch), now_ns)
 
-    def leave(self, publisher: object, *, explicit: bool) -> None:
+    def leave(self, publisher: Publishing, *, explicit: bool) -> None:
         """The publisher is gone: for good, or lost, and then it may come back within grace."""
         if publisher is not self.publisher or self.over:
             return
@@ -274,6 +282,8 @@ class LiveStream:
             # The GOP is too long to keep: its first picture stands in until the next one.
             attachment.send(replace(self._gop.head, discard=True), now_ns)
         attachment.live = True
+        if self.publisher is not None:
+            self.publisher.request_keyframe()
         if self.publisher is None or not self._gop.whole:
             self._gap()
         else:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from streamgen.media.packet import Packet
 from streamgen_edge.attachment import Attachment
 from streamgen_edge.ledger import Ledger
-from streamgen_edge.link import Link
+from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.viewing import Viewing
 
 NO_WORKER_S = 0.1
@@ -20,6 +20,8 @@ MOST_DEATHS = 5
 """Workers that may die one after the other within `SOON_S` of getting a stream, before it is taken
 for the cause."""
 SOON_S = 2.0
+WARM_AFTER_S = 3.0
+"""The other workers get ready for a stream once it has found its pace."""
 ATTACH_S = 60.0
 """A worker that has not compiled its networks by then never will."""
 KEYFRAME_S = 1.0
@@ -78,6 +80,14 @@ class Tenure:
         attachment = self.attachment
         return attachment if attachment is not None and attachment.live else None
 
+    def warm(self, worker: WorkerSeen) -> None:
+        """Let a worker load and compile what the stream would need there."""
+        wanted = self._tenant.wanted()
+        attachment = self.live
+        if wanted is not None and attachment is not None and attachment.worker is not worker:
+            asked, head = wanted
+            self._link.say(worker, {**asked, "type": "warm"}, head)
+
     # Coming and going.
 
     def seek(self, avoid: str | None = None) -> None:
@@ -132,6 +142,9 @@ class Tenure:
         assert self.attachment is not None
         self._forget_timers()
         self._tenant.seated(self.attachment)
+        loop = asyncio.get_running_loop()
+        for worker in self._link.workers.values():
+            loop.call_later(WARM_AFTER_S, self.warm, worker)
         log.info(
             "%s has the stream",
             self.attachment.worker.name,

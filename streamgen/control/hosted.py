@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
 from streamgen.control.sender import Say, Sender
-from streamgen.deliver.link import LinkOutlet
+from streamgen.deliver.link import LinkOutlet, Sending
 from streamgen.encode.audio import AudioPath
 from streamgen.encode.live import LiveSound, begins_at, last_end
 from streamgen.errors import ConfigError, StreamGenError
@@ -22,11 +24,12 @@ from streamgen.media.queue import Cancelled
 from streamgen.media.tracks import SourceInfo
 from streamgen.opening import open_session
 from streamgen.pipeline import parse_pipeline
-from streamgen.protocols import Mode
+from streamgen.protocols import Engines, Mode
 from streamgen.report import measure
 from streamgen.session import Session, run
 from streamgen.telemetry import Telemetry
 
+REHEARSAL_NICENESS = 10
 PARAMS_WAIT_S = 0.5
 """How long a change may wait for its frame before the answer says that it is pending."""
 
@@ -83,6 +86,7 @@ class HostedStream:
         self,
         wanted: Attachment,
         lane: Lane,
+        engines: Engines,
         say: Say,
         wake: Callable[[], None],
         now: Callable[[], datetime],
@@ -91,6 +95,7 @@ class HostedStream:
         self.telemetry = Telemetry()
         self._wanted = wanted
         self._lane = lane
+        self._engines = engines
         self._now = now
         self._lock = threading.Lock()
         self.sender = Sender(wanted.stream, wanted.term, say, wake, self._lost)
@@ -121,29 +126,8 @@ class HostedStream:
     def _open(self) -> Session:
         """Everything that takes time, before the edge sends the first packet."""
         wanted = self._wanted
-        pipeline = parse_pipeline(wanted.pipeline)
-        video = probe(
-            wanted.codec,
-            wanted.head,
-            name=wanted.name,
-            time_base=wanted.time_base,
-            rate=wanted.rate,
-        )
-        source = LinkSource(SourceInfo(wanted.name, "link", video, live=True))
-        sounds: dict[str, AudioPath] = {}
-        if pipeline.audio.codec != "none":
-            start = begins_at(last_end(_samples(wanted.after)))
-            sounds[SOUND] = LiveSound(source.sound, pipeline.audio, self.telemetry, start=start)
-        session = open_session(
-            pipeline,
-            source,
-            [LinkOutlet(self.sender, after=wanted.after)],
-            lane=self._lane,
-            mode=Mode.LIVE,
-            telemetry=self.telemetry,
-            time_of_day=self._now,
-            timeline=MendedTimes(),
-            sounds=sounds,
+        session, source = opened_session(
+            wanted, self._lane, self._engines, self.telemetry, self.sender, self._now
         )
         if wanted.opening_ns is not None:
             session.clock.also_at(wanted.opening_ns)
@@ -235,6 +219,66 @@ class HostedStream:
     def join(self, timeout_s: float) -> bool:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+
+def opened_session(
+    wanted: Attachment,
+    lane: Lane,
+    engines: Engines,
+    telemetry: Telemetry,
+    link: Sending,
+    now: Callable[[], datetime],
+) -> tuple[Session, LinkSource]:
+    """The session of a stream between both ends of its link. Raises what `open_session` does."""
+    pipeline = parse_pipeline(wanted.pipeline)
+    video = probe(
+        wanted.codec, wanted.head, name=wanted.name, time_base=wanted.time_base, rate=wanted.rate
+    )
+    source = LinkSource(SourceInfo(wanted.name, "link", video, live=True))
+    sounds: dict[str, AudioPath] = {}
+    if pipeline.audio.codec != "none":
+        start = begins_at(last_end(_samples(wanted.after)))
+        sounds[SOUND] = LiveSound(source.sound, pipeline.audio, telemetry, start=start)
+    session = open_session(
+        pipeline,
+        source,
+        [LinkOutlet(link, after=wanted.after)],
+        lane=lane,
+        mode=Mode.LIVE,
+        telemetry=telemetry,
+        engines=engines,
+        time_of_day=now,
+        timeline=MendedTimes(),
+        sounds=sounds,
+    )
+    return session, source
+
+
+class _Nowhere:
+    """The link of a rehearsal (`deliver.link.Sending`)."""
+
+    def announce(self, tracks: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def send(self, track: int, packet: Packet) -> None: ...
+
+    def end(self) -> None: ...
+
+    def broke(self, track: int) -> None: ...
+
+
+def rehearse(wanted: Attachment, lane: Lane, engines: Engines, now: Callable[[], datetime]) -> None:
+    """Open a stream and close it again, on a thread of its own that yields to all others: what it
+    needs is then compiled and loaded, should its worker die. Best effort."""
+
+    def work() -> None:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), REHEARSAL_NICENESS)
+        with suppress(StreamGenError):  # whoever attaches the stream will hear of it
+            session, _ = opened_session(wanted, lane, engines, Telemetry(), _Nowhere(), now)
+            with session:
+                pass
+
+    threading.Thread(target=work, name="rehearsal", daemon=True).start()
 
 
 def _samples(after: Mapping[str, int]) -> dict[str, int]:

@@ -37,6 +37,8 @@ class Child:
     """It is told, on its standard input, when another child has died."""
     last: bool = False
     """Ended after the others: the workers outlive the edge that drains their streams."""
+    pause_s: float = 0.0
+    """Before it is started again: where another takes its work over, that comes first."""
 
 
 class _Running:
@@ -112,7 +114,7 @@ class Supervisor:
             process.stdin.close()
         if now - one.began > HEALTHY_S:
             one.deaths = 0
-        one.due = now + BACKOFF_S[min(one.deaths, len(BACKOFF_S) - 1)]
+        one.due = now + max(one.child.pause_s, BACKOFF_S[min(one.deaths, len(BACKOFF_S) - 1)])
         one.deaths += 1
         one.process = None
         log.warning("%s (%d) died: %s", one.child.name, process.pid, process.returncode)

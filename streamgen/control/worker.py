@@ -20,7 +20,9 @@ from typing import Any
 
 import zmq
 
-from streamgen.control.hosted import TRACKS, Attachment, HostedStream
+from streamgen.config import cache_dir, cores
+from streamgen.control.hosted import TRACKS, Attachment, HostedStream, rehearse
+from streamgen.control.warm import WarmEngines
 from streamgen.control.wire import (
     BEAT_S,
     DEAD_S,
@@ -33,6 +35,9 @@ from streamgen.control.wire import (
 from streamgen.errors import ConfigError
 from streamgen.graph.lane import Lane
 from streamgen.media.envelope import LinkError, opened, seal
+from streamgen.protocols import Mode
+from streamgen.runtimes.choose import MeasuredEngines
+from streamgen.telemetry import Telemetry
 
 STATS_S = 1.0
 MOST_RECEIVED = 64
@@ -63,6 +68,10 @@ class Worker:
         os.set_blocking(self._waking, False)
         self._lifeline = lifeline
         self._streams: dict[tuple[int, int], HostedStream] = {}
+        self._engines = WarmEngines(
+            MeasuredEngines(Mode.LIVE, cache=cache_dir(), cores=cores(), telemetry=Telemetry()),
+            MeasuredEngines(Mode.LIVE, cache=cache_dir(), cores=cores(), tune="never"),
+        )
         self._outbox: deque[Mapping[str, Any]] = deque()
         self._heard_ns = time.monotonic_ns()
         self._beat_ns = self._stats_ns = 0
@@ -96,6 +105,7 @@ class Worker:
             finally:
                 self._end_all()
                 self._flush()
+                self._engines.close()
         self._media.close()
         self._control.close()
         self._context.term()
@@ -143,6 +153,10 @@ class Worker:
         if kind == "attach":
             self._attach(message, parts)
             return
+        if kind == "warm":
+            wanted = Attachment.of({"stream": 0, "term": 0, **message}, parts[0] if parts else b"")
+            rehearse(wanted, self._lane, self._engines.rehearsing, self._now)
+            return
         stream = self._streams.get((message.get("stream", -1), message.get("term", -1)))
         if stream is None:
             return  # ended meanwhile
@@ -164,7 +178,7 @@ class Worker:
             if number == wanted.stream and term < wanted.term:
                 former.stop()
         self._streams[wanted.stream, wanted.term] = HostedStream(
-            wanted, self._lane, self._say, self._wake, self._now
+            wanted, self._lane, self._engines, self._say, self._wake, self._now
         )
 
     def _receive_media(self) -> None:

@@ -41,6 +41,8 @@ class Ends:
 
     def __init__(self, link: Link) -> None:
         self.over: list[LiveStream] = []
+        self.asked = 0
+        """Key frames that the publisher was asked for."""
         self.stream = LiveStream(
             "x",
             7,
@@ -53,6 +55,9 @@ class Ends:
         )
         self.stream.arrive(self)
         self.stream.describe("video/0", "h264", b"", None)
+
+    def request_keyframe(self) -> None:
+        self.asked += 1
 
     def picture(self, ms: int, *, key: bool = False) -> None:
         self.stream.take(Packet(b"unit%d" % ms, ms, ms, 0, MS, key, "video/0"), ms * 1_000_000)
@@ -109,6 +114,7 @@ def test_the_first_worker_decodes_the_gop_and_shows_what_comes_after_it(tmp_path
         got = [(e.packet.pts, e.packet.discard) for e in await pictures(worker, 3)]
         assert got == [(-3600, True), (0, True), (3600, False)]
         assert ends.stream.ledger.dropped == {"starting": 2}
+        assert ends.asked == 1
 
     run(tmp_path, test, "w")
 

@@ -96,6 +96,12 @@ class Publisher:
     def resume(self) -> None:
         self._line.hold(False)
 
+    def request_keyframe(self) -> None:
+        """Ask the client for a key frame, where its protocol knows how; RTMP does not."""
+        ask = getattr(self._line, "request_keyframe", None)
+        if ask is not None:
+            ask()
+
     def reconnect(self, url: str | None = None) -> bool:
         """Ask the client to connect again, at `url` or here; False for one that does not know how
         (E-RTMP v2 reconnect request). It leaves by itself."""
