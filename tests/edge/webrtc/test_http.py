@@ -1,0 +1,196 @@
+"""WHIP and WHEP over HTTP (RFC 9725): what is answered to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiortc.mediastreams import AudioStreamTrack
+
+from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import Share
+from tests.edge.webrtc.peers import Watching, looped, posting, publish
+from tests.edge.webrtc.serving import network
+from tests.edge.webrtc.studio import Hub, Rung, Studio, ask
+
+
+@contextlib.asynccontextmanager
+async def open_app(
+    *rungs: Rung, share: Callable[[str], Share] = lambda _: Share(), **changes: Any
+) -> AsyncIterator[tuple[WebRtcApp, Hub]]:
+    show = Studio(*(rungs or (Rung(180, 200_000),)))
+    hub = Hub(show)
+    app = WebRtcApp(hub, network(**changes), share=share)
+    try:
+        yield app, hub
+    finally:
+        await app.close()
+        await asyncio.to_thread(show.stop)
+
+
+async def offer() -> str:
+    viewer = Watching()
+    await viewer.peer.setLocalDescription(await viewer.peer.createOffer())
+    text = viewer.peer.localDescription.sdp
+    await viewer.peer.close()
+    return str(text)
+
+
+@looped
+async def test_an_offer_is_answered_with_a_place_that_nobody_guesses() -> None:
+    async with open_app(ice_servers=("stun:192.0.2.1:3478",)) as (app, _):
+        answer = await ask(app, "POST", "/whep/show", await offer())
+        assert answer.status == 201
+        assert re.fullmatch(r"/whep/show/[A-Za-z0-9_-]{22}", answer.headers["location"])
+        assert answer.headers["content-type"] == "application/sdp"
+        assert answer.headers["etag"] and answer.headers["cache-control"] == "no-store"
+        assert answer.links == ['<stun:192.0.2.1:3478>; rel="ice-server"']
+        exposed = answer.headers["access-control-expose-headers"]
+        assert "location" in exposed and "link" in exposed
+
+
+@looped
+async def test_only_configured_addresses_ports_and_servers_are_told() -> None:
+    async with open_app(udp_ports="41000-41003", advertise=("203.0.113.9",)) as (app, _):
+        answer = await ask(app, "POST", "/whep/show", await offer())
+        found = set(re.findall(r"a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ (\w+)", answer.text))
+        assert {(host, kind) for host, _, kind in found} == {("203.0.113.9", "host")}
+        assert {int(port) for _, port, _ in found} <= set(range(41_000, 41_004))
+        assert "127.0.0.1" not in answer.text and answer.links == []
+
+
+@looped
+async def test_when_no_port_is_free_the_client_is_told_to_come_again() -> None:
+    async with open_app(udp_ports="41010-41010") as (app, _):
+        assert (await ask(app, "POST", "/whep/show", await offer())).status == 201
+        answer = await ask(app, "POST", "/whep/show", await offer())
+        assert answer.status == 503 and answer.headers["retry-after"]
+        place = next(iter(app.sessions))
+        await ask(app, "DELETE", place)
+        await asyncio.sleep(0.3)
+        assert (await ask(app, "POST", "/whep/show", await offer())).status == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "text", "kind", "status"),
+    [
+        ("POST", "/whep/nobody", "OFFER", "application/sdp", 404),
+        ("POST", "/whep/show", "OFFER", "text/plain", 415),
+        ("POST", "/whep/show", "", "application/sdp", 400),
+        ("POST", "/whep/show", "v=0\r\nm=video\r\n", "application/sdp", 400),
+        ("POST", "/whep/show", "x" * 70_000, "application/sdp", 413),
+        ("POST", "/whep/show?rung=9p", "OFFER", "application/sdp", 406),
+        ("GET", "/whep/show", "", "application/sdp", 405),
+        ("POST", "/whep/../x", "OFFER", "application/sdp", 404),
+        ("DELETE", "/whep/show/AAAAAAAAAAAAAAAAAAAAAA", "", "application/sdp", 404),
+        ("POST", "/whip/cam", "OFFER", "application/sdp", 400),
+    ],
+)
+@looped
+async def test_what_cannot_be_served_is_refused(
+    method: str, path: str, text: str, kind: str, status: int
+) -> None:
+    async with open_app() as (app, _):
+        text = await offer() if text == "OFFER" else text
+        answer = await ask(app, method, path, text, kind)
+        assert answer.status == status
+        assert answer.headers["content-type"] == "application/problem+json" and answer.problem
+        assert not app.sessions
+
+
+@looped
+async def test_an_offer_without_a_common_codec_is_not_acceptable() -> None:
+    async with open_app() as (app, _):
+        text = (await offer()).replace("H264/90000", "H265/90000").replace("VP8/90000", "VP9/90000")
+        answer = await ask(app, "POST", "/whep/show", text)
+        assert answer.status == 406 and "H.264" in answer.problem
+
+
+@looped
+async def test_who_may_not_play_or_publish_is_told_so() -> None:
+    async with open_app() as (app, hub):
+        hub.play_token, hub.publish_token = "sesame", "key-one"
+        text = await offer()
+        first = await ask(app, "POST", "/whep/show", text)
+        assert first.status == 401 and first.headers["www-authenticate"] == "Bearer"
+        wrong = await ask(app, "POST", "/whep/show", text, authorization="Bearer no")
+        assert wrong.status == 403
+        right = await ask(app, "POST", "/whep/show", text, authorization="Bearer sesame")
+        assert right.status == 201
+        assert (await ask(app, "POST", "/whep/show?token=sesame", text)).status == 201
+        peer, answer = await publish(posting(app), "/whip/cam", AudioStreamTrack())
+        assert answer.status == 401 and "cam" not in hub.baskets
+        await peer.close()
+        peer, answer = await publish(posting(app), "/whip/cam?token=key-one", AudioStreamTrack())
+        assert answer.status == 201
+        await peer.close()
+
+
+@looped
+async def test_a_page_of_another_site_needs_a_token_to_publish() -> None:
+    async with open_app() as (app, hub):
+        text = (await offer()).replace("a=recvonly", "a=sendonly")
+        names = {"host": "127.0.0.1:8080", "origin": "https://elsewhere.example"}
+        answer = await ask(app, "POST", "/whip/cam", text, **names)
+        assert answer.status == 403 and not hub.baskets
+        names["origin"] = "http://127.0.0.1:8080"
+        assert (await ask(app, "POST", "/whip/cam", text, **names)).status == 201
+        away = await ask(app, "OPTIONS", "/whep/show")
+        assert away.status == 204 and away.headers["accept-post"] == "application/sdp"
+        assert "POST" in away.headers["access-control-allow-methods"]
+
+
+@looped
+async def test_candidates_that_come_later_need_the_session_s_etag() -> None:
+    async with open_app() as (app, _):
+        answer = await ask(app, "POST", "/whep/show", await offer())
+        place, etag = answer.headers["location"], answer.headers["etag"]
+        kind = "application/trickle-ice-sdpfrag"
+        text = "a=mid:0\r\na=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n"
+        assert (await ask(app, "PATCH", place, text, kind)).status == 428
+        assert (await ask(app, "PATCH", place, text, kind, if_match='"no"')).status == 412
+        assert (await ask(app, "PATCH", place, text, kind, if_match="*")).status == 501
+        assert (await ask(app, "PATCH", place, text, if_match=etag)).status == 415
+        assert (await ask(app, "PATCH", place, text, kind, if_match=etag)).status == 204
+        assert (await ask(app, "PUT", place, text, kind)).status == 405
+
+
+@looped
+async def test_a_session_ends_once() -> None:
+    async with open_app() as (app, _):
+        place = (await ask(app, "POST", "/whep/show", await offer())).headers["location"]
+        assert (await ask(app, "DELETE", place)).status == 200
+        assert (await ask(app, "DELETE", place)).status == 404
+        assert not app.sessions and not app.channels
+
+
+@looped
+async def test_viewers_are_limited() -> None:
+    async with open_app(share=lambda _: Share(viewers=2)) as (app, _):
+        text = await offer()
+        statuses = [(await ask(app, "POST", "/whep/show", text)).status for _ in range(3)]
+        assert statuses == [201, 201, 503]
+
+
+@looped
+async def test_a_client_that_never_connects_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamgen_edge.webrtc.app.CONNECT_S", 0.3)
+    async with open_app() as (app, _):
+        await ask(app, "POST", "/whep/show", await offer())
+        assert app.sessions
+        await asyncio.sleep(0.6)
+        assert not app.sessions and not app.channels
+
+
+@looped
+async def test_relays_are_told_with_passwords_that_end() -> None:
+    turn = {"urls": ["turn:192.0.2.1:3478?transport=udp"], "secret": "s", "ttl": 60}
+    async with open_app(turn=turn, wall_s=lambda: 1000.0) as (app, _):
+        answer = await ask(app, "POST", "/whep/show", await offer())
+        assert answer.links[0].startswith("<turn:192.0.2.1:3478?transport=udp>; rel=")
+        assert 'username="1060:show"' in answer.links[0]
+        assert re.findall(r'credential="([^"]*)"', answer.links[0])[0] != "s"
