@@ -12,10 +12,9 @@ import av
 import m3u8
 import pytest
 
-from streamgen.deliver.fragments import audio_header
 from streamgen.deliver.grid import NS
 from streamgen.deliver.live import LivePackager, LiveSettings, LiveStart
-from streamgen.deliver.rendition import LiveTrack, Rendition
+from streamgen.deliver.rendition import _SILENCE, LiveTrack, Rendition
 from streamgen.errors import ConfigError, OutputError
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
@@ -195,13 +194,19 @@ def test_sound_that_is_missing_is_silence(lines: tuple[Line, ...]) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_silence_decodes(channels: int) -> None:
+def test_silence_decodes_to_silence(channels: int) -> None:
     config = bytes([0x11, 0x88 if channels == 1 else 0x90])
     track = LiveTrack("audio/0", "aac", 64_000, config=config, channels=channels)
     made = LivePackager(START, [track], telemetry=Telemetry())
-    rendition = made.renditions["audio-0"]
-    assert rendition.window.headers
-    assert next(iter(rendition.window.headers.values())) == audio_header(config, channels, 48_000)
+    for number in (0, 400):  # between them, 399 frames are made up
+        at, data = number * 1024, _SILENCE[channels]
+        made.write(Packet(data, at, at, 1024, Fraction(1, 48_000), True, "audio/0"))
+    made.end()
+    with played(made.renditions["audio-0"]) as file:
+        frames = list(file.decode(audio=0))
+    assert len(frames) == 401
+    assert {frame.layout.nb_channels for frame in frames} == {channels}
+    assert all(not frame.to_ndarray().any() for frame in frames)
 
 
 def test_a_rung_that_is_dropped_goes_on_as_gaps_while_the_others_play(
