@@ -18,7 +18,7 @@ from streamgen.pipeline import load_pipeline, parse_pipeline, pipeline_value
 from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
 from streamgen_edge.publishing import RtmpSink, Streams
-from streamgen_edge.settings import Server, fits, is_loopback
+from streamgen_edge.settings import fits, is_loopback
 from streamgen_edge.stream import LiveStream
 from streamgen_edge.tenure import Refusal
 
@@ -40,13 +40,11 @@ class PipelineChange(Settings):
     pipeline: str | dict[str, Any]
 
 
-def api(
-    streams: Streams, metrics: Metrics, server: Server, ready: Callable[[], str | None]
-) -> FastAPI:
+def api(streams: Streams, metrics: Metrics, ready: Callable[[], str | None]) -> FastAPI:
     """The application; `ready` gives the reason why not, or None."""
     app = FastAPI(title="streamgen", version=__version__, docs_url="/docs", redoc_url=None)
     _problems(app)
-    admin = [Depends(_admin(server))]
+    admin = [Depends(_admin(streams))]
     _streams(app, streams, admin)
     _catalog(app, admin)
     _health(app, metrics, ready, admin)
@@ -175,11 +173,11 @@ def shown(stream: LiveStream) -> dict[str, Any]:
     }
 
 
-def _admin(server: Server) -> Callable[[Request], Awaitable[None]]:
+def _admin(streams: Streams) -> Callable[[Request], Awaitable[None]]:
     """Lets in who may administer: this machine, or with keys their bearers only."""
 
     async def admin(request: Request) -> None:
-        keys = server.auth.admin_keys
+        keys = streams.server.auth.admin_keys
         if not keys:
             if request.client is not None and is_loopback(request.client.host):
                 return

@@ -19,6 +19,7 @@ import typer
 import uvicorn
 
 from streamgen.control.logs import log_as_json
+from streamgen.errors import ConfigError
 from streamgen.telemetry import Metrics, Telemetry
 from streamgen_edge.api import api
 from streamgen_edge.app import Front
@@ -47,7 +48,7 @@ def edge(
     """Listen to publishers and viewers; part of 'streamgen serve'."""
     server = load_server(config)
     log_as_json()
-    asyncio.run(serve(server, link, supervised=supervised))
+    asyncio.run(serve(server, link, config, supervised=supervised))
 
 
 class _Http(uvicorn.Server):
@@ -58,7 +59,7 @@ class _Http(uvicorn.Server):
         yield
 
 
-async def serve(server: Server, folder: Path, *, supervised: bool) -> None:
+async def serve(server: Server, folder: Path, config: Path | None, *, supervised: bool) -> None:
     """Serve until told to stop. Raises `OSError` when an address is taken."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -70,12 +71,13 @@ async def serve(server: Server, folder: Path, *, supervised: bool) -> None:
     async with AsyncExitStack() as leaving:
         link = await leaving.enter_async_context(Link(folder))
         streams = Streams(server, link, metrics, time.time_ns)
+        loop.add_signal_handler(signal.SIGHUP, _reload, streams, config)
         if supervised:
             _heed(loop, link, stop)
         rtmp = RtmpServer(
             server.rtmp.listen_at, streams.publish, tls=_tls(server.rtmp), telemetry=own
         )
-        rest = api(streams, metrics, server, lambda: _unready(link, streams))
+        rest = api(streams, metrics, lambda: _unready(link, streams))
         webrtc = webrtc_app(streams, server)
         leaving.push_async_callback(webrtc.close)
         front = Front(hls_app(streams, streams.may_play), webrtc, rest, server.http)
@@ -92,6 +94,16 @@ async def serve(server: Server, folder: Path, *, supervised: bool) -> None:
         await serving
         for end in ends:
             end.cancel()
+
+
+def _reload(streams: Streams, config: Path | None) -> None:
+    """Keys and streams as the file says now; nobody is dropped. What is wrong changes nothing."""
+    try:
+        streams.server = load_server(config)
+    except ConfigError as error:
+        log.error("the configuration stays as it was: %s", error)
+    else:
+        log.info("the configuration was read again")
 
 
 async def _drain(streams: Streams) -> None:

@@ -61,7 +61,7 @@ def children(server: Server, folder: Path, config: Path | None) -> list[Child]:
     ours = [sys.executable, "-m", "streamgen.cli"]
     link = ["--link", str(folder), "--supervised"]
     configured = [] if config is None else ["--config", str(config.absolute())]
-    found = [Child("edge", [*ours, "edge", *link, *configured], hears_deaths=True)]
+    found = [Child("edge", [*ours, "edge", *link, *configured], hears_deaths=True, reloads=True)]
     pause_s = TAKEOVER_S if server.workers > 1 else 0.0
     for number in range(server.workers):
         name = f"worker-{number}"

@@ -35,6 +35,8 @@ class Child:
     command: Sequence[str]
     hears_deaths: bool = False
     """It is told, on its standard input, when another child has died."""
+    reloads: bool = False
+    """SIGHUP is passed on to it: it reads its configuration again."""
     last: bool = False
     """Ended after the others: the workers outlive the edge that drains their streams."""
     pause_s: float = 0.0
@@ -53,18 +55,19 @@ class _Running:
 
 
 class Supervisor:
-    """`serve` blocks the main thread until a signal; then every child is ended, by its own pid."""
+    """`serve` blocks the main thread until told to end; then it ends every child by its own pid."""
 
     def __init__(self, children: Sequence[Child]) -> None:
         self._all = [_Running(child) for child in children]
         self._signal: int | None = None
+        self._hang_ups = 0
         self._woken, self._waking = os.pipe()
         for end in (self._woken, self._waking):
             os.set_blocking(end, False)
 
     def serve(self) -> int:
         """Run until SIGTERM or SIGINT, which is returned. Main thread only."""
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
         former = {number: signal.signal(number, self._heard) for number in numbers}
         former_wake = signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
         try:
@@ -83,7 +86,9 @@ class Supervisor:
         return self._signal or signal.SIGTERM
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGCHLD:
+        if number == signal.SIGHUP:
+            self._hang_ups += 1
+        elif number != signal.SIGCHLD:
             self._signal = number
 
     def _wait_s(self) -> float:
@@ -94,8 +99,11 @@ class Supervisor:
     def _turn(self) -> None:
         """Look who has died, start who is due."""
         now = time.monotonic()
+        reload, self._hang_ups = self._hang_ups > 0, 0
         for one in self._all:
             process = one.process
+            if reload and process is not None and one.child.reloads:
+                process.send_signal(signal.SIGHUP)
             if process is not None and process.poll() is not None:
                 self._mourn(one, process, now)
             if one.process is None and now >= one.due:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -52,3 +54,26 @@ def test_the_right_key_publishes_and_plays_and_is_never_logged(keyed: Server) ->
         one.close()
     assert SECRET not in keyed.log()
     assert "token=" not in keyed.log()
+
+
+def test_keys_change_while_it_runs_and_nobody_is_dropped(keyed: Server) -> None:
+    one = Publisher(keyed, "cam-3", query=f"?token={SECRET}")
+    two = None
+    try:
+        keyed.until(lambda: keyed.frames_out("cam-3") > 10, "motion")
+        file = keyed.errors.parent / "streamgen.yaml"
+        file.write_text(CONFIG.replace(SECRET, "a-new-one"))
+        os.kill(keyed.process.pid, signal.SIGHUP)
+        keyed.until(lambda: "the configuration was read again" in keyed.log(), "the new keys")
+        out = keyed.frames_out("cam-3")
+        keyed.until(lambda: keyed.frames_out("cam-3") > out + 10, "motion that goes on")
+        two = Publisher(keyed, "cam-4", query=f"?token={SECRET}", seconds=3)
+        assert two.process.wait(15) != 0
+        file.write_text("nonsense: true")
+        os.kill(keyed.process.pid, signal.SIGHUP)
+        keyed.until(lambda: "stays as it was" in keyed.log(), "the refusal")
+        assert keyed.stream("cam-3")["state"] == "live"
+    finally:
+        one.close()
+        if two is not None:
+            two.close()

@@ -44,7 +44,7 @@ def test_every_picture_is_accounted_for(server: Server, publish: Callable[..., P
     stats = server.stream("counted")["stats"]
     assert stats["frames_in"] == 100
     assert stats["frames_in"] == stats["frames_out"] + sum(stats["dropped"].values())
-    assert set(stats["dropped"]) <= {"starting"}
+    assert set(stats["dropped"]) <= {"starting", "late", "overflow"}  # none by the link
 
 
 def test_a_stream_without_sound_has_silence(
