@@ -1,4 +1,4 @@
-"""aiortc as a viewer and as a publisher."""
+"""aiortc as a viewer and as a publisher, on loopback, which it would leave out by itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
+from streamgen_edge.webrtc.stack import use_network
+from tests.edge.webrtc.serving import network
 from tests.edge.webrtc.studio import Answer, ask
 
 Post = Callable[[str, str], Awaitable[Answer]]
@@ -30,6 +32,7 @@ class Watching:
         self.peer.on("track", lambda track: self.tracks.__setitem__(track.kind, track))
 
     async def start(self, post: Post, path: str) -> Watching:
+        use_network(self.peer, network())
         await self.peer.setLocalDescription(await self.peer.createOffer())
         self.answer = await post(path, self.peer.localDescription.sdp)
         if self.answer.status == 201:
@@ -37,7 +40,7 @@ class Watching:
             await self.peer.setRemoteDescription(text)
         return self
 
-    async def frame(self, kind: str = "video", seconds: float = 5.0) -> Any:
+    async def frame(self, kind: str = "video", seconds: float = 20.0) -> Any:
         return await asyncio.wait_for(self.tracks[kind].recv(), seconds)
 
     async def frames(self, number: int, kind: str = "video") -> list[Any]:
@@ -54,6 +57,7 @@ async def publish(post: Post, path: str, *tracks: Any) -> tuple[RTCPeerConnectio
         peer.addTrack(track)
     for line in peer.getTransceivers():
         line.direction = "sendonly"
+    use_network(peer, network())
     await peer.setLocalDescription(await peer.createOffer())
     answer = await post(path, peer.localDescription.sdp)
     if answer.status == 201:

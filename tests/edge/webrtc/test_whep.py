@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +14,6 @@ from tests.edge.webrtc.peers import Watching, looped, posting
 from tests.edge.webrtc.proxy import Proxy
 from tests.edge.webrtc.serving import network
 from tests.edge.webrtc.studio import Answer, Hub, Rung, Studio, ask
-import itertools
 
 
 @contextlib.asynccontextmanager
@@ -74,7 +74,7 @@ async def test_wishes_for_key_frames_become_one_a_second() -> None:
 @looped
 async def test_lost_packets_are_sent_again() -> None:
     proxy = Proxy(loss=0.03)
-    async with playing(Rung(360, 1_500_000), gop=500) as (app, show):
+    async with playing(Rung(360, 1_500_000), gop=500) as (app, _):
         through = _through(proxy, app)
         viewer = await Watching().start(through, "/whep/show")
         frames = await viewer.frames(100)
@@ -133,15 +133,15 @@ async def test_a_line_without_room_drops_to_a_key_frame_and_slows_nobody() -> No
 
 @looped
 async def test_a_rung_that_falls_silent_is_left_for_the_next_one() -> None:
-    async with playing(Rung(360, 800_000), Rung(180, 200_000), gop=25) as (app, show):
-        async with watching(app) as viewer:
-            assert (await viewer.frame()).height == 360
-            show.silent.add("video/360p")
-            frames = await viewer.frames(45)
-            assert frames[-1].height == 180
-            gaps = [b.pts - a.pts for a, b in itertools.pairwise(frames)]
-            assert max(gaps) < 2.5 * 90_000
-            assert media(app)[0].rung == "video/180p"
+    rungs = Rung(360, 800_000), Rung(180, 200_000)
+    async with playing(*rungs, gop=25) as (app, show), watching(app) as viewer:
+        assert (await viewer.frame()).height == 360
+        show.silent.add("video/360p")
+        frames = await viewer.frames(45)
+        assert frames[-1].height == 180
+        gaps = [b.pts - a.pts for a, b in itertools.pairwise(frames)]
+        assert max(gaps) < 2.5 * 90_000
+        assert media(app)[0].rung == "video/180p"
 
 
 @looped

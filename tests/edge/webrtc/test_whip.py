@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,7 +17,6 @@ from tests.edge.webrtc.peers import looped, posting, publish
 from tests.edge.webrtc.proxy import Proxy
 from tests.edge.webrtc.serving import network
 from tests.edge.webrtc.studio import Answer, Basket, Hub, ask
-import itertools
 
 
 @contextlib.asynccontextmanager
@@ -30,7 +30,7 @@ async def taking() -> AsyncIterator[tuple[WebRtcApp, Hub]]:
         assert not app.sessions
 
 
-async def until(holds: Callable[[], Any], seconds: float = 10) -> None:
+async def until(holds: Callable[[], Any], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -110,7 +110,7 @@ async def test_loss_costs_repairs_and_no_picture_that_cannot_be_decoded() -> Non
         proxy = Proxy(loss=0.04)
         peer, _ = await publish(_through(proxy, app), "/whip/cam", VideoStreamTrack())
         basket = hub.baskets["cam"]
-        await until(lambda: len(basket.of("video/0")) > 100, 20)
+        await until(lambda: len(basket.of("video/0")) > 100, 40)
         times = [at for packet, at in basket.packets if packet.track == "video/0"]
         assert proxy.lost > 3
         assert max(b - a for a, b in itertools.pairwise(times)) < 1.0
