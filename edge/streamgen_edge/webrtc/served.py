@@ -69,7 +69,7 @@ def webrtc_app(streams: Streams, server: Server) -> WebRtcApp:
     )
 
     def share(name: str) -> Share:
-        found = server.stream(name)
+        found = streams.server.stream(name)
         return Share() if found is None else Share(found.limits.bitrate, found.limits.viewers)
 
     return WebRtcApp(ServedStreams(streams), network, share=share)
