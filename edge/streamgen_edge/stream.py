@@ -176,7 +176,7 @@ class LiveStream:
             self._resume()
             if self._codec != self._attached_codec:
                 self.telemetry.count("takeovers", "codec")
-                self.tenure.move()
+                self.tenure.seek(anew=True)
         attachment = self.tenure.live
         if attachment is not None:
             self._send(attachment, packet, now_ns)
@@ -325,7 +325,7 @@ class LiveStream:
         self.params = {}
         self.version += 1
         if self._timeline.begun:
-            self.tenure.move()
+            self.tenure.seek(anew=True)
 
     # The end.
 

@@ -90,8 +90,14 @@ class Tenure:
 
     # Coming and going.
 
-    def seek(self, avoid: str | None = None) -> None:
-        """Ask a worker to take the stream; again soon while there is none."""
+    def seek(self, avoid: str | None = None, *, anew: bool = False) -> None:
+        """Ask a worker to take the stream; again soon while there is none.
+
+        `anew` lets go of the present one: what runs there cannot take what comes.
+        """
+        if anew:
+            self.release()
+            self._lost_at = time.monotonic()
         self._forget_timers()
         if self.attachment is not None:
             return
@@ -119,12 +125,6 @@ class Tenure:
             if timer is not None:
                 timer.cancel()
         self._seeking = self._deadline = None
-
-    def move(self) -> None:
-        """Go on with a new attachment: what runs cannot take what comes."""
-        self.release()
-        self._lost_at = time.monotonic()
-        self.seek()
 
     def release(self) -> None:
         """Let go of the worker."""
