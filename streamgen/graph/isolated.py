@@ -218,9 +218,10 @@ class IsolatedStage:
         """The outputs, all of them and as declared. Raises `WireError`."""
         values: dict[str, Value] = {}
         for reference in references:
-            if wire.port_of(reference) >= len(self._results):
-                raise WireError(f"gave an output {wire.port_of(reference)}")
-            name, port = self._results[wire.port_of(reference)]
+            number = wire.port_of(reference)
+            if number >= len(self._results):
+                raise WireError(f"gave an output {number}")
+            name, port = self._results[number]
             value = values[name] = lending.value(reference, name, port, wanted)
             if isinstance(value, Sheet) and value.data.nbytes > self._sheet_bytes.get(name, 0):
                 self._sheet_bytes[name] = value.data.nbytes

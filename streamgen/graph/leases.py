@@ -130,9 +130,11 @@ class Leases:
 class LentPool:
     """The stage's pool: buffers lent for this picture first, then memory of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, leases: Leases) -> None:
         self.meter = CopyMeter()
-        self.lent: list[Lease] = []
+        self.lent: list[tuple[int, wire.Lease]] = []
+        """Their sizes, and which they are; opened when they are used."""
+        self._leases = leases
         self._own = FramePool()
 
     def take(self, layout: Layout, width: int, height: int, *, multiple: int = 1) -> WritableFrame:
@@ -147,9 +149,12 @@ class LentPool:
     def claim(self, size: int) -> Lease | None:
         """The smallest lent buffer that is large enough."""
         best = None
-        for lease in self.lent:
-            if lease.size >= size and (best is None or lease.size < best.size):
-                best = lease
-        if best is not None:
-            self.lent.remove(best)
-        return best
+        for one in self.lent:
+            if one[0] >= size and (best is None or one[0] < best[0]):
+                best = one
+        if best is None:
+            return None
+        self.lent.remove(best)
+        lease = self._leases.open(best[1])
+        lease.view.protect(False)
+        return lease

@@ -152,23 +152,18 @@ class Lending:
 
         `size` is what a picture must have. Raises `WireError`.
         """
-        lease = wire.lease_of(reference)
-        slot = self._held.get(lease)
+        slot = self._held.get(wire.lease_of(reference))
         if slot is None:
             raise WireError(f"gave as '{name}' a buffer that it does not hold")
-        if wire.is_picture(reference) != (port.kind == PICTURE):
-            raise WireError(f"gave as '{name}' no {port.kind}")
         if wire.is_picture(reference):
-            return self._picture(reference, name, size, lease, slot)
-        return self._sheet(SheetRef.of(reference), name, port, slot)
+            if port.kind == PICTURE:
+                return self._picture(reference, name, size, slot)
+        elif port.kind != PICTURE:
+            return self._sheet(SheetRef.of(reference), name, port, slot)
+        raise WireError(f"gave as '{name}' no {port.kind}")
 
     def _picture(
-        self,
-        reference: bytes,
-        name: str,
-        size: tuple[int, int] | None,
-        lease: Lease,
-        slot: SharedSlot,
+        self, reference: bytes, name: str, size: tuple[int, int] | None, slot: SharedSlot
     ) -> Frame:
         said = PictureRef.of(reference)
         if size is not None and (said.width, said.height) != size:
@@ -176,7 +171,7 @@ class Lending:
                 f"gave as '{name}' a picture of {said.width}x{said.height} "
                 f"instead of {size[0]}x{size[1]}"
             )
-        shown = self._planes.get(lease)
+        shown = self._planes.get(said.lease)
         if shown is not None and shown[0] == wire.geometry(reference):
             planes = shown[1]  # the very picture that was shown: it passes as it is
         else:
@@ -195,15 +190,14 @@ class Lending:
     def settle(self, answered: Sequence[Lease], kept: Sequence[Lease]) -> None:
         """After an answer: end every lease of that request, and of earlier ones, that the worker
         no longer holds. Raises `WireError` where it holds more than it can need."""
+        asked, held, planes = self._asked, self._held, self._planes
         for lease in answered:
-            times = self._asked[lease] - 1
-            if times:
-                self._asked[lease] = times
-                continue
-            del self._asked[lease]
-            if not kept:
-                self._held.pop(lease, None)
-                self._planes.pop(lease, None)
+            times = asked.pop(lease)
+            if times > 1:
+                asked[lease] = times - 1
+            elif not kept:
+                held.pop(lease, None)
+                planes.pop(lease, None)
         if not kept and not self._kept:
             return
         past, self._kept = self._kept, self._held.keys() & set(kept)

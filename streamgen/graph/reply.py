@@ -43,8 +43,8 @@ class Reply:
         """`limit_ns`: longest time at work."""
         self.limit_ns = limit_ns
         self.pts = pts
-        self.number = 0
-        self.leases: list[Lease] = []
+        self.number: int
+        self.leases: list[Lease]
         self.line: Asked
         self.hand: Hand | None = None
         """Who was asked, until it is answered."""

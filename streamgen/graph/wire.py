@@ -125,6 +125,12 @@ def lent(lease: Lease, size: int) -> bytes:
     return _SHEET.pack(lease, 0, _LENT, 0, 0, 0, size, 0, 0, 0, 0, 0)
 
 
+def lent_of(reference: bytes) -> tuple[int, Lease]:
+    """Size of a buffer lent for writing, and which it is."""
+    fields = _SHEET.unpack(reference)
+    return fields[6], fields[0]
+
+
 def picture(frame: Frame, lease: Lease, address: int, port: int, tags: int) -> bytes:
     """A reference to a frame whose planes lie in the buffer that begins at `address`."""
     planes = frame.planes
@@ -213,7 +219,7 @@ class PictureRef(NamedTuple):
     def of(cls, reference: bytes) -> PictureRef:
         """Raises `WireError`."""
         try:
-            said = cls._make(_PICTURE.unpack(reference))
+            said = cls(*_PICTURE.unpack(reference))
         except struct.error as error:
             raise WireError("a reference to no picture") from error
         if said.kind or said.code >= len(_LAYOUTS) or not (said.width and said.height):

@@ -131,7 +131,7 @@ class Worker:
         self._inputs = tuple(contract.inputs)
         self._outputs = {name: number for number, name in enumerate(contract.outputs)}
         self._leases = Leases()
-        self._pool = LentPool()
+        self._pool = LentPool(self._leases)
         self._tags = TagTable(STAGE_TAGS)
         self._queued: deque[Received] = deque()
         self._stage: Stage
@@ -217,7 +217,7 @@ class Worker:
         inputs: dict[str, Value] = {}
         for reference in message.references:
             if wire.is_lent(reference):
-                self._lend(reference)
+                self._pool.lent.append(wire.lent_of(reference))
             else:
                 inputs[self._inputs[wire.port_of(reference)]] = self._value(reference)
         result: Any = self._stage.process(inputs, self._params)
@@ -236,11 +236,6 @@ class Worker:
             extra["groups"].append(len(group))
             references += group
         return references
-
-    def _lend(self, reference: bytes) -> None:
-        lease = self._leases.open(wire.lease_of(reference))
-        lease.view.protect(False)
-        self._pool.lent.append(lease)
 
     def _value(self, reference: bytes) -> Value:
         lease = self._leases.open(wire.lease_of(reference))

@@ -233,7 +233,7 @@ class SharedPool:
 
     def lend(self, size: int) -> SharedSlot:
         """Lend a buffer of at least `size` bytes; contents undefined."""
-        slot = SharedSlot(self._buffer(max(_aligned(size, HEADER), HEADER)))
+        slot = SharedSlot(self._buffer(-(-size // HEADER) * HEADER or HEADER))
         lease = _Lease(slot, self._ended)
         lease.buffer, lease.fences = slot.buffer, slot.fences
         self._leases.add(lease)
@@ -273,11 +273,12 @@ class SharedPool:
                 self.allocated -= 1
 
     def _buffer(self, size: int) -> Buffer:
-        self._reclaim()
-        free = self._free.setdefault(size, deque())
+        if self._late:
+            self._reclaim()
         try:
-            return free.pop()
-        except IndexError:
+            return self._free[size].pop()
+        except (KeyError, IndexError):
+            self._free.setdefault(size, deque())
             # Another size has come: what rests here of the old one is not needed again.
             for other in [one for one in self._free if one != size]:
                 self._drop(self._free[other])
@@ -298,7 +299,7 @@ class SharedPool:
         self._returned(lease.buffer, lease.fences)
 
     def _returned(self, buffer: Buffer, fences: list[Fence]) -> None:
-        if all(fence.done() for fence in fences):
+        if not fences or all(fence.done() for fence in fences):
             buffer.next_lease()
             self._free[buffer.size].append(buffer)
         else:

@@ -74,6 +74,7 @@ def opened() -> Iterator[Opened]:
     stages: list[IsolatedStage] = []
 
     def open_one(name: str, *, pool: Any = None, mode: Mode = Mode.LIVE, **node: Any) -> Any:
+        node.setdefault("timeout", "20s")  # a test must not fail because the machine is busy
         spec = NodeSpec(stage=f"try-{name.lower()}", isolation="process", **node)
         found = stage_class(spec)
         stage = found(found.Params(**spec.params), context(mode, pool))
