@@ -1,4 +1,4 @@
-"""Packages with stages, installed for one test."""
+"""For every test: an ordinary process; packages with stages, installed for one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from streamgen.encode.ffmpeg import leave_real_time
 from streamgen.plugins import find_stage
 
 ROOT = Path(__file__).resolve().parents[1]
 Install = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def shared_machine() -> Iterator[None]:
+    """Tests that make AV1 clips with libavcodec itself do not leave the suite in real time."""
+    yield
+    leave_real_time()
 
 
 @pytest.fixture

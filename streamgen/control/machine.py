@@ -25,6 +25,7 @@ from av.video.frame import VideoFrame
 from onnx import TensorProto, helper
 
 from streamgen.config import cache_dir, cores
+from streamgen.encode.ffmpeg import leave_real_time
 from streamgen.errors import ModelError, StreamGenError
 from streamgen.media.frame import Layout
 from streamgen.media.pool import FramePool
@@ -157,6 +158,7 @@ def _encode_video(name: str) -> str:
         frame.pts = number
         size += sum(packet.size for packet in encoder.encode(frame))
     size += sum(packet.size for packet in encoder.encode(None))
+    leave_real_time()
     return f"3 pictures of {SIZE_PX}x{SIZE_PX} in {size} bytes"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -128,6 +129,7 @@ class SvtAv1:
         if rung.profile is not None:
             raise ConfigError(f"rung {rung.name}: svt-av1 has one profile, leave it out")
         self._codec = _Codec("libsvtav1", rung, picture, options, _slices(encoding, mode), threads)
+        leave_real_time()
         self.track = self._codec.track
 
     def encode(self, frame: Frame) -> Sequence[Packet]:
@@ -135,6 +137,20 @@ class SvtAv1:
 
     def flush(self) -> Sequence[Packet]:
         return self._codec.flush()
+
+
+def leave_real_time() -> None:
+    """Take every thread of this process back from real-time scheduling.
+
+    Run as root, SVT-AV1 gives itself, and the thread that opened it, SCHED_FIFO at the highest
+    priority: it then starves whatever else runs on the machine.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        return
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(OSError):  # it has ended meanwhile
+            if os.sched_getscheduler(int(thread)) in (os.SCHED_FIFO, os.SCHED_RR):
+                os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
 
 
 def _zero_latency(encoding: Encoding, mode: Mode) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -294,6 +295,12 @@ def test_live_encoders_keep_no_picture(codec: Any, threads: int) -> None:
         (packet,) = rungs.encoders[0].encode(frame.retimed(keyframe=index == 0))
         assert packet.pts == packet.dts == index
     assert not rungs.encoders[0].flush()
+
+
+def test_no_encoder_leaves_the_process_in_real_time_scheduling() -> None:
+    ladder(rungs=[Rung(height="source", bitrate=200_000, codec="svt-av1")])
+    policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+    assert policies == {os.SCHED_OTHER}
 
 
 def test_epochs_go_through_the_encoder() -> None:
