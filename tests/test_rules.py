@@ -30,8 +30,6 @@ BROAD_EXCEPTS = {
     "streamgen/media/steps.py": 2,
     # The root of all that a lane's threads do for one session: the error ends that session.
     "streamgen/graph/seat.py": 1,
-    # A trial for a breaker: whatever the stage raises, it has failed, which is the answer.
-    "streamgen/graph/trial.py": 2,
     # The door for other people's code: a plugin that breaks at import must not stop the others.
     "streamgen/plugins.py": 1,
     # The root of a trial: whatever a stage under test raises is what the trial is there to say.

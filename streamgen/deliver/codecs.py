@@ -7,6 +7,7 @@ hvcC, av1C) or the bare parameter sets that encoders give (Annex B, OBU).
 from __future__ import annotations
 
 from streamgen.errors import OutputError
+from streamgen.media.bits import Bits
 from streamgen.media.tracks import EncodedTrack
 
 _PLAIN = {
@@ -84,7 +85,7 @@ def _sequence_header(obu: bytes) -> tuple[int, int, int, int, int]:
         while obu[at] & 0x80:
             at += 1
         at += 1
-    bits = _Bits(obu[at:])
+    bits = Bits(obu[at:])
     profile, _still, reduced = bits.take(3), bits.take(1), bits.take(1)
     if reduced:
         return profile, bits.take(5), 0, 0, 0
@@ -106,7 +107,7 @@ def _sequence_header(obu: bytes) -> tuple[int, int, int, int, int]:
     return profile, level, tier, deep, bits.take(1) if profile == 2 and deep else 0
 
 
-def _skip_to_depth(bits: _Bits) -> None:
+def _skip_to_depth(bits: Bits) -> None:
     """From the frame size to `high_bitdepth`: the tools, for a header without frame numbers."""
     width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
     bits.take(width_bits)
@@ -124,20 +125,6 @@ def _skip_to_depth(bits: _Bits) -> None:
     if order_hint:
         bits.take(3)
     bits.take(3)  # superres, cdef, restoration
-
-
-class _Bits:
-    """Reads big-endian bit fields."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    def take(self, number: int) -> int:
-        if number > self._left:
-            raise IndexError("end of data")
-        self._left -= number
-        return self._value >> self._left & ((1 << number) - 1)
 
 
 def _aac(extradata: bytes) -> str:

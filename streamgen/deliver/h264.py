@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from streamgen.errors import OutputError
+from streamgen.media.bits import Bits
 
 _START = b"\x00\x00\x01"
 _IDR, _SPS, _PPS = 5, 7, 8
@@ -105,7 +106,7 @@ def parameters(sps: bytes, pps: bytes) -> Parameters:
 
 def _parameters(sps: bytes, pps: bytes) -> Parameters:
     profile = sps[1]
-    bits = _Bits(sps[4:].replace(b"\x00\x00\x03", b"\x00\x00"))
+    bits = Bits(sps[4:].replace(b"\x00\x00\x03", b"\x00\x00"))
     bits.ue()  # seq_parameter_set_id
     chroma, depth = 1, (8, 8)
     if profile in _WITH_CHROMA:
@@ -145,7 +146,7 @@ def _parameters(sps: bytes, pps: bytes) -> Parameters:
     return Parameters(sps, pps, width, height, _shape(bits), chroma, depth)
 
 
-def _shape(bits: _Bits) -> Fraction:
+def _shape(bits: Bits) -> Fraction:
     """Pixel aspect ratio of the VUI (E.1.1); square without one."""
     if not bits.take(1) or not bits.take(1):
         return Fraction(1)
@@ -157,7 +158,7 @@ def _shape(bits: _Bits) -> Fraction:
     return Fraction(wide, high) if wide and high else Fraction(1)
 
 
-def _skip_scaling(bits: _Bits, lists: int) -> None:
+def _skip_scaling(bits: Bits, lists: int) -> None:
     for number in range(lists):
         if not bits.take(1):
             continue
@@ -166,29 +167,3 @@ def _skip_scaling(bits: _Bits, lists: int) -> None:
             if following:
                 following = (last + bits.se()) % 256
             last = following or last
-
-
-class _Bits:
-    """Reads big-endian bit fields and Exp-Golomb codes (9.1). Raises `IndexError` at the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    def take(self, number: int) -> int:
-        if number > self._left:
-            raise IndexError("end of data")
-        self._left -= number
-        return self._value >> self._left & ((1 << number) - 1)
-
-    def ue(self) -> int:
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        if zeros > 32:
-            raise ValueError("code too long")
-        return (1 << zeros) - 1 + self.take(zeros)
-
-    def se(self) -> int:
-        code = self.ue()
-        return (code + 1) // 2 if code % 2 else -(code // 2)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from streamgen.errors import StageUnavailable
+from streamgen.errors import StageUnavailable, StreamGenError
+from streamgen.graph.blame import Blame
 from streamgen.graph.breaker import Outcome
 from streamgen.graph.fallback import Outputs, checked, pending
 from streamgen.graph.graph import Node
@@ -29,18 +30,20 @@ class Trial:
         self._node, self._job = node, job
         self._inputs, self._params = inputs, params
         self._wake, self._ended = wake, ended
+        self._blame = Blame(node.name, job.pts)
 
     def run(self) -> None:
         """Call the stage; `ended` is told how it went, at once or once its fence has passed."""
         stage = self._node.stage
         try:
-            stage.reset()
-            result = stage.process(self._inputs, self._params)
-            fence = pending(result)
+            with self._blame:
+                stage.reset()
+                result = stage.process(self._inputs, self._params)
+                fence = pending(result)
         except StageUnavailable:
             self._ended(self._node, Outcome.ABSENT)
             return
-        except Exception:  # a stage may be anybody's code: it has failed, which is the answer
+        except StreamGenError:  # it has failed, which is the answer
             self._ended(self._node, Outcome.FAILED)
             return
         if fence is None:
@@ -51,13 +54,14 @@ class Trial:
     def _judge(self, result: Outputs | Later) -> None:
         outcome = Outcome.OK
         try:
-            outputs = result if isinstance(result, Mapping) else result.outputs()
-            for value in outputs.values():
-                if value.ready is not None:
-                    value.ready.wait()  # passed already: raises what the work raised
-            checked(self._node, self._job, self._inputs, outputs)
+            with self._blame:
+                outputs = result if isinstance(result, Mapping) else result.outputs()
+                for value in outputs.values():
+                    if value.ready is not None:
+                        value.ready.wait()  # passed already: raises what the work raised
+                checked(self._node, self._job, self._inputs, outputs)
         except StageUnavailable:
             outcome = Outcome.ABSENT
-        except Exception:  # as above
+        except StreamGenError:
             outcome = Outcome.FAILED
         self._ended(self._node, outcome)
