@@ -7,6 +7,7 @@ memory and writes into the pool's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ class OpenVINORuntime:
         """Read and compile; takes from a tenth of a second to many. Raises `ModelError`."""
         self.settings = settings
         try:
-            compiled = _compile(model, width, height, settings)
+            # OpenVINO gives the thread that loads its plugin a stack for signals, and unmaps that
+            # with the last network, on whatever thread: a later signal there ends the process.
+            with ThreadPoolExecutor(1, "openvino") as passing:
+                compiled = passing.submit(_compile, model, width, height, settings).result()
             requests = [_Request(compiled) for _ in range(settings.requests)]
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load the network: {_reason(error)}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,21 @@ from streamgen.testing import HarshPool, picture
 from .networks import fragile, named, outputs, widened, widening
 
 Open = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[2]
+SIGNALLED = """
+import importlib, os, signal, sys, threading
+from streamgen.runtimes.engine import EngineSettings
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+module, _, name = sys.argv[1].partition(":")
+kind = getattr(importlib.import_module(module), name)
+held = [kind(sys.stdin.buffer.read(), width=64, height=48, settings=EngineSettings())]
+def free():
+    held.pop().close()
+thread = threading.Thread(target=free)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
 
 
 @pytest.mark.parametrize("size", [(64, 48), (32, 16)])
@@ -158,3 +175,21 @@ def test_what_is_no_network_of_ours_is_refused(runtime: Open, tmp_path: Path) ->
     for bad in (broken, tmp_path / "missing.onnx", foreign, b"no network"):
         with pytest.raises(ModelError):
             runtime(bad, 64, 48)
+
+
+def test_a_signal_is_survived_after_a_network_was_freed_by_another_thread(
+    runtime: Open,
+) -> None:
+    # In a process of its own: it used to die of the signal, when the runtime had given this thread
+    # a signal stack and another one had unmapped it.
+    engine = runtime(widening(), 64, 48)
+    name = f"{type(engine).__module__}:{type(engine).__name__}"
+    engine.close()
+    ran = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, name],
+        input=widening(),
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout) == (0, b"heard\n"), ran.stderr.decode()
