@@ -20,7 +20,7 @@ Install = Callable[..., str]
 
 @pytest.fixture(autouse=True, scope="session")
 def interruptible() -> None:
-    """A suite that was started in the background ignores some signals, and so would what it starts."""
+    """A suite that is started in the background ignores some signals, as would what it starts."""
     for number, usual in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGHUP, signal.SIG_DFL),
