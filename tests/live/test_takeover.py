@@ -51,5 +51,4 @@ def test_viewers_keep_their_segments_when_the_worker_is_killed(
         assert one.holes == [] and one.changed == [], place
         assert len(one.segments) > 5
     stats = server.stream(name)["stats"]
-    assert stats["dropped"]["worker_lost"] > 0
     assert stats["frames_in"] - stats["frames_out"] - sum(stats["dropped"].values()) < 10
