@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 
 from streamgen.errors import ConfigError
 
@@ -56,8 +56,17 @@ def parse_duration(text: Any) -> Any:
 
 Bitrate = Annotated[int, BeforeValidator(parse_bitrate)]
 """Bits per second; written as `2500k` or `2.5M`."""
-DurationNs = Annotated[int, BeforeValidator(parse_duration)]
+DurationNs = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "integer", "x-unit": "ns"}),
+]
 """Nanoseconds; written as `2s` or `333ms`."""
+
+
+def written_duration(ns: int) -> str:
+    """As `parse_duration` reads it."""
+    return f"{ns // 1_000_000_000}s" if ns % 1_000_000_000 == 0 else f"{ns / 1_000_000:.6g}ms"
 
 
 def load(model: type[S], path: Path) -> S:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,16 +14,19 @@ from starlette.exceptions import HTTPException as StarletteError
 
 from streamgen import __version__
 from streamgen.config import Settings
-from streamgen.errors import StreamGenError
+from streamgen.errors import ConfigError, StreamGenError
 from streamgen.pipeline import load_pipeline, parse_pipeline, pipeline_value
 from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
+from streamgen_edge.knobs import knobs, refuse_wrong
 from streamgen_edge.publishing import RtmpSink, Streams
 from streamgen_edge.settings import fits, is_loopback
 from streamgen_edge.stream import LiveStream
 from streamgen_edge.tenure import Refusal
 
 PROBLEM = "application/problem+json"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110, 9.2.1)."""
 
 
 class ParamsChange(Settings):
@@ -40,39 +44,62 @@ class PipelineChange(Settings):
     pipeline: str | dict[str, Any]
 
 
-def api(streams: Streams, metrics: Metrics, ready: Callable[[], str | None]) -> FastAPI:
-    """The application; `ready` gives the reason why not, or None."""
+def api(
+    streams: Streams,
+    metrics: Metrics,
+    ready: Callable[[], str | None],
+    rtmp_port: Callable[[], int],
+) -> FastAPI:
+    """The application; `ready` gives the reason why not, or None, `rtmp_port` where encoders
+    publish."""
     app = FastAPI(title="streamgen", version=__version__, docs_url="/docs", redoc_url=None)
     _problems(app)
     admin = [Depends(_admin(streams))]
     _streams(app, streams, admin)
+    _pipelines_of(app, streams, admin)
     _catalog(app, admin)
+    _place(app, streams, rtmp_port, admin)
     _health(app, metrics, ready, admin)
     return app
 
 
-def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
-    def find(name: str) -> LiveStream:
-        stream = streams.find(name)
-        if stream is None:
-            raise HTTPException(404, f"no stream '{name}'")
-        return stream
+def _found(streams: Streams, name: str) -> LiveStream:
+    stream = streams.find(name)
+    if stream is None:
+        raise HTTPException(404, f"no stream '{name}'")
+    return stream
 
+
+def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     @app.get("/v1/streams", dependencies=admin)
     async def list_streams() -> list[dict[str, Any]]:
         return [shown(stream) for stream in streams]
 
     @app.get("/v1/streams/{name}", dependencies=admin)
     async def one_stream(name: str) -> dict[str, Any]:
-        return shown(find(name))
+        return shown(_found(streams, name))
+
+    @app.delete("/v1/streams/{name}", dependencies=admin, status_code=204)
+    async def end_stream(name: str) -> None:
+        _found(streams, name).end()
+
+
+def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
+    @app.get("/v1/streams/{name}/params", dependencies=admin)
+    async def params(name: str) -> dict[str, Any]:
+        stream = _found(streams, name)
+        return {"version": stream.version, "nodes": knobs(stream.pipeline, stream.params)}
 
     @app.patch("/v1/streams/{name}/params", dependencies=admin)
     async def change_params(
         name: str, change: Annotated[ParamsChange, Body()], response: Response
     ) -> dict[str, Any]:
+        stream = _found(streams, name)
         try:
-            answer = await find(name).change(change.node, change.values, change.over)
-        except Refusal as error:
+            if stream.tenure.live is None:  # else its worker says so
+                refuse_wrong(stream.pipeline, stream.params, change.node, change.values)
+            answer = await stream.change(change.node, change.values, change.over)
+        except (Refusal, ConfigError) as error:
             raise HTTPException(422, str(error)) from error
         if answer["pts"] is None:
             response.status_code = 202
@@ -80,25 +107,46 @@ def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
 
     @app.put("/v1/streams/{name}", dependencies=admin)
     async def change_pipeline(
-        name: str, change: Annotated[PipelineChange, Body()]
+        name: str, change: Annotated[PipelineChange, Body()], response: Response
     ) -> dict[str, Any]:
-        stream = find(name)
-        try:
-            value = change.pipeline
-            if isinstance(value, str):
-                if value not in pipeline_files():
-                    raise HTTPException(422, f"no pipeline '{value}'")
-                value = pipeline_value(value)
-            value.setdefault("name", name)
-            parse_pipeline(value)
-        except StreamGenError as error:
-            raise HTTPException(422, str(error)) from error
+        """For a stream that is not live: the pipeline of its next session (202)."""
+        stream = streams.find(name)
+        if (stream is None or stream.over) and streams.server.stream(name) is None:
+            raise HTTPException(404, f"there is no stream '{name}' here")
+        value = _pipeline(change.pipeline, name)
+        if stream is None or stream.over:
+            streams.choose(name, value)
+            response.status_code = 202
+            return {"name": name, "state": None, "pipeline": value}
         stream.use(value)
         return shown(stream)
 
-    @app.delete("/v1/streams/{name}", dependencies=admin, status_code=204)
-    async def end_stream(name: str) -> None:
-        find(name).end()
+
+def _pipeline(value: str | dict[str, Any], stream: str) -> dict[str, Any]:
+    """The plain values of a pipeline that can be used."""
+    try:
+        if isinstance(value, str):
+            if value not in pipeline_files():
+                raise HTTPException(422, f"no pipeline '{value}'")
+            value = pipeline_value(value)
+        value.setdefault("name", stream)
+        parse_pipeline(value)
+    except StreamGenError as error:
+        raise HTTPException(422, str(error)) from error
+    return value
+
+
+def _place(app: FastAPI, streams: Streams, rtmp_port: Callable[[], int], admin: list[Any]) -> None:
+    @app.get("/v1/server", dependencies=admin)
+    async def server() -> dict[str, Any]:
+        """What a page must know to tell people where to publish."""
+        rtmp = streams.server.rtmp
+        return {
+            "version": __version__,
+            "pipeline": streams.server.pipeline,
+            "rtmp": {"scheme": "rtmp" if rtmp.tls is None else "rtmps", "port": rtmp_port()},
+            "keys": bool(streams.server.auth.publish_keys),
+        }
 
 
 def _health(
@@ -129,6 +177,18 @@ def _catalog(app: FastAPI, admin: list[Any]) -> None:
             stages = [spec.stage for spec in pipeline.nodes()[0].values()]
             rows.append({"name": name, "description": pipeline.description, "stages": stages})
         return rows
+
+    @app.get("/v1/pipelines/{name}", dependencies=admin)
+    async def one_pipeline(name: str) -> dict[str, Any]:
+        if name not in pipeline_files():
+            raise HTTPException(404, f"no pipeline '{name}'")
+        value = pipeline_value(name)
+        return {
+            "name": name,
+            "description": value.get("description", ""),
+            "nodes": knobs(value, {}),
+            "pipeline": value,
+        }
 
     @app.get("/v1/models", dependencies=admin)
     async def list_models() -> list[dict[str, Any]]:
@@ -174,9 +234,12 @@ def shown(stream: LiveStream) -> dict[str, Any]:
 
 
 def _admin(streams: Streams) -> Callable[[Request], Awaitable[None]]:
-    """Lets in who may administer: this machine, or with keys their bearers only."""
+    """Lets in who may administer: this machine, or with keys their bearers only. What changes
+    something is never taken from another site's page."""
 
     async def admin(request: Request) -> None:
+        if request.method not in SAFE and _from_elsewhere(request):
+            raise HTTPException(403, "a page of another site may change nothing here")
         keys = streams.server.auth.admin_keys
         if not keys:
             if request.client is not None and is_loopback(request.client.host):
@@ -189,6 +252,14 @@ def _admin(streams: Streams) -> Callable[[Request], Awaitable[None]]:
             raise HTTPException(403, "this token may not administer")
 
     return admin
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """A browser says that another site's page asks; programs say nothing."""
+    site = request.headers.get("sec-fetch-site", "none")
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    return foreign or site not in ("same-origin", "none")
 
 
 def _problems(app: FastAPI) -> None:

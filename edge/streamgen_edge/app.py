@@ -1,4 +1,5 @@
-"""The edge's one HTTP application: HLS and WebRTC straight to their own, the rest to the API."""
+"""The edge's one HTTP application: HLS, WebRTC and the page straight to their own, the rest to the
+API."""
 
 from __future__ import annotations
 
@@ -15,24 +16,28 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Front:
-    """By path to `hls`, `webrtc` or `rest`. A browser that was sent here under a foreign name is
-    refused: a page from elsewhere could otherwise point its own name at this machine."""
+    """By path to `hls`, `webrtc`, `page` or `rest`. A browser that was sent here under a foreign
+    name is refused: a page from elsewhere could otherwise point its own name at this machine."""
 
-    def __init__(self, hls: Asgi, webrtc: Asgi, rest: Asgi, http: Http) -> None:
+    def __init__(self, hls: Asgi, webrtc: Asgi, page: Asgi, rest: Asgi, http: Http) -> None:
         self._hls = hls
         self._webrtc = webrtc
+        self._page = page
         self._rest = rest
         self._names = {name.lower().encode() for name in http.hosts} | {http.host.lower().encode()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"] if scope["type"] == "http" else ""
         if scope["type"] == "http" and not self._known(scope):
             head = {"type": "http.response.start", "status": 421}
             await send({**head, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"not a name of this server\n"})
-        elif scope["type"] == "http" and scope["path"].startswith("/hls/"):
+        elif path.startswith("/hls/"):
             await self._hls(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"].startswith(("/whip/", "/whep/")):
+        elif path.startswith(("/whip/", "/whep/")):
             await self._webrtc(scope, receive, send)
+        elif path == "/" or path.startswith("/page/"):
+            await self._page(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 

@@ -25,8 +25,10 @@ from streamgen_edge.api import api
 from streamgen_edge.app import Front
 from streamgen_edge.hls import hls_app
 from streamgen_edge.link import Link
+from streamgen_edge.page import PageApp
 from streamgen_edge.publishing import Streams
-from streamgen_edge.rtmp.server import RtmpServer, tls_context
+from streamgen_edge.certificate import tls_context
+from streamgen_edge.rtmp.server import RtmpServer
 from streamgen_edge.settings import Http, Rtmp, Server, load_server
 from streamgen_edge.webrtc import webrtc_app
 
@@ -77,10 +79,10 @@ async def serve(server: Server, folder: Path, config: Path | None, *, supervised
         rtmp = RtmpServer(
             server.rtmp.listen_at, streams.publish, tls=_tls(server.rtmp), telemetry=own
         )
-        rest = api(streams, metrics, lambda: _unready(link, streams))
+        rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port)
         webrtc = webrtc_app(streams, server)
         leaving.push_async_callback(webrtc.close)
-        front = Front(hls_app(streams, streams.may_play), webrtc, rest, server.http)
+        front = Front(hls_app(streams, streams.may_play), webrtc, PageApp(), rest, server.http)
         listening = _bound(server.http)
         web = _Http(_uvicorn(front, server.http))
         serving = asyncio.create_task(web.serve([listening]))

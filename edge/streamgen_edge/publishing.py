@@ -23,6 +23,8 @@ from streamgen_edge.stream import LiveStream
 
 KEPT_S = 30.0
 """An ended session can still be played to its end."""
+MOST_CHOSEN = 256
+"""Names for which a pipeline is remembered; the oldest choice makes room."""
 log = logging.getLogger("streamgen.edge")
 
 
@@ -41,6 +43,7 @@ class Streams:
         self._wall_ns = wall_ns
         self._streams: dict[str, LiveStream] = {}
         self._ended: dict[str, tuple[float, LiveStream]] = {}
+        self._chosen: dict[str, dict[str, Any]] = {}
         self._number = 0
         link.welcome = self._prepare
 
@@ -90,12 +93,20 @@ class Streams:
             former.close("another publisher has taken the stream over")
         return sink
 
+    def choose(self, name: str, pipeline: dict[str, Any]) -> None:
+        """The pipeline of the next session under this name, instead of the configured one."""
+        self._chosen.pop(name, None)
+        self._chosen[name] = pipeline
+        while len(self._chosen) > MOST_CHOSEN:
+            del self._chosen[next(iter(self._chosen))]
+
     def _opened(self, name: str, settings: StreamSettings) -> LiveStream:
         stream = self._streams.get(name)
         if stream is not None and not stream.over:
             return stream
         try:
-            pipeline = pipeline_value(settings.pipeline or self.server.pipeline)
+            pipeline = self._chosen.pop(name, None)
+            pipeline = pipeline or pipeline_value(settings.pipeline or self.server.pipeline)
             grid_ns = parse_pipeline(pipeline).keyframe_interval_ns(live=True)
         except StreamGenError as error:
             log.error("the pipeline of %s: %s", name, error)
@@ -157,6 +168,12 @@ class RtmpSink:
     @property
     def _present(self) -> bool:
         return self._stream.publisher is self
+
+    @property
+    def announces_pictures(self) -> bool:
+        publisher = self._publisher
+        known = any(name.startswith("video/") for name in publisher.tracks)
+        return known or publisher.request.app == "whip" or "videocodecid" in publisher.metadata
 
     def close(self, reason: str) -> None:
         self._publisher.close(reason)

@@ -24,7 +24,7 @@ def answering(text: bytes) -> Callable[..., Any]:
 
 def asked(path: str, host: bytes | None) -> tuple[int, bytes]:
     http = Http(hosts=("localhost", "tv.example"))
-    front = Front(answering(b"hls"), answering(b"webrtc"), answering(b"rest"), http)
+    front = Front(*map(answering, (b"hls", b"webrtc", b"page", b"rest")), http)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -43,13 +43,14 @@ def asked(path: str, host: bytes | None) -> tuple[int, bytes]:
 def test_known_names_and_addresses_are_served(host: bytes | None) -> None:
     assert asked("/hls/a/index.m3u8", host) == (200, b"hls")
     assert asked("/whep/a", host) == asked("/whip/a", host) == (200, b"webrtc")
-    assert asked("/v1/streams", host) == (200, b"rest")
+    assert asked("/", host) == asked("/page/main.js", host) == (200, b"page")
+    assert asked("/v1/streams", host) == asked("/pages", host) == (200, b"rest")
 
 
 @pytest.mark.parametrize("host", [b"evil.example", b"localhost.evil.example:80", b"127.0.0.1.x"])
 def test_a_foreign_name_is_refused_everywhere(host: bytes) -> None:
     assert asked("/hls/a/index.m3u8", host)[0] == 421
-    assert asked("/v1/streams", host)[0] == 421
+    assert asked("/", host)[0] == asked("/v1/streams", host)[0] == 421
 
 
 def test_a_subscriber_begins_with_a_key_frame_and_a_slow_one_skips_to_the_next() -> None:

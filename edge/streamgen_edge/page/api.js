@@ -1,0 +1,70 @@
+// Requests to this server, with the keys that the user gave, and its errors in words.
+
+const keys = { stream: "", api: "" }; // in memory only: a reload forgets them
+
+export class Problem extends Error {
+  constructor(status, text, retryAfterS) {
+    super(text);
+    this.status = status;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+export function useKeys(stream, api) {
+  keys.stream = stream;
+  keys.api = api;
+}
+
+export const streamKey = () => keys.stream;
+
+async function ask(path, options, key) {
+  const headers = { ...options.headers };
+  if (key) headers.authorization = `Bearer ${key}`;
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers, cache: "no-store" });
+  } catch {
+    throw new Problem(0, "The server does not answer.", 2);
+  }
+  if (answer.ok) return answer;
+  throw new Problem(answer.status, await words(answer), Number(answer.headers.get("retry-after")));
+}
+
+async function words(answer) {
+  const text = await answer.text();
+  let told = text.trim();
+  if (answer.headers.get("content-type")?.includes("json")) {
+    try {
+      told = JSON.parse(text).detail ?? "";
+    } catch {
+      told = "";
+    }
+  }
+  if (!told) return `The server refused (${answer.status}).`;
+  const sentence = told[0].toUpperCase() + told.slice(1);
+  return /[.!?)]$/.test(sentence) ? sentence : `${sentence}.`;
+}
+
+// JSON to and from the API. Throws `Problem`.
+export async function json(method, path, body) {
+  const options = { method };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "content-type": "application/json" };
+  }
+  const answer = await ask(path, options, keys.api);
+  return answer.status === 204 ? null : answer.json();
+}
+
+// An offer to WHIP or WHEP: the answer's SDP, and where the session is. Throws `Problem`.
+export async function offer(path, sdp, signal) {
+  const headers = { "content-type": "application/sdp" };
+  const answer = await ask(path, { method: "POST", body: sdp, headers, signal }, keys.stream);
+  return { sdp: await answer.text(), place: answer.headers.get("location") };
+}
+
+// The end of a WHIP or WHEP session; also while the page goes away.
+export function end(place) {
+  const headers = keys.stream ? { authorization: `Bearer ${keys.stream}` } : {};
+  return fetch(place, { method: "DELETE", headers, keepalive: true }).catch(() => null);
+}
