@@ -73,11 +73,11 @@ def _found(streams: Streams, name: str) -> LiveStream:
 def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     @app.get("/v1/streams", dependencies=admin)
     async def list_streams() -> list[dict[str, Any]]:
-        return [shown(stream) for stream in streams]
+        return [shown(stream, streams.watching(stream.name)) for stream in streams]
 
     @app.get("/v1/streams/{name}", dependencies=admin)
     async def one_stream(name: str) -> dict[str, Any]:
-        return shown(_found(streams, name))
+        return shown(_found(streams, name), streams.watching(name))
 
     @app.delete("/v1/streams/{name}", dependencies=admin, status_code=204)
     async def end_stream(name: str) -> None:
@@ -119,7 +119,7 @@ def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
             response.status_code = 202
             return {"name": name, "state": None, "pipeline": value}
         stream.use(value)
-        return shown(stream)
+        return shown(stream, streams.watching(name))
 
 
 def _pipeline(value: str | dict[str, Any], stream: str) -> dict[str, Any]:
@@ -205,8 +205,8 @@ def _catalog(app: FastAPI, admin: list[Any]) -> None:
         ]
 
 
-def shown(stream: LiveStream) -> dict[str, Any]:
-    """A stream as the API tells of it."""
+def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
+    """A stream as the API tells of it; `watching` by WebRTC, as nobody can count HLS players."""
     publisher = stream.publisher
     counts = stream.telemetry.counts
     attachment, viewing = stream.tenure.attachment, stream.viewing
@@ -220,7 +220,7 @@ def shown(stream: LiveStream) -> dict[str, Any]:
         "pipeline": stream.pipeline,
         "params": stream.params,
         "version": stream.version,
-        "viewers": len(viewing.feed),
+        "viewers": watching,
         "hls": f"/hls/{stream.name}/index.m3u8" if viewing.packager is not None else None,
         "tracks": [track.name for track in viewing.tracks],
         "notes": [] if attachment is None else attachment.notes,

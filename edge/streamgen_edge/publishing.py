@@ -38,6 +38,8 @@ class Streams:
         self.closing = False
         self.over = asyncio.Event()
         """The server closes, and the last stream has finished."""
+        self.watching: Callable[[str], int] = lambda _: 0
+        """How many viewers a stream has by WebRTC; set by who serves them."""
         self._link = link
         self._metrics = metrics
         self._wall_ns = wall_ns
@@ -185,7 +187,7 @@ class RtmpSink:
         """For the API; nothing secret."""
         request, stats = self._publisher.request, self._publisher.stats
         return {
-            "protocol": "rtmp",
+            "protocol": "whip" if request.app == "whip" else "rtmp",
             "address": request.address,
             "software": request.software,
             "bytes": stats.bytes,

@@ -181,6 +181,11 @@ class WebRtcApp:
         if self.channels.get(channel.stream.name) is channel:
             del self.channels[channel.stream.name]
 
+    def watching(self, name: str) -> int:
+        """How many viewers a stream has here."""
+        channel = self.channels.get(name)
+        return 0 if channel is None else len(channel.viewers)
+
     # WHIP.
 
     async def _publish(self, name: str, asked: Asked, text: str) -> tuple[Session, str]:

@@ -72,4 +72,6 @@ def webrtc_app(streams: Streams, server: Server) -> WebRtcApp:
         found = streams.server.stream(name)
         return Share() if found is None else Share(found.limits.bitrate, found.limits.viewers)
 
-    return WebRtcApp(ServedStreams(streams), network, share=share)
+    app = WebRtcApp(ServedStreams(streams), network, share=share)
+    streams.watching = app.watching
+    return app
