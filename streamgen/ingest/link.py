@@ -27,7 +27,10 @@ from streamgen.media.tracks import SourceInfo, VideoTrack
 VIDEO, SOUND = "video/0", "audio/0"
 MOST_BYTES = 64 << 20
 """Beyond every credit that is given: a sender that ignores it ends its stream."""
-_PROBES = {"h264", "hevc", "av1", "vp8", "vp9"}
+_DECODERS = {"h264": "h264", "hevc": "hevc", "av1": "libdav1d", "vp8": "vp8", "vp9": "vp9"}
+"""By codec; libavcodec's own of AV1 needs hardware."""
+MOST_PIXELS = 4096 * 2304
+"""Of one picture, as in H.264's level 5.2: a decoder keeps up to 17 of them in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +122,19 @@ def probe(
 
     Raises `SourceError` when it is no key frame of a codec that we read.
     """
-    if codec not in _PROBES:
+    if codec not in _DECODERS:
         raise SourceError(f"{name}: {codec} video is not supported")
     try:
-        trial: Any = av.CodecContext.create(codec, "r")
+        trial = _decoder(codec)
         packet: Any = av.Packet(unit)
         pictures = [*trial.decode(packet), *trial.decode(None)]
     except FFmpegError as error:
-        raise SourceError(f"{name}: the first key frame is damaged") from error
+        raise SourceError(
+            f"{name}: the first key frame is damaged, or has more than {MOST_PIXELS} pixels"
+        ) from error
     if not pictures:
         raise SourceError(f"{name}: the first key frame gives no picture")
     first = pictures[0]
-    context: Any = av.CodecContext.create(codec, "r")
     return VideoTrack(
         name=VIDEO,
         codec=codec,
@@ -150,5 +154,11 @@ def probe(
             height=first.height,
             pix_fmt=first.format.name,
         ),
-        codec_context=context,
+        codec_context=_decoder(codec),
     )
+
+
+def _decoder(codec: str) -> Any:
+    context = av.CodecContext.create(_DECODERS[codec], "r")
+    context.options = {"max_pixels": str(MOST_PIXELS)}
+    return context

@@ -143,6 +143,32 @@ def test_a_head_that_is_no_key_frame_is_refused(unit: bytes) -> None:
         probe("h264", unit, name="x", time_base=BASE, rate=None)
 
 
+def key_frame(codec: str, width: int, height: int) -> bytes:
+    encoder: Any = av.CodecContext.create(codec, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+    encoder.options = {"preset": "ultrafast" if codec == "libx264" else "12"}
+    frame = av.VideoFrame(width, height, "yuv420p")
+    frame.pts, frame.time_base = 0, Fraction(1, 25)
+    return bytes([*encoder.encode(frame), *encoder.encode(None)][0])
+
+
+def test_av1_is_read_and_decoded_in_software() -> None:
+    head = key_frame("libsvtav1", 128, 72)
+    track = probe("av1", head, name="x", time_base=BASE, rate=None)
+    assert (track.codec, track.width, track.height) == ("av1", 128, 72)
+    packet: Any = av.Packet(head)
+    assert len([*track.codec_context.decode(packet), *track.codec_context.decode(None)]) == 1
+
+
+def test_a_picture_that_would_take_all_memory_is_refused() -> None:
+    with pytest.raises(SourceError, match="9437184 pixels"):
+        probe("h264", key_frame("libx264", 4112, 2304), name="x", time_base=BASE, rate=None)
+    track = probe("h264", key_frame("libx264", 4096, 16), name="x", time_base=BASE, rate=None)
+    with pytest.raises(av.FFmpegError):
+        track.codec_context.decode(av.Packet(key_frame("libx264", 4112, 2304)))
+
+
 def test_an_unknown_codec_is_refused() -> None:
     with pytest.raises(SourceError, match="mpeg2video"):
         probe("mpeg2video", b"x", name="x", time_base=BASE, rate=None)
