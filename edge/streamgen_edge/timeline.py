@@ -24,11 +24,13 @@ class LiveTimeline:
 
     Until `begin`, times are the first publisher's own, from zero; after it, `shifted` moves what
     was kept. All times come out in 1/90000 s.
+HOLD_S = 3.0
+"""No live picture is shown later than this after its decoding time, but for reordering."""
     """
 
     def __init__(self, telemetry: Counter) -> None:
         self._telemetry = telemetry
-        self._timeline = Timeline(telemetry)
+        self._timeline = Timeline(telemetry, max_hold_s=HOLD_S)
         self._former = 0
         """Epochs of the publishers before."""
         self.epoch = 0
@@ -45,7 +47,7 @@ class LiveTimeline:
 
     def arrive(self) -> None:
         """Another publisher: its times have nothing to do with what came before."""
-        self._timeline = Timeline(self._telemetry)
+        self._timeline = Timeline(self._telemetry, max_hold_s=HOLD_S)
         if self.begun:
             self._former = self.epoch + 1
             self.epoch = self._former

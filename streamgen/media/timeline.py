@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from typing import Protocol
 
 from streamgen.media.frame import Frame
@@ -84,14 +85,16 @@ class Timeline:
     After `mend`, decoding times strictly increase per track, no presentation time lies before its
     decoding time, and the order of presentation times is the input's: B-frames and variable frame
     rates are not touched. Each correction is counted as `corrected` by kind: `wrap`,
-    `jump_forward`, `jump_back`, `dts_order`, `pts_before_dts`, `missing_pts`, `missing_dts`,
-    `negative_start`. A video packet without a presentation time keeps none (only the decoder
-    knows the order); audio takes the decoding time.
+    `jump_forward`, `jump_back`, `dts_order`, `pts_before_dts`, `pts_far`, `missing_pts`,
+    `missing_dts`, `negative_start`. A video packet without a presentation time keeps none (only the
+    decoder knows the order); audio takes the decoding time.
 
     `start` is the time of the first presentation in seconds, which becomes zero; without it, or
     when it is far from what comes, the first packet decides. `rates` gives, by track, the frame
     rate for packets without any time. A gap longer than `max_gap_s` in which no track has anything
-    is a jump and is closed.
+    is a jump and is closed. A picture that is to be shown more than `max_hold_s` after its decoding
+    time, and later than reordering can explain, is shown at that time instead: live, all that
+    follow it would be late.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Timeline:
         telemetry: Counter,
         *,
         max_gap_s: float = 10.0,
+        max_hold_s: float = inf,
         start: Fraction | None = None,
         rates: Mapping[str, Fraction] | None = None,
     ) -> None:
@@ -106,6 +110,7 @@ class Timeline:
         """Video packets so far that announce a picture to be shown."""
         self._count = telemetry.count
         self._gap_s = max_gap_s
+        self._hold_s = max_hold_s
         self._start = start
         self._rates = dict(rates or {})
         self._tracks: dict[str, _Track] = {}
@@ -131,7 +136,7 @@ class Timeline:
         if last is not None and not -WRAPS[0] // 2 < at - last < WRAPS[0] // 2:
             at = self._unwrap(track, at, last)
         if pts is not None:
-            pts = _shown(pts + track.wrap, at, track.gap)
+            pts = self._believed(_shown(pts + track.wrap, at, track.gap), at, track, length)
         if last is not None:
             if at < last - track.back or at > track.end + track.gap:
                 self._place(track, at, at if pts is None else pts)
@@ -158,6 +163,13 @@ class Timeline:
             packet.discard,
             packet.received_ns or received_ns,
         )
+
+    def _believed(self, pts: int, dts: int, track: _Track, length: int) -> int:
+        """The presentation time, unless no reordering can explain it."""
+        if pts - dts <= max(self._hold_s / track.unit_s, REORDER_DEPTH * length):
+            return pts
+        self._count("corrected", "pts_far")
+        return dts
 
     def _timed(
         self, packet: Packet, track: _Track, shown: int | None, at: int
