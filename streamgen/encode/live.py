@@ -77,6 +77,7 @@ class LiveSound:
         self._resampler: Any = None
         self._heard: tuple[str, str, int] | None = None
         self._epoch: int | None = None
+        self._described: Described | None = None
         self._heard_until = start
         """End of the last sound that came; long before now means that none is expected."""
         self.samples_in = 0
@@ -99,8 +100,9 @@ class LiveSound:
         at = round((packet.pts or 0) * packet.time_base * RATE_HZ)
         if not packet.size_bytes:
             return self._silent_until(at, packet.epoch)
-        if packet.epoch != self._epoch or self._decoder is None:
-            self._open(packet.epoch)
+        described = self._describe(packet.epoch)
+        if packet.epoch != self._epoch or described != self._described:
+            self._open(packet.epoch, described)
         if self._decoder is None:
             self._telemetry.count("lost", "audio")
             return []
@@ -117,11 +119,10 @@ class LiveSound:
         """The encoders' last frames."""
         return [out for encoder in self._encoders for out in encoder.flush(self._epoch or 0)]
 
-    def _open(self, epoch: int) -> None:
-        """A decoder for the sound of this epoch; none where nobody has described it."""
-        self._epoch = epoch
+    def _open(self, epoch: int, described: Described | None) -> None:
+        """A decoder for the sound from here on; none where nobody has described it."""
+        self._epoch, self._described = epoch, described
         self._decoder = self._resampler = self._heard = None
-        described = self._describe(epoch)
         if described is None:
             return
         try:

@@ -137,6 +137,23 @@ def test_undescribed_and_damaged_sound_is_lost_and_counted() -> None:
     assert out  # described later, and not put off by damage
 
 
+def test_sound_that_is_described_anew_goes_on_in_its_new_form() -> None:
+    told, packets = tone(0.5)
+    other, faster = tone(0.5, start=RATE_HZ // 2, rate_hz=22_050)
+    telemetry = Telemetry()
+    descriptions = {0: told}
+    sound = LiveSound(descriptions.get, AudioSettings(), telemetry)
+    out = [p for packet in packets for p in sound.push(packet)]
+    descriptions[0] = other
+    out += [p for packet in faster for p in sound.push(packet)]
+    pcm = heard(out, "audio/aac", sound)
+    for begin in (8_000, 30_000):
+        block = pcm[begin : begin + 8_000]
+        peak = np.argmax(abs(np.fft.rfft(block))) * RATE_HZ / len(block)
+        assert abs(peak - 440) < 8
+    assert not telemetry.counts("lost")
+
+
 def halves(told: Told, packets: list[Packet], cut: int) -> Iterator[list[Packet]]:
     """The packets of a worker that dies at `cut`, and those of its successor."""
     first = LiveSound(lambda epoch: told, AudioSettings(), Telemetry())
