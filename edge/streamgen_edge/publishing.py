@@ -211,7 +211,14 @@ class RtmpSink:
         return self._stream.take(packet, time.monotonic_ns())
 
     def ended(self, end: Ended) -> None:
-        self._stream.leave(self, explicit=end.explicit)
+        stream, left_out = self._stream, self._publisher.stats.left_out
+        for reason, number in left_out.items():
+            stream.telemetry.count("left_out", reason, number)
+        if left_out:
+            log.warning(
+                "not all that was published could be read: %s", dict(left_out), extra=stream.ids
+            )
+        stream.leave(self, explicit=end.explicit)
 
 
 def believable(rate: object) -> Fraction | None:
