@@ -216,7 +216,7 @@ class RtmpSink:
             stream.telemetry.count("left_out", reason, number)
         if left_out:
             log.warning(
-                "not all that was published could be read: %s", dict(left_out), extra=stream.ids
+                "of what was published, left out or mended: %s", dict(left_out), extra=stream.ids
             )
         stream.leave(self, explicit=end.explicit)
 

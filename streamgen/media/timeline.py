@@ -166,10 +166,14 @@ class Timeline:
 
     def _believed(self, pts: int, dts: int, track: _Track, length: int) -> int:
         """The presentation time, unless no reordering can explain it."""
-        if pts - dts <= max(self._hold_s / track.unit_s, REORDER_DEPTH * length):
+        if pts - dts <= self._longest(length, track.unit_s):
             return pts
         self._count("corrected", "pts_far")
         return dts
+
+    def _longest(self, length: int, unit_s: float) -> float:
+        """Ticks from a decoding time to its presentation at most."""
+        return max(self._hold_s / unit_s, REORDER_DEPTH * length)
 
     def _timed(
         self, packet: Packet, track: _Track, shown: int | None, at: int
@@ -218,6 +222,8 @@ class Timeline:
         first = packet.pts if packet.pts is not None else packet.dts
         if packet.pts is not None and packet.dts is not None:
             first = _shown(packet.pts, packet.dts, gap)
+            if first - packet.dts > self._longest(packet.duration, float(time_base)):
+                first = packet.dts
         if self._epoch is None:
             start_s = float((first or 0) * time_base)
             priming_s = 0.0 if kind == "video" and not packet.discard else PRIMING_S

@@ -263,6 +263,9 @@ def test_a_presentation_time_that_no_reordering_explains_is_not_waited_for() -> 
     source[1] = packet("video/0", 3600 + 0x7FFFFF * 90, 3600, duration=3600)
     assert [live.mend(one).pts for one in source] == [0, 3600, 7200, 10_800]
     assert telemetry.counts("corrected") == {"pts_far": 1}
+    early = [packet("video/0", n * 3600 + 0x7FFFFF * 90, n * 3600) for n in range(3)]
+    live = Timeline(Telemetry(), max_hold_s=3)
+    assert [live.mend(one).pts for one in early] == [0, 3600, 7200]
     slow = [packet("video/0", (n + 2) * 90_000, n * 90_000, duration=90_000) for n in range(3)]
     live = Timeline(Telemetry(), max_hold_s=1)
     assert [live.mend(one).pts for one in slow] == [0, 90_000, 180_000]
