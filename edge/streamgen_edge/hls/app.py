@@ -11,10 +11,10 @@ further: media is fetched by the session id, which only playlists tell, so that 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from streamgen.deliver.live import LivePackager
@@ -23,15 +23,13 @@ from streamgen.deliver.window import Absent, Window
 from streamgen_edge.hls import answers
 from streamgen_edge.hls.answers import Send, Sheet, refuse
 from streamgen_edge.hls.request import BadRequest, Directives, Query, Scope, bearer, media, query
-from streamgen_edge.hls.room import Room
+from streamgen_edge.hls.room import Receive, Room
 
 FIRST_SEGMENT_S = 3.0
 """How long a playlist is held until there is a full segment: hls.js gives up without one."""
 _TARGETS = 3
 """Blocked requests end after so many target durations (RFC 8216bis, 6.2.5.2)."""
 _METHODS = frozenset({"GET", "HEAD"})
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ class HlsApp:
         elif packager is None:
             await refuse(send, 404, "nobody publishes this stream", retry=True)
         elif len(place) == 2 and place[1] == "index.m3u8":
-            await self._multivariant(scope, send, place[0], packager)
+            await self._multivariant(scope, receive, send, place[0], packager)
         elif len(place) != 4 or place[1] != packager.start.session:
             await refuse(send, 404, "no such session")
         else:
@@ -102,9 +100,9 @@ class HlsApp:
             if rendition is None:
                 await refuse(send, 404, "no such rendition")
             elif place[3] == "index.m3u8":
-                await self._media_playlist(scope, send, place[0], packager, rendition)
+                await self._media_playlist(scope, receive, send, place[0], packager, rendition)
             else:
-                await self._media(scope, send, packager, rendition, place[3])
+                await self._media(scope, receive, send, packager, rendition, place[3])
 
     async def _admitted(self, scope: Scope, send: Send, stream: str) -> Query | None:
         """The query of a viewer who may play; None when the answer has been given."""
@@ -122,13 +120,13 @@ class HlsApp:
         return asked
 
     async def _multivariant(
-        self, scope: Scope, send: Send, stream: str, packager: LivePackager
+        self, scope: Scope, receive: Receive, send: Send, stream: str, packager: LivePackager
     ) -> None:
         asked = await self._admitted(scope, send, stream)
         if asked is None:
             return
         room = self._room(packager)
-        await room.until(lambda: packager.ready or packager.ended, None, FIRST_SEGMENT_S)
+        await room.until(lambda: packager.ready or packager.ended, None, FIRST_SEGMENT_S, receive)
         if not packager.playable:
             await refuse(send, 503, "the first segment is not there yet", retry=True)
             return
@@ -139,14 +137,22 @@ class HlsApp:
         await sheet.send(send, scope)
 
     async def _media_playlist(
-        self, scope: Scope, send: Send, stream: str, packager: LivePackager, rendition: Rendition
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        stream: str,
+        packager: LivePackager,
+        rendition: Rendition,
     ) -> None:
         asked = await self._admitted(scope, send, stream)
         if asked is None:
             return
         room, window = self._room(packager), rendition.window
         if not window.ready:
-            await room.until(lambda: window.ready or window.ended, rendition, FIRST_SEGMENT_S)
+            await room.until(
+                lambda: window.ready or window.ended, rendition, FIRST_SEGMENT_S, receive
+            )
             if not window.ready:
                 await refuse(send, 503, "the first segment is not there yet", retry=True)
                 return
@@ -155,22 +161,32 @@ class HlsApp:
             if _too_far(directives, rendition):
                 await refuse(send, 400, "too far ahead of the live edge")
                 return
-            if not await self._blocked(room, rendition, directives):
+            if not await self._blocked(room, rendition, directives, receive):
                 await refuse(send, 503, "this part did not come in time", retry=True)
                 return
         blocking = directives.msn is not None
         sheet = room.sheet(packager, rendition, skip=directives.skip, blocking=blocking)
         await sheet.send(send, scope)
 
-    async def _blocked(self, room: Room, rendition: Rendition, directives: Directives) -> bool:
+    async def _blocked(
+        self, room: Room, rendition: Rendition, directives: Directives, receive: Receive
+    ) -> bool:
         """Blocking playlist reload (6.2.5.2): wait until the playlist holds what was asked for."""
         window, msn, part = rendition.window, directives.msn, directives.part
         assert msn is not None
         seconds = _TARGETS * rendition.facts.target_s
-        return await room.until(lambda: window.ended or window.has(msn, part), rendition, seconds)
+        return await room.until(
+            lambda: window.ended or window.has(msn, part), rendition, seconds, receive
+        )
 
     async def _media(
-        self, scope: Scope, send: Send, packager: LivePackager, rendition: Rendition, file: str
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        packager: LivePackager,
+        rendition: Rendition,
+        file: str,
     ) -> None:
         window, video = rendition.window, rendition.track.video
         header = window.headers.get(file)
@@ -187,6 +203,7 @@ class HlsApp:
                 lambda: _chunks(window, *name) is not Absent.SOON,
                 rendition,
                 _TARGETS * rendition.facts.target_s,
+                receive,
             )
             found = _chunks(window, *name)
         if not isinstance(found, Absent):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import Any
 
 from streamgen.deliver.live import LivePackager
 from streamgen.deliver.rendition import Page, Rendition
 from streamgen_edge.hls.answers import Sheet
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class Room:
@@ -21,7 +25,7 @@ class Room:
         self.held = 0
         self._sheets: dict[tuple[str, bool, bool], tuple[Page, Sheet]] = {}
         self._most = most
-        self._waiting: dict[Rendition | None, list[asyncio.Future[bool]]] = {}
+        self._waiting: dict[Rendition | None, dict[asyncio.Future[bool], None]] = {}
         packager.watch(self._ring)
 
     @property
@@ -29,11 +33,16 @@ class Room:
         return self.held >= self._most
 
     async def until(
-        self, there: Callable[[], bool], rendition: Rendition | None, seconds: float
+        self,
+        there: Callable[[], bool],
+        rendition: Rendition | None,
+        seconds: float,
+        receive: Receive,
     ) -> bool:
         """Wait until `there()`, which can change when `rendition` (None: any) publishes something.
 
-        False when `seconds` have passed, or when too many wait already.
+        False when `seconds` have passed, when the client has gone (`receive` says so), or when too
+        many wait already.
         """
         if there():
             return True
@@ -42,18 +51,23 @@ class Room:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + seconds
         self.held += 1
+        leaving = loop.create_task(_gone(receive))
         try:
             while not there():
                 future: asyncio.Future[bool] = loop.create_future()
-                self._waiting.setdefault(rendition, []).append(future)
-                timer = loop.call_at(deadline_s, _give_up, future)
+                give_up = partial(self._give_up, rendition, future)
+                self._waiting.setdefault(rendition, {})[future] = None
+                timer = loop.call_at(deadline_s, give_up)
+                leaving.add_done_callback(give_up)
                 try:
                     if not await future:
                         return there()
                 finally:
                     timer.cancel()
+                    leaving.remove_done_callback(give_up)
             return True
         finally:
+            leaving.cancel()
             self.held -= 1
 
     def sheet(
@@ -78,7 +92,15 @@ class Room:
                 if not future.done():
                     future.set_result(True)
 
+    def _give_up(
+        self, rendition: Rendition | None, future: asyncio.Future[bool], _: object = None
+    ) -> None:
+        self._waiting.get(rendition, {}).pop(future, None)
+        if not future.done():
+            future.set_result(False)
 
-def _give_up(future: asyncio.Future[bool]) -> None:
-    if not future.done():
-        future.set_result(False)
+
+async def _gone(receive: Receive) -> None:
+    """Until the client has left. What it may send before that is for nobody."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -6,11 +6,12 @@ In the order of the bytes: `handshake`, `chunk_reader`, `amf0` and `amf3`, `sess
 
 from __future__ import annotations
 
+from streamgen_edge.certificate import tls_context
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.demux import Track
 from streamgen_edge.rtmp.limits import Limits, ProtocolError
 from streamgen_edge.rtmp.publisher import Ended, OnPublish, Publisher, Refused, Sink
-from streamgen_edge.rtmp.server import RtmpServer, tls_context
+from streamgen_edge.rtmp.server import RtmpServer
 
 __all__ = [
     "Ended",

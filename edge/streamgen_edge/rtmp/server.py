@@ -7,6 +7,7 @@ import ssl
 from types import TracebackType
 
 from streamgen.errors import ConfigError
+from streamgen_edge.certificate import tls_context as tls_context
 from streamgen_edge.rtmp.admission import Admission
 from streamgen_edge.rtmp.connection import READ, Connection, House, Telemetry
 from streamgen_edge.rtmp.limits import Limits
@@ -110,19 +111,6 @@ class RtmpServer:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-
-def tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """For RTMPS: TLS 1.2 or later, no renegotiation. Raises `ConfigError`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as error:
-        reason = error.strerror or "not a certificate and its key"
-        raise ConfigError(f"cannot use the certificate {certificate}: {reason}") from error
-    return context
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,24 +13,21 @@ pytest.importorskip("granian", reason="granian is not installed")
 from streamgen_edge.hls import hls_app
 from streamgen_edge.hls.http2 import Http2Server
 from tests.deliver.live_packets import mixed
+from tests.edge.certificates import certified, needs_openssl
 
 from .conftest import SESSION, Line, everybody, packaged
 
+pytestmark = [
+    needs_openssl,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed"),
+]
 SAY = "%{http_version} %{http_code} %{size_download}\n"
 
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Certificate and key of localhost."""
-    for tool in ("openssl", "curl"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "1", "-subj", "/CN=localhost", "-keyout", str(key)]
-    subprocess.run([*command, "-out", str(cert)], check=True, capture_output=True)
-    return cert, key
+    return certified(tmp_path_factory.mktemp("tls"), "localhost")
 
 
 async def fetch(*options: str) -> list[str]:
@@ -48,17 +43,14 @@ def test_media_and_blocked_reloads_come_by_http_2_and_by_http_1(
 ) -> None:
     packager = packaged(lines, until_s=5)
     rest = [p for p in mixed(*(packets for _, packets in lines)) if 5 <= p.time_s < 6]
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-    url = f"https://127.0.0.1:{port}/hls/cam/{SESSION}/180p"
 
     async def run() -> None:
         app = hls_app({"cam": packager}, everybody)
-        server = Http2Server(app, "127.0.0.1", port, cert=secrets[0], key=secrets[1])
-        serving = asyncio.create_task(server.serve())
-        retry = ("--retry", "20", "--retry-connrefused", "--retry-delay", "0")
+        server = Http2Server(app, "127.0.0.1", 0, cert=secrets[0], key=secrets[1])
+        await server.start()
+        url = f"https://127.0.0.1:{server.port}/hls/cam/{SESSION}/180p"
         size = packager.renditions["180p"].window.pieces[4].size_bytes
-        assert await fetch(*retry, "--http2", f"{url}/4.m4s") == ["2", "200", str(size)]
+        assert await fetch("--http2", f"{url}/4.m4s") == ["2", "200", str(size)]
         assert await fetch("--http1.1", f"{url}/4.m4s") == ["1.1", "200", str(size)]
         held = asyncio.create_task(fetch("--http2", f"{url}/index.m3u8?_HLS_msn=6&_HLS_part=1"))
         await asyncio.sleep(0.3)
@@ -66,7 +58,7 @@ def test_media_and_blocked_reloads_come_by_http_2_and_by_http_1(
         for packet in rest:
             packager.write(packet)
         assert (await asyncio.wait_for(held, 2))[:2] == ["2", "200"]
-        server.stop()
-        await asyncio.wait_for(serving, 5)
+        await server.close(5)
+        assert server.ended.is_set()
 
     asyncio.run(run())
