@@ -1,5 +1,6 @@
 # make help lists what there is. Everything happens inside .venv; nothing else on the machine is
-# touched, except by SYSTEM_DEPS=1, which lets `make test` install Debian's ffmpeg and chromium.
+# touched, except by SYSTEM_DEPS=1, which lets `make test` install what its tests run beside us from
+# Debian: ffmpeg, chromium, rtmpdump, coturn, nginx with RTMP, GStreamer.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -69,7 +70,11 @@ system-deps:
 	command -v ffmpeg >/dev/null || missing+=(ffmpeg); \
 	command -v chromium >/dev/null || missing+=(chromium); \
 	command -v npm >/dev/null || missing+=(npm); \
+	command -v rtmpdump >/dev/null || missing+=(rtmpdump); \
+	command -v turnserver >/dev/null || missing+=(coturn); \
 	test -e /usr/lib/nginx/modules/ngx_rtmp_module.so || missing+=(nginx-light libnginx-mod-rtmp); \
+	gst-inspect-1.0 --exists x264enc 2>/dev/null || \
+	  missing+=(gstreamer1.0-tools gstreamer1.0-plugins-{base,good,bad,ugly}); \
 	if (($${#missing[@]})); then \
 	  sudo=(); [[ $$(id -u) == 0 ]] || sudo=(sudo); \
 	  "$${sudo[@]}" apt-get -qq update; \
