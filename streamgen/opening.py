@@ -13,10 +13,10 @@ from typing import Any
 
 from streamgen.config import cache_dir, check, cores
 from streamgen.decode.ffmpeg import FFmpegDecoder
-from streamgen.decode.repeating import Repeating
+from streamgen.decode.repeating import NoDecoder, Repeating
 from streamgen.encode.audio import AudioPath, open_audio
 from streamgen.encode.clock import FrameClock, RateCap
-from streamgen.encode.ladder import Ladder, PictureFormat, plan_rungs
+from streamgen.encode.ladder import Ladder, PictureFormat, plan_rungs, same_rungs
 from streamgen.graph.director import Director
 from streamgen.graph.governor import Governor, warning
 from streamgen.graph.graph import Graph
@@ -24,7 +24,7 @@ from streamgen.graph.lane import Lane
 from streamgen.graph.plan import PlannedNode
 from streamgen.graph.rehearsal import rehearse
 from streamgen.graph.seat import AHEAD, INBOX
-from streamgen.graph.slate import Dissolve, Slate
+from streamgen.graph.slate import Dissolve, Slate, dark
 from streamgen.media.pool import FramePool, Pool
 from streamgen.media.shared import SharedPool
 from streamgen.media.timeline import Presentation, Timeline
@@ -51,17 +51,17 @@ def open_session(
     time_of_day: Callable[[], datetime] | None = None,
     timeline: Mending | None = None,
     sounds: Mapping[str, AudioPath] | None = None,
+    rungs: Sequence[tuple[str, int, int]] = (),
 ) -> Session:
     """Build every part of the journey; open encoders and outlets.
 
-    `timeline` is for a source whose times somebody else has mended, `sounds` for one whose sound
-    goes another way than the pipeline's: by the source's track name, opened by the caller.
-    `time_of_day` is the clock on the wall, for stages that show it.
-    `top_only` leaves out all rungs but the largest that fits: a single file carries no more.
-    The lane must be running and outlive the session. Raises `ConfigError`, `ModelError`,
-    `EncodeError` or `OutputError`; then the source is closed and no outlet has left anything.
+    `timeline` is for a source whose times somebody else has mended, `sounds` for one whose sound is
+    opened by the caller, by the source's track name. `time_of_day` is the wall clock, for stages
+    that show it. `rungs` (name, width, height) are those of a session that goes on; `top_only`
+    leaves out all but the largest. The lane runs, and outlives the session. Raises `ConfigError`,
+    `ModelError`, `EncodeError` or `OutputError`; then the source is closed, and no output is left.
     """
-    telemetry = telemetry if telemetry is not None else Telemetry()
+    telemetry = telemetry or Telemetry()
     chosen = engines or MeasuredEngines(mode, cache=cache_dir(), cores=cores(), telemetry=telemetry)
     pool = _pool(pipeline)
     context = StageContext(
@@ -93,6 +93,7 @@ def open_session(
             sounds=sounds,
             all_audio=all_audio,
             top_only=top_only,
+            rungs=rungs,
         )
         undo.pop_all()
     return session
@@ -134,13 +135,14 @@ def _open(
     sounds: Mapping[str, AudioPath] | None,
     all_audio: bool,
     top_only: bool,
+    rungs: Sequence[tuple[str, int, int]],
 ) -> Session:
     info, mode = source.info, context.mode
     video = info.video
     cap = None
     if pipeline.fps_cap is not None:
         cap = RateCap(pipeline.fps_cap, video.rate, telemetry)
-    ladder, notes = _open_ladder(pipeline, video, graph, cap, context, top_only)
+    ladder, notes = _open_ladder(pipeline, video, graph, cap, context, top_only, rungs)
     graph.prepare(video.width, video.height, video.color)
     notes += [note for node in graph.nodes for note in getattr(node.stage, "notes", [])]
     if sounds is None:
@@ -181,6 +183,9 @@ def _open(
 
 def _decoder(video: VideoTrack, context: StageContext, telemetry: Telemetry) -> Decoder:
     live = context.mode is Mode.LIVE
+    if video.codec_context is None and live:
+        nothing = dark(context.pool, video.width, video.height, video.time_base, video.color)
+        return Repeating(NoDecoder(), telemetry, first=nothing)
     decoder = FFmpegDecoder(video, pool=context.pool, telemetry=telemetry, low_delay=live)
     return Repeating(decoder, telemetry) if live else decoder
 
@@ -209,7 +214,13 @@ def _open_director(
     inside = [INBOX, 1, AHEAD, LIVE_AHEAD]
     warned = warning(inside, sum(spent_ns.values()), live.latency_budget)
     slate = Slate(live.slate, context.pool)
-    director = Director(governor, telemetry, Dissolve(context.pool), slate)
+    director = Director(
+        governor,
+        telemetry,
+        Dissolve(context.pool),
+        slate,
+        slate_in_gaps=live.slate_in_gaps or video.codec_context is None,
+    )
     return director, [] if warned is None else [warned]
 
 
@@ -220,9 +231,14 @@ def _open_ladder(
     cap: RateCap | None,
     context: StageContext,
     top_only: bool,
+    before: Sequence[tuple[str, int, int]],
 ) -> tuple[Ladder, list[str]]:
-    width, height = graph.output_size(video.width, video.height)
-    plan = plan_rungs(pipeline.ladder, width, height, sar=video.sar)
+    if before:
+        plan = same_rungs(pipeline.ladder, before)
+        width, height = plan.rungs[0].width, plan.rungs[0].height
+    else:
+        width, height = graph.output_size(video.width, video.height)
+        plan = plan_rungs(pipeline.ladder, width, height, sar=video.sar)
     picture = PictureFormat(
         width=width,
         height=height,

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -39,6 +39,9 @@ class Live(Settings):
     slate: str | None = None
     """Picture shown by `slate`, as a path; default a dark picture. For streams whose raw pictures
     must never show."""
+    gap: Literal["picture", "slate"] | None = None
+    """What viewers see while nothing comes of the publisher: its last `picture`, painted like any,
+    or the `slate`. Default: the slate if there is a path to one, else the picture."""
 
     @field_validator("when_late")
     @classmethod
@@ -50,9 +53,14 @@ class Live(Settings):
 
     @model_validator(mode="after")
     def _slate(self) -> Live:
-        if self.slate is not None and all(answer.kind != "slate" for answer in self.when_late):
-            raise ValueError("there is a slate, but when_late never shows it")
+        late = any(answer.kind == "slate" for answer in self.when_late)
+        if self.slate is not None and not late and self.gap == "picture":
+            raise ValueError("there is a slate, but neither when_late nor gap ever shows it")
         return self
+
+    @property
+    def slate_in_gaps(self) -> bool:
+        return self.gap == "slate" or (self.gap is None and self.slate is not None)
 
 
 class StageSpec(NodeSpec):

@@ -255,7 +255,7 @@ def test_overrides_address_nodes_of_a_graph(tmp_path: Path) -> None:
         ("skip: [inked]", "skip: [painter]", None, "when_late: unknown node 'painter'"),
         ("skip: [inked]", "reuse: [inked]", 9, "only skip names nodes"),
         ("drop_rung", "passthrough", 9, "passthrough shows raw pictures and slate hides them"),
-        (", slate]", "]", 9, "there is a slate, but when_late never shows it"),
+        (", slate]", "], gap: picture", 9, "neither when_late nor gap ever shows it"),
         ("graph:", "stages: [style]\ngraph:", None, "stages or a graph, not both"),
         ("  inked:", "  audio:", 2, "'audio' is no name for a node"),
         ("  inked:", "  in.ked:", 2, "'in.ked' is no name for a node"),

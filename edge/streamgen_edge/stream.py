@@ -22,16 +22,17 @@ from streamgen.ingest.link import SOUND, VIDEO, Description
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
 from streamgen_edge.attachment import Attachment
+from streamgen_edge.beginning import Beginning
 from streamgen_edge.gop import Gop
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link
+from streamgen_edge.stills import Stills
 from streamgen_edge.tenure import Tenure
-from streamgen_edge.timeline import BASE, HZ, LiveTimeline
+from streamgen_edge.timeline import BASE, HZ, STILL, LiveTimeline
 from streamgen_edge.viewing import Viewing
 
-FILL = HZ // 5
-"""While nobody publishes the last picture is shown again this often."""
-FILL_AFTER_S = 0.4
+BEAT_S = 0.1
+"""So often it is looked whether pictures come."""
 TICK = HZ // 10
 """The sound is told this often how far the picture has come."""
 SOUND_BACK = HZ
@@ -48,7 +49,7 @@ class State(Enum):
     """For a publisher's first key frame, and a worker."""
     LIVE = "live"
     GAP = "gap"
-    """Nothing that can be decoded comes; viewers see the last picture."""
+    """Nothing that can be shown comes; viewers see the last picture, or a slate."""
     ENDING = "ending"
     """The worker gives what is inside."""
     ENDED = "ended"
@@ -56,6 +57,11 @@ class State(Enum):
 
 class Publishing(Protocol):
     """Whoever publishes, as the stream sees it."""
+
+    @property
+    def announces_pictures(self) -> bool:
+        """Whether it has said that it will send any."""
+        ...
 
     def request_keyframe(self) -> None:
         """A key frame would help; not every protocol can say so."""
@@ -97,14 +103,16 @@ class LiveStream:
         self._wall_ns = wall_ns
         self._on_end = ended
         self._timeline = LiveTimeline(self.telemetry)
+        self.stills = Stills(self._timeline, self.telemetry)
         self._gop = Gop()
         self._codec = self._attached_codec = ""
         self._rate: Fraction | None = None
         self._sound: Description | None = None
         self._ticked = 0
-        self._awaits_key = True
-        """A new publisher's times begin with its first key frame."""
-        self._filling: asyncio.TimerHandle | None = None
+        self._beginning = Beginning()
+        self._needs_key = False
+        """What the worker has is of no use to what comes until the next key frame."""
+        self._timer: asyncio.TimerHandle | None = None
         self._away_since: float | None = None
 
     @property
@@ -125,8 +133,9 @@ class LiveStream:
         self._timeline.arrive()
         self._gop.forget()
         self._sound = None
-        self._awaits_key = True
+        self._beginning = Beginning()
         self._away_since = None
+        self.stills.restart(time.monotonic_ns())
         if self._timeline.begun:
             self._gap()
         log.info("a publisher is here", extra=self.ids)
@@ -143,19 +152,28 @@ class LiveStream:
         video = packet.track == VIDEO
         if self.over or not (video or packet.track == SOUND):
             return False
-        if self._awaits_key:
-            if not (video and packet.keyframe):
-                self.telemetry.count("unused", "before_key_frame")
-                return False
-            self._awaits_key = False
+        announced = self.publisher is not None and self.publisher.announces_pictures
+        if not self._beginning.here(packet, now_ns, announced=announced):
+            self.telemetry.count("unused", "before_key_frame")
+            return False
         mended = self._timeline.mend(packet, now_ns)
-        if video and self._timeline.begun and (mended.pts or 0) < 0:
-            mended = replace(mended, discard=True)  # shown before the first picture of all
-        self._keep(mended, now_ns)
-        if video and not mended.discard:
+        if video:
             self.ledger.frames_in += 1
+            mended = self._placed(mended, now_ns)
+        self._keep(mended, now_ns)
         self._forward(mended, now_ns)
         return True
+
+    def _placed(self, picture: Packet, now_ns: int) -> Packet:
+        """The mended picture, only to be decoded where its time has passed."""
+        placed = self.stills.place(picture, now_ns)
+        if placed is None:
+            self.ledger.drop("behind_still")
+            return replace(picture, discard=True)
+        if self._timeline.begun and (placed.pts or 0) < 0:
+            self.ledger.frames_in -= 1  # shown before the first picture of all
+            return replace(placed, discard=True)
+        return placed
 
     def _keep(self, packet: Packet, now_ns: int) -> None:
         dropped = self._gop.dropped
@@ -165,12 +183,13 @@ class LiveStream:
 
     def _forward(self, packet: Packet, now_ns: int) -> None:
         """To the worker, if it can make use of it."""
-        begins = packet.track == VIDEO and packet.keyframe
-        if self.tenure.attachment is None and begins:
+        video = packet.track == VIDEO
+        begins = video and packet.keyframe
+        if self.tenure.attachment is None and (begins or self._blank):
             self.tenure.seek()
-        if self.tenure.live is not None and self._filling is not None:
+        if self.tenure.live is not None and video and self._needs_key:
             if not begins:
-                if packet.track == VIDEO and not packet.discard:
+                if not packet.discard:
                     self.ledger.drop("waits_for_key_frame")
                 return
             self._resume()
@@ -206,88 +225,99 @@ class LiveStream:
 
     def _gap(self) -> None:
         """Nothing that can be decoded comes until the next key frame."""
-        self.state = State.GAP
-        self._resume_timer(FILL_AFTER_S)
+        self._needs_key = True
+        self.stills.restart(time.monotonic_ns())
+        self.state = State.LIVE if self._blank and self.publisher is not None else State.GAP
 
-    def _resume_timer(self, delay_s: float) -> None:
-        self._stop_filling()
-        self._filling = asyncio.get_running_loop().call_later(delay_s, self._fill)
+    def _resume(self) -> None:
+        self._needs_key = False
+        self.state = State.LIVE
 
-    def _stop_filling(self) -> None:
-        if self._filling is not None:
-            self._filling.cancel()
-            self._filling = None
+    @property
+    def _blank(self) -> bool:
+        """There is sound, and there never was a picture."""
+        return self._gop.head is None and (self._beginning.with_sound or self._timeline.begun)
 
-    def _fill(self) -> None:
-        """Show the last picture again, now and until somebody publishes."""
+    def _beat(self) -> None:
+        """Look whether pictures come, and show others where they do not."""
+        self._timer = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
         away = self._away_since
         if away is not None and time.monotonic() - away > self._grace_s:
             log.info("the publisher did not come back", extra=self.ids)
             self.end()
             return
-        attachment = self.tenure.live
-        if attachment is not None:
-            now_ns = time.monotonic_ns()
-            at = self._timeline.fill(now_ns, FILL)
+        attachment, now_ns = self.tenure.live, time.monotonic_ns()
+        if attachment is None:
+            return
+        if not self._needs_key:
+            self.state = State.GAP if self.stills.stalls(now_ns) else State.LIVE
+            if self.state is State.LIVE:
+                return
+        for at in self.stills.due(now_ns):
             self.ledger.frames_in += 1
-            self.telemetry.count("filled", "picture")
-            still = Packet(b"", at, at, FILL, BASE, False, VIDEO, self._timeline.epoch)
-            self._send(attachment, still, now_ns)
-        self._resume_timer(FILL / HZ)
+            key, epoch = self._needs_key, self._timeline.epoch
+            self._send(attachment, Packet(b"", at, at, STILL, BASE, key, VIDEO, epoch), now_ns)
 
-    def _resume(self) -> None:
-        self._stop_filling()
-        self.state = State.LIVE
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # The worker (`tenure.Tenant`).
 
     def wanted(self) -> tuple[Mapping[str, Any], bytes] | None:
         head = self._gop.head
-        if self.over or head is None:
+        if self.over or (head is None and not self._blank):
             return None
         rate = self._rate
-        self._attached_codec = self._codec
+        self._attached_codec = "" if head is None else self._codec
         begun = self._timeline.begun
         asked = {
             "name": self.name,
             "pipeline": self.pipeline,
             "params": self.params,
             "version": self.version,
-            "codec": self._codec,
+            "codec": self._attached_codec,
             "time_base": [1, HZ],
             "rate": None if rate is None else [rate.numerator, rate.denominator],
             "after": self.viewing.last,
+            "rungs": self.viewing.rungs,
             "opening_ns": None if begun else self._hls.opening_ns,
         }
-        return asked, bytes(head.data)
+        return asked, b"" if head is None else bytes(head.data)
 
     def seated(self, attachment: Attachment) -> None:
         """A worker is ready: it is told what it must know, then the stream goes on live."""
         now_ns = time.monotonic_ns()
         first = not self._timeline.begun
         if first:
-            at = self._timeline.front
-            self._timeline.begin(at, now_ns)
-            self._gop.shift(-at)
+            self._gop.shift(self._timeline.begin(now_ns, sound=self._blank))
+            self._beat()
             self.viewing.begin(self.session, self._wall_ns(), attachment.tracks)
         self.ledger.close("starting" if first else "worker_lost")
         if not first:
             self.telemetry.count("takeovers", "done")
-        if self._gop.whole:
-            for kept in self._gop.replay(self._sound_from()):
-                if kept.packet.track == SOUND and self._sound is not None:
-                    attachment.describe(kept.packet.epoch, self._sound)
-                attachment.send(kept.packet, kept.received_ns)
-        elif self._gop.head is not None:
-            # The GOP is too long to keep: its first picture stands in until the next one.
-            attachment.send(replace(self._gop.head, discard=True), now_ns)
+        fits = self._attached_codec == self._codec and self._gop.whole
+        if not fits:
+            self._show_head(attachment, now_ns)
+        for kept in self._gop.replay(self._sound_from()):
+            if kept.packet.track == SOUND and self._sound is not None:
+                attachment.describe(kept.packet.epoch, self._sound)
+            attachment.send(kept.packet, kept.received_ns)
         attachment.live = True
+        self.stills.restart(now_ns)
         if self.publisher is not None:
             self.publisher.request_keyframe()
-        if self.publisher is None or not self._gop.whole:
+        if self.publisher is None or not fits:
             self._gap()
         else:
             self._resume()
+
+    def _show_head(self, attachment: Attachment, now_ns: int) -> None:
+        """The GOP is too long to keep: its first picture stands in until the next one."""
+        head = self._gop.head
+        if head is not None and self._attached_codec == self._codec:
+            attachment.send(replace(head, discard=True), now_ns)
 
     def _sound_from(self) -> int:
         """Where the sound for a new worker begins: before the last that was sent."""
@@ -334,16 +364,16 @@ class LiveStream:
         if self.over:
             return
         self.state = State.ENDING
-        self._stop_filling()
+        self._stop_timer()
         attachment = self.tenure.live
         if attachment is not None:
             attachment.finish()
-            self._filling = asyncio.get_running_loop().call_later(FINISH_S, self._finish)
+            self._timer = asyncio.get_running_loop().call_later(FINISH_S, self._finish)
         else:
             self._finish()
 
     def _finish(self) -> None:
-        self._stop_filling()
+        self._stop_timer()
         self.state = State.ENDED
         self.tenure.release()
         self.ledger.close("ended")

@@ -12,6 +12,7 @@ from streamgen.media.packet import Packet
 from streamgen_edge.attachment import Attachment
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link, WorkerSeen
+from streamgen_edge.stills import Stills
 from streamgen_edge.viewing import Viewing
 
 NO_WORKER_S = 0.1
@@ -38,6 +39,7 @@ class Tenant(Protocol):
 
     viewing: Viewing
     ledger: Ledger
+    stills: Stills
 
     def wanted(self) -> tuple[Mapping[str, Any], bytes] | None:
         """What to ask of a worker, and the head; None: nothing now."""
@@ -154,7 +156,8 @@ class Tenure:
     def delivered(self, packet: Packet, received_ns: int) -> None:
         viewing = self._tenant.viewing
         before = viewing.frames
-        viewing.put(packet)
+        if viewing.put(packet) and packet.track.startswith("video/"):
+            self._tenant.stills.shown(packet.pts or 0, time.monotonic_ns())
         if viewing.frames != before:
             self._tenant.ledger.frames_out += 1
             if self._lost_at is not None:

@@ -7,6 +7,7 @@ workers: what crosses the link needs no more mending.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
@@ -16,7 +17,15 @@ from streamgen.media.timeline import Counter, Timeline
 HZ = 90_000
 BASE = Fraction(1, HZ)
 """Time base of everything on the link: whole milliseconds and RTP's video clock fit exactly."""
+STILL = HZ // 6
+"""Distance of pictures that stand in for others: two fill a part of a third of a second."""
+PATIENCE = HZ // 4
+"""They come this much later than the wall clock says, so that what is on its way goes first."""
+_JUMP = HZ
+"""A hole before them that is longer is left as it is: nobody could have filled it in time."""
 _NS = 1_000_000_000
+HOLD_S = 3.0
+"""No live picture is shown later than this after its decoding time, but for reordering."""
 
 
 class LiveTimeline:
@@ -24,8 +33,6 @@ class LiveTimeline:
 
     Until `begin`, times are the first publisher's own, from zero; after it, `shifted` moves what
     was kept. All times come out in 1/90000 s.
-HOLD_S = 3.0
-"""No live picture is shown later than this after its decoding time, but for reordering."""
     """
 
     def __init__(self, telemetry: Counter) -> None:
@@ -38,6 +45,10 @@ HOLD_S = 3.0
         """Where the present publisher's zero lies; None: not decided."""
         self.front = 0
         """End of the latest picture so far."""
+        self._heard = 0
+        """The latest sound so far."""
+        self._lag = 0
+        """By how much the publisher's pictures are moved against its sound."""
         self._began_ns: int | None = None
         self._zero = 0
 
@@ -53,12 +64,16 @@ HOLD_S = 3.0
             self.epoch = self._former
             self.base = None
         else:
-            self.front = 0
+            self.front = self._heard = 0
+        self._lag = 0
 
-    def begin(self, at: int, now_ns: int) -> None:
-        """What the first publisher calls `at` becomes the output's zero, now."""
+    def begin(self, now_ns: int, *, sound: bool = False) -> int:
+        """The latest picture of the first publisher, or its latest sound, is shown now: its time
+        becomes the output's zero. How much later all that came before is than it was."""
+        at = self._heard if sound else self.front
         self.base, self._began_ns = -at, now_ns
-        self.front -= at
+        self.front = 0
+        return -at
 
     def elapsed(self, now_ns: int) -> int:
         """Where the output stands on the wall clock."""
@@ -73,7 +88,8 @@ HOLD_S = 3.0
             self.base = max(self.elapsed(now_ns), self.front + 1) - first
             self._telemetry.count("resumed", "publisher")
         self.epoch = self._former + mended.epoch
-        base = self.base or 0
+        video = packet.track.startswith("video")
+        base = (self.base or 0) + (self._lag if video else 0)
         pts, dts = _ticks(mended.pts, mended.time_base), _ticks(mended.dts, mended.time_base)
         duration = round(mended.duration * mended.time_base * HZ)
         out = replace(
@@ -84,15 +100,35 @@ HOLD_S = 3.0
             time_base=BASE,
             epoch=self.epoch,
         )
-        if packet.track.startswith("video"):
-            self.front = max(self.front, (out.pts if out.pts is not None else out.dts or 0))
+        at = out.pts if out.pts is not None else out.dts or 0
+        if video:
+            self.front = max(self.front, at)
+        else:
+            self._heard = max(self._heard, at)
         return out
 
-    def fill(self, now_ns: int, duration: int) -> int:
-        """Time of a picture that stands in while nobody publishes."""
-        at = max(self.elapsed(now_ns), self.front + 1)
-        self.front = at
-        return at
+    def stills(self, after: int, now_ns: int) -> Iterator[int]:
+        """Times, by now, of pictures that stand in for what does not come `after` the last one."""
+        due = self.elapsed(now_ns) - PATIENCE
+        if due - after > _JUMP:
+            after = due - STILL
+        for at in range(after + STILL, due + 1, STILL):
+            self.front = max(self.front, at)
+            yield at
+
+    def catch_up(self, packet: Packet, now_ns: int) -> Packet:
+        """The mended picture, which lies behind what stood in for it, and all that follow it go on
+        where the wall clock stands; so does the sound, if it has stood still with them."""
+        at = packet.pts or 0
+        by = max(self.elapsed(now_ns) - PATIENCE, self.front + 1) - at
+        self._telemetry.count("corrected", "stall")
+        if -HZ < self._heard - at < HZ:
+            self.base = (self.base or 0) + by
+        else:
+            self._lag += by
+        moved = shifted(packet, by)
+        self.front = max(self.front, moved.pts or 0)
+        return moved
 
 
 def shifted(packet: Packet, by: int) -> Packet:

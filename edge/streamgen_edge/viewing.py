@@ -36,6 +36,12 @@ class Viewing:
             start, live, telemetry=self._telemetry, settings=self._settings
         )
 
+    @property
+    def rungs(self) -> list[tuple[str, int, int]]:
+        """Name, width and height of each, for a worker that takes the session over."""
+        pictures = (track for track in self.tracks if track.kind == "video")
+        return [(t.name.removeprefix("video/"), t.width, t.height) for t in pictures]
+
     def put(self, packet: Packet) -> bool:
         """The next packet of a track; False for one that viewers have already."""
         pts = packet.pts or 0

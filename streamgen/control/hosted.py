@@ -17,11 +17,19 @@ from streamgen.encode.audio import AudioPath
 from streamgen.encode.live import LiveSound, begins_at, last_end
 from streamgen.errors import ConfigError, StreamGenError
 from streamgen.graph.lane import Lane
-from streamgen.ingest.link import SOUND, VIDEO, Description, LinkSource, MendedTimes, probe
+from streamgen.ingest.link import (
+    SOUND,
+    VIDEO,
+    Description,
+    LinkSource,
+    MendedTimes,
+    no_video,
+    probe,
+)
 from streamgen.media.envelope import Envelope, Kind
 from streamgen.media.packet import Packet
 from streamgen.media.queue import Cancelled
-from streamgen.media.tracks import SourceInfo
+from streamgen.media.tracks import SourceInfo, VideoTrack
 from streamgen.opening import open_session
 from streamgen.pipeline import parse_pipeline
 from streamgen.protocols import Engines, Mode
@@ -44,12 +52,15 @@ class Attachment:
     pipeline: dict[str, Any]
     codec: str
     head: bytes
-    """The access unit of a key frame, from which size and colour are read."""
+    """The access unit of a key frame, from which size and colour are read; without a codec
+    there is none, and only sound."""
     time_base: Fraction
     rate: Fraction | None = None
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     after: Mapping[str, int] = field(default_factory=dict)
     """By track, the last PTS that viewers have."""
+    rungs: Sequence[tuple[str, int, int]] = ()
+    """Name, width and height of each, once a session has any: its tracks never change."""
     opening_ns: int | None = None
     """Output time of the one key frame beside the grid; None: it has been."""
 
@@ -69,6 +80,7 @@ class Attachment:
                 rate=None if rate is None else Fraction(*rate),
                 params={str(k): dict(v) for k, v in message.get("params", {}).items()},
                 after={str(k): int(v) for k, v in message.get("after", {}).items()},
+                rungs=[(str(n), int(w), int(h)) for n, w, h in message.get("rungs", ())],
                 opening_ns=None if opening_ns is None else int(opening_ns),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -231,9 +243,7 @@ def opened_session(
 ) -> tuple[Session, LinkSource]:
     """The session of a stream between both ends of its link. Raises what `open_session` does."""
     pipeline = parse_pipeline(wanted.pipeline)
-    video = probe(
-        wanted.codec, wanted.head, name=wanted.name, time_base=wanted.time_base, rate=wanted.rate
-    )
+    video = _video(wanted)
     source = LinkSource(SourceInfo(wanted.name, "link", video, live=True))
     sounds: dict[str, AudioPath] = {}
     if pipeline.audio.codec != "none":
@@ -250,8 +260,16 @@ def opened_session(
         time_of_day=now,
         timeline=MendedTimes(),
         sounds=sounds,
+        rungs=wanted.rungs,
     )
     return session, source
+
+
+def _video(wanted: Attachment) -> VideoTrack:
+    base = wanted.time_base
+    if not wanted.codec:
+        return no_video(base)
+    return probe(wanted.codec, wanted.head, name=wanted.name, time_base=base, rate=wanted.rate)
 
 
 class _Nowhere:

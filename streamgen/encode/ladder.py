@@ -13,6 +13,7 @@ from streamgen.encode.rungs import (
     Rung,
     ladder_problem,
     plan_rungs,
+    same_rungs,
 )
 from streamgen.media.frame import Frame
 from streamgen.media.pool import CopyMeter, Pool
@@ -31,6 +32,7 @@ __all__ = [
     "encoder_threads",
     "ladder_problem",
     "plan_rungs",
+    "same_rungs",
 ]
 
 

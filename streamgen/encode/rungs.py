@@ -145,6 +145,15 @@ def plan_rungs(
     return Plan(tuple(largest_first), tuple(notes))
 
 
+def same_rungs(rungs: Sequence[Rung], before: Sequence[tuple[str, int, int]]) -> Plan:
+    """The rungs of a session that goes on: by name, width and height as they were planned for its
+    first picture, whatever the present one is."""
+    named = {rung.name: rung for rung in rungs}
+    sized = [rung for rung in rungs if rung.height != "source"]
+    lowest = min(sized or rungs, key=lambda r: 0 if r.height == "source" else int(r.height))
+    return Plan(tuple(_planned(named.get(n, lowest), n, w, h) for n, w, h in before), ())
+
+
 def ladder_problem(rungs: Sequence[Rung]) -> str | None:
     """What makes this ladder impossible for any picture, as a sentence; None: nothing."""
     if not rungs:

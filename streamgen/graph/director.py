@@ -21,8 +21,16 @@ class Director:
     """One live stream's. `judge` on the lane, in frame order; `show` on the consumer's thread."""
 
     def __init__(
-        self, governor: Governor, telemetry: Telemetry, dissolve: Dissolve, slate: Slate
+        self,
+        governor: Governor,
+        telemetry: Telemetry,
+        dissolve: Dissolve,
+        slate: Slate,
+        *,
+        slate_in_gaps: bool = False,
     ) -> None:
+        """`slate_in_gaps`: where nothing comes from the publisher the slate is shown, else its
+        last picture."""
         self.governor = governor
         self.feeds_top_rung = True
         """Whether the picture that `show` gave last goes to the top rung too."""
@@ -30,6 +38,8 @@ class Director:
         self._now_ns = telemetry.clock.now_ns
         self._dissolve = dissolve
         self._slate = slate
+        self._slate_in_gaps = slate_in_gaps
+        self._was_slate = False
         self._every_node = frozenset(governor.nodes)
         self._last: Frame | None = None
         self._before: Frame | None = None
@@ -45,6 +55,13 @@ class Director:
         if present != self._epoch:
             self._epoch = present
             self.governor.forget()
+        job.slate = frame.still and self._slate_in_gaps
+        if job.slate:
+            self._was_slate = True
+            return False
+        if self._was_slate:
+            self._was_slate = False
+            self.governor.forget()  # the slate is nothing to show again in place of a picture
         decision = self.governor.decide(frame.received_ns, self._now_ns(), waiting)
         level = self.governor.levels[decision.level]
         job.level, job.fade = decision.level, decision.fade
@@ -73,6 +90,9 @@ class Director:
 
     def show(self, job: Job) -> Frame | None:
         """The picture that leaves for this job; None: it is dropped, for `job.reason`."""
+        if job.slate:
+            self._last = self._slate(self._resized(job.frame))
+            return self._last
         level = self.governor.levels[job.level]
         result = job.result
         if job.action is Action.REUSE:
@@ -85,7 +105,7 @@ class Director:
         if job.action is Action.DROP:
             return None
         if level.show is Show.SLATE:
-            result = self._slate(job.frame if self._last is None else self._resized(job.frame))
+            result = self._slate(self._resized(job.frame))
         if result is None:
             return None
         if job.level != self._level:
@@ -101,7 +121,8 @@ class Director:
 
     def _resized(self, frame: Frame) -> Frame:
         """The frame's times with the size of what is shown."""
-        assert self._last is not None
+        if self._last is None:
+            return frame
         resized = retimed(self._last, frame)
         assert isinstance(resized, Frame)
         return resized

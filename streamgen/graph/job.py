@@ -72,6 +72,7 @@ class Job:
         "result",
         "shadow",
         "skipped",
+        "slate",
         "stages",
         "started",
         "waiting",
@@ -92,6 +93,8 @@ class Job:
         self.shadow = False
         """Runs only to be measured; nobody waits for it."""
         self.skipped: frozenset[str] = frozenset()
+        self.slate = False
+        """The slate is shown for it, whatever the governor thinks."""
         self.action = Action.RUN
         """What the governor has decided, on which of its levels."""
         self.level = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,7 +10,7 @@ import numpy as np
 
 from streamgen.errors import ConfigError
 from streamgen.media.color import SWSCALE
-from streamgen.media.frame import Frame, Layout, Range
+from streamgen.media.frame import Color, Frame, Layout, Range
 from streamgen.media.mixing import FULL, Mixer
 from streamgen.media.pool import Pool, cropped
 from streamgen.media.shell import unwrap
@@ -68,11 +69,16 @@ class Slate:
                 interpolation="BICUBIC",
             )
             return cropped(unwrap(made, like), like.width, like.height)
-        out = self._pool.take(Layout.I420, like.width, like.height)
-        dark = _DARK if like.color.range is Range.STUDIO else _DARK - 16
-        for index, plane in enumerate(out.planes):
-            np.asarray(plane)[...] = 128 if index else dark
-        return out.publish(like)
+        return dark(self._pool, like.width, like.height, like.time_base, like.color)
+
+
+def dark(pool: Pool, width: int, height: int, time_base: Fraction, color: Color) -> Frame:
+    """A plain picture, at time zero."""
+    out = pool.take(Layout.I420, width, height)
+    luma = _DARK if color.range is Range.STUDIO else _DARK - 16
+    for index, plane in enumerate(out.planes):
+        np.asarray(plane)[...] = 128 if index else luma
+    return out.publish(Frame(out.planes, Layout.I420, width, height, 0, time_base, color=color))
 
 
 def _read(path: Path) -> av.VideoFrame:

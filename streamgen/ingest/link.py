@@ -1,8 +1,9 @@
 """`LinkSource`: the packets of one live stream as they come from the edge.
 
 The edge has mended their times already (it outlives the worker), so what comes here lies on the
-output's timeline. A video packet without bytes says "show the last picture again", a sound packet
-without bytes "there is no sound up to here": the edge sends both while a publisher is away.
+output's timeline. A video packet without bytes says "show the last picture again" (a key frame
+follows if it says `keyframe`), a sound packet without bytes "there is no sound up to here": the
+edge sends both while a publisher is away, or while nothing comes of it that could be shown.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from av.error import FFmpegError
 from streamgen.errors import SourceError
 from streamgen.media.color import color_of
 from streamgen.media.credit import Intake
+from streamgen.media.frame import Color
 from streamgen.media.packet import Packet
 from streamgen.media.queue import Cancelled
 from streamgen.media.tracks import SourceInfo, VideoTrack
@@ -27,6 +29,8 @@ from streamgen.media.tracks import SourceInfo, VideoTrack
 VIDEO, SOUND = "video/0", "audio/0"
 MOST_BYTES = 64 << 20
 """Beyond every credit that is given: a sender that ignores it ends its stream."""
+BLANK = (640, 360)
+"""Size of the picture of a stream that has only sound."""
 _DECODERS = {"h264": "h264", "hevc": "hevc", "av1": "libdav1d", "vp8": "vp8", "vp9": "vp9"}
 """By codec; libavcodec's own of AV1 needs hardware."""
 MOST_PIXELS = 4096 * 2304
@@ -113,6 +117,24 @@ class MendedTimes:
         if packet.track == VIDEO and not packet.discard:
             self.announced += 1
         return packet
+
+
+def no_video(time_base: Fraction) -> VideoTrack:
+    """Of a stream that has only sound: there is nothing to decode, all pictures stand in."""
+    return VideoTrack(
+        name=VIDEO,
+        codec="",
+        width=BLANK[0],
+        height=BLANK[1],
+        time_base=time_base,
+        rate=None,
+        frames=0,
+        duration_s=None,
+        sar=Fraction(1),
+        rotation=0,
+        color=Color(),
+        codec_context=None,
+    )
 
 
 def probe(

@@ -173,6 +173,8 @@ class Frame:
     last one it waited for. Start of its latency; no two pictures of a stream share it."""
     keyframe: bool = False
     """Set by the frame clock: every rung must begin a closed GOP here."""
+    still: bool = False
+    """Nothing came that could be decoded: another picture stands in."""
     ready: Fence | None = None
     """Passed once the pixels are there; None: they are."""
 

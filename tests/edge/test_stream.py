@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from fractions import Fraction
 from pathlib import Path
@@ -37,7 +38,9 @@ FACTS = {
 
 
 class Ends:
-    """What became of a stream."""
+    """What became of a stream, and who publishes it."""
+
+    announces_pictures = True
 
     def __init__(self, link: Link) -> None:
         self.over: list[LiveStream] = []
@@ -60,7 +63,10 @@ class Ends:
         self.asked += 1
 
     def picture(self, ms: int, *, key: bool = False) -> None:
-        self.stream.take(Packet(b"unit%d" % ms, ms, ms, 0, MS, key, "video/0"), ms * 1_000_000)
+        self.stream.take(Packet(b"unit%d" % ms, ms, ms, 0, MS, key, "video/0"), time.monotonic_ns())
+
+    def sound(self, ms: int) -> None:
+        self.stream.take(Packet(b"tone", ms, ms, 0, MS, True, "audio/0"), time.monotonic_ns())
 
 
 async def asked(worker: FakeWorker, kind: str) -> tuple[dict[str, Any], bytes]:
@@ -131,7 +137,11 @@ def test_the_next_worker_is_told_what_viewers_have_and_replays(tmp_path: Path) -
         for ms in (40, 80, 120):
             ends.picture(ms)
         stream.viewing.last["video/90p"] = 3600
-        await stream.change("style", {"strength": 0.5}, "0s")
+        change = asyncio.ensure_future(stream.change("style", {"strength": 0.5}, "0s"))
+        asks, _ = await asked(first, "params")
+        ids = {"stream": asks["stream"], "term": asks["term"], "request": asks["request"]}
+        await first.say(type="params", **ids, version=1, pts=3600, time_base=[1, 90_000])
+        assert (await change)["pts"] == 3600
         attachment.lost()
         ends.picture(160)
         message = await seated(second)

@@ -26,7 +26,7 @@ def test_the_moment_a_worker_is_ready_is_the_outputs_zero() -> None:
     line.arrive()
     assert line.mend(picture(5000, key=True), 0).pts == 0
     assert line.mend(picture(5040), 0).pts == HZ * 40 // 1000
-    line.begin(line.front, 10 * S)
+    assert line.begin(10 * S) == -HZ * 40 // 1000
     assert line.mend(picture(5080), 10 * S).pts == HZ * 40 // 1000
     assert line.mend(sound(5080), 10 * S).pts == HZ * 40 // 1000
 
@@ -36,7 +36,7 @@ def test_a_publisher_that_comes_back_goes_on_where_the_wall_clock_stands() -> No
     line = LiveTimeline(telemetry)
     line.arrive()
     line.mend(picture(0, key=True), 0)
-    line.begin(0, 0)
+    line.begin(0)
     line.mend(picture(1000), 1 * S)
     line.arrive()
     again = line.mend(picture(77_000_000, key=True, base=Fraction(1, 30_000)), 6 * S)
@@ -49,9 +49,10 @@ def test_time_never_goes_back_even_if_the_clock_is_behind_the_pictures() -> None
     line = LiveTimeline(Telemetry())
     line.arrive()
     line.mend(picture(0, key=True), 0)
-    line.begin(0, 0)
+    line.begin(0)
     last = line.mend(picture(9000), 1 * S)
-    still = line.fill(2 * S, HZ // 5)
+    assert list(line.stills(line.front, 9 * S)) == []
+    (still,) = line.stills(line.front, 9 * S + S // 2)
     assert still > (last.pts or 0)
     line.arrive()
     assert (line.mend(picture(50, key=True), 3 * S).pts or 0) > still
@@ -61,16 +62,56 @@ def test_stills_follow_the_wall_clock() -> None:
     line = LiveTimeline(Telemetry())
     line.arrive()
     line.mend(picture(0, key=True), 0)
-    line.begin(0, 100 * S)
-    assert line.fill(102 * S, HZ // 5) == 2 * HZ
-    assert line.fill(102 * S, HZ // 5) == 2 * HZ + 1
+    line.begin(100 * S)
+    assert list(line.stills(0, 100 * S + S // 2)) == [HZ // 6]
+    late = list(line.stills(line.front, 101 * S + S // 4))
+    assert late == [n * HZ // 6 for n in range(2, 7)]
+    assert list(line.stills(line.front, 101 * S + S // 4)) == []
+
+
+def test_stills_after_a_hole_that_nobody_filled_do_not_fill_it_now() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.begin(0)
+    assert list(line.stills(0, 60 * S + S // 4)) == [60 * HZ]
+
+
+def test_a_publisher_that_stood_still_goes_on_where_the_clock_stands_with_its_sound() -> None:
+    telemetry = Telemetry()
+    line = LiveTimeline(telemetry)
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.begin(0)
+    line.mend(sound(0), 0)
+    assert len(list(line.stills(0, S))) == 4
+    moved = line.catch_up(line.mend(picture(40), 5 * S), 5 * S)
+    assert moved.pts == 5 * HZ - HZ // 4
+    assert line.mend(picture(80), 5 * S).pts == moved.pts + HZ * 40 // 1000
+    assert line.mend(sound(40), 5 * S).pts == moved.pts
+    assert telemetry.counts("corrected") == {"stall": 1}
+
+
+def test_sound_that_went_on_while_the_pictures_stood_still_stays_where_it_is() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.begin(0)
+    for ms in range(0, 5000, 23):
+        line.mend(sound(ms), ms * S // 1000)
+    line.catch_up(line.mend(picture(40), 5 * S), 5 * S)
+    assert line.mend(sound(5000), 5 * S).pts == 5 * HZ
+    line.arrive()
+    line.mend(picture(0, key=True), 6 * S)
+    both = line.mend(picture(40), 6 * S).pts, line.mend(sound(40), 6 * S).pts
+    assert both[0] == both[1]
 
 
 def test_a_jump_within_one_publisher_is_another_epoch_too() -> None:
     line = LiveTimeline(Telemetry())
     line.arrive()
     line.mend(picture(0, key=True), 0)
-    line.begin(0, 0)
+    line.begin(0)
     line.mend(picture(40), 0)
     jumped = line.mend(picture(900_000, key=True), 0)
     assert jumped.epoch == 1 and (jumped.pts or 0) < HZ
