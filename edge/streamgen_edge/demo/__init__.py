@@ -1,0 +1,1 @@
+"""`streamgen demo`: the live path shown from both ends, by clients of the server's public doors."""
