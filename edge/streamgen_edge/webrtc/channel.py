@@ -89,6 +89,8 @@ class Channel:
         self._origins = {True: secrets.randbits(32), False: secrets.randbits(32)}
         self._tracks: dict[str, RtpTrack] = {}
         self._seen: dict[str, float] = {}
+        self._sounding = 0.0
+        """When the sound began again, after all was still."""
         self._gone: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._asked_at = float("-inf")
@@ -119,7 +121,7 @@ class Channel:
         packets = self.stream.feed.subscribe(name)
         try:
             async for packet in packets:
-                self._seen[name] = time.monotonic()
+                self._note(name)
                 self._gone.discard(name)
                 if track.video and packet.keyframe and self._pending is not None:
                     self._pending.cancel()
@@ -129,6 +131,12 @@ class Channel:
             packets.close()
         for viewer in tuple(self.viewers):
             viewer.ended()
+
+    def _note(self, name: str) -> None:
+        now = time.monotonic()
+        if name == SOUND and now - self._seen.get(SOUND, now) > SILENT_S / 2:
+            self._sounding = now
+        self._seen[name] = now
 
     def ask(self) -> None:
         """A viewer cannot go on without a key frame: all wishes of a second become one."""
@@ -178,10 +186,11 @@ class Channel:
         """A rung that the worker gave up is left; its viewers go on with the next one."""
         now = time.monotonic()
         if now - self._seen.get(SOUND, 0.0) > SILENT_S / 2:
-            return
+            return  # all of the stream is still: another worker takes it, say
         names = [one.name for one in self.stream.tracks if one.kind == "video"]
         for name in names:
-            silent = name in self._tracks and now - self._seen.get(name, now) > SILENT_S
+            seen = max(self._seen.get(name, now), self._sounding)
+            silent = name in self._tracks and now - seen > SILENT_S
             if not silent or name in self._gone:
                 continue
             self._gone.add(name)

@@ -145,6 +145,21 @@ async def test_a_rung_that_falls_silent_is_left_for_the_next_one() -> None:
 
 
 @looped
+async def test_a_stream_that_was_still_goes_on_with_the_same_rung() -> None:
+    """As when another worker takes it: the sound is back before the pictures are."""
+    rungs = Rung(360, 800_000), Rung(180, 200_000)
+    async with playing(*rungs, gop=25) as (app, show), watching(app) as viewer:
+        assert (await viewer.frame()).height == 360
+        show.silent |= {"video/360p", "audio/opus"}
+        await asyncio.sleep(1.2)
+        show.silent.discard("audio/opus")
+        await asyncio.sleep(0.6)
+        show.silent.clear()
+        assert (await viewer.frames(30))[-1].height == 360
+        assert media(app)[0].rung == "video/360p"
+
+
+@looped
 async def test_viewers_go_with_the_stream() -> None:
     async with playing() as (app, show), watching(app) as viewer:
         await viewer.frame()
