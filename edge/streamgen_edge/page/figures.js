@@ -3,6 +3,12 @@
 import { element } from "./dom.js";
 
 const NAMES = ["State", "Frames", "Latency", "Picture", "Viewers", "Dropped"];
+const HINTS = {
+  Frames: "Shown here; below it what the first stage takes for one.",
+  Latency: "From the server's door to this screen. What the publisher takes cannot be seen here.",
+  Viewers: "By WebRTC. Nobody can count HLS players.",
+  Dropped: "Pictures that came to the server and did not leave it, with the reason.",
+};
 
 export class Figures {
   #cells = {};
@@ -11,7 +17,9 @@ export class Figures {
     for (const name of NAMES) {
       const value = element("b", {}, "–");
       const note = element("small");
-      list.append(element("div", {}, element("dt", {}, name), element("dd", {}, value, note)));
+      const cell = element("div", { title: HINTS[name] ?? "" });
+      cell.append(element("dt", {}, name), element("dd", {}, value, note));
+      list.append(cell);
       this.#cells[name] = { value, note };
     }
   }
@@ -44,7 +52,7 @@ export class Figures {
     this.#set(
       "Latency",
       `≈ ${Math.round(server + way)} ms`,
-      `server ${Math.round(server)}, way and player ${Math.round(way)}`,
+      `server ${Math.round(server)} + player ${Math.round(way)}`,
     );
   }
 

@@ -6,18 +6,22 @@ import { Figures } from "./figures.js";
 import { showLines } from "./lines.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
+import { Landscape } from "./sample.js";
 import { Studio } from "./studio.js";
 
 const POLL_MS = 1000;
+const SOON_MS = 200; // while a stream of ours is expected
+const POSTER_S = 3.2; // this moment of the sample stands behind an empty screen
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 
 const picture = new Picture();
 const figures = new Figures(byId("figures"));
-const player = new Player(byId("video"), watched);
+const player = new Player(byId("video"), watched, live);
 const studio = new Studio(picture, (name) => watch(name));
 let name = ""; // of the stream that is watched
-let rows = [];
+let rows = null; // as the API lists them; null while it does not
 let server = null;
+let told = ""; // by the player
 
 // Watching.
 
@@ -29,22 +33,30 @@ function watch(wanted) {
   show();
 }
 
+const find = (wanted) => rows?.find((one) => one.name === wanted && one.state !== "ended") ?? null;
+
+function live(wanted) {
+  return rows && Boolean(find(wanted)?.tracks.length) && find(wanted).state !== "ending";
+}
+
 function watched(state, text) {
   byId("stage").dataset.state = state;
-  byId("veil-text").textContent =
-    state === "waiting" && !studio.busy ? `Nobody publishes “${name}” now.` : text || "One moment …";
-  byId("veil-try").hidden = state !== "waiting" || studio.busy;
+  told = text;
   show();
 }
 
 function show() {
-  const row = rows.find((one) => one.name === name && one.state !== "ended") ?? null;
+  const row = find(name);
+  const state = byId("stage").dataset.state;
+  const nobody = state === "waiting" && !row && !studio.busy;
+  const moment = ["playing", "hls"].includes(state) ? "" : "One moment …";
+  byId("veil-text").textContent = nobody ? `Nobody is live as “${name}”.` : told || moment;
+  byId("veil-try").hidden = !nobody;
   const badge = byId("badge");
-  const playing = ["playing", "hls"].includes(byId("stage").dataset.state);
-  badge.hidden = !playing;
+  badge.hidden = !["playing", "hls"].includes(state);
   badge.textContent = row ? `${row.pipeline.name} · ${name}` : name;
   figures.show(row, player.figures);
-  byId("streams").replaceChildren(...(rows.length ? rows.map(entry) : [nothing()]));
+  byId("streams").replaceChildren(...(rows?.length ? rows.map(entry) : [nothing()]));
   picture.follow(name, row);
 }
 
@@ -84,10 +96,12 @@ async function poll() {
       byId("server").classList.remove("wrong");
       show();
     } catch (problem) {
+      rows = null;
       refused(problem);
     }
   }
-  setTimeout(poll, POLL_MS);
+  const expected = studio.busy && byId("stage").dataset.state !== "playing";
+  setTimeout(poll, expected ? SOON_MS : POLL_MS);
 }
 
 function refused(problem) {
@@ -105,6 +119,9 @@ byId("sound").addEventListener("click", ({ currentTarget }) => {
   currentTarget.setAttribute("aria-pressed", String(!video.muted));
   video.play().catch(() => null);
 });
+byId("video").addEventListener("resize", ({ currentTarget: { videoWidth, videoHeight, dataset } }) => {
+  dataset.fills = Math.abs((videoWidth * 9) / (videoHeight * 16) - 1) < 0.01; // up to rounding
+});
 byId("full").addEventListener("click", () => {
   if (document.fullscreenElement) document.exitFullscreen();
   else if (byId("stage").requestFullscreen) byId("stage").requestFullscreen();
@@ -117,17 +134,18 @@ byId("keys").addEventListener("close", () => {
   watch(name);
 });
 byId("name").addEventListener("change", ({ currentTarget }) => {
-  const live = rows.some((row) => row.name === name && row.state !== "ended");
-  if (currentTarget.checkValidity() && !live) watch(currentTarget.value);
+  if (currentTarget.checkValidity() && !find(name)) watch(currentTarget.value);
 });
 addEventListener("hashchange", () => {
   const wanted = location.hash.slice(1);
   if (NAME.test(wanted) && wanted !== name) watch(wanted);
 });
 
+const poster = byId("poster");
+new Landscape(poster.width, poster.height).draw(poster.getContext("2d"), POSTER_S);
 const wanted = location.hash.slice(1);
 await open();
-rows = await json("GET", "/v1/streams").catch(() => []);
-const first = rows.find((row) => row.state === "live");
+rows = await json("GET", "/v1/streams").catch(() => null);
+const first = rows?.find((row) => row.state === "live");
 watch(NAME.test(wanted) ? wanted : (first?.name ?? byId("name").value));
 poll();

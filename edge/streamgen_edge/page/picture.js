@@ -22,11 +22,14 @@ export class Picture {
   #shown = ""; // which form is on the page
   #held = new Map(); // by node, what the user turned before the stream was live
   #nodes = new Map();
+  #descriptions = new Map();
 
   async open(fallback) {
     const rows = await json("GET", "/v1/pipelines");
-    const group = byId("pipelines");
-    group.replaceChildren(...rows.map((row) => this.#card(row)));
+    const rank = (row) => (row.name === fallback ? 0 : row.stages.includes("style") ? 1 : 2);
+    rows.sort((one, other) => rank(one) - rank(other));
+    this.#descriptions = new Map(rows.map((row) => [row.name, row.description]));
+    byId("pipelines").replaceChildren(...rows.map((row) => this.#card(row)));
     if (!this.#pipeline) this.#pipeline = rows.some((r) => r.name === fallback) ? fallback : "";
     this.#mark();
   }
@@ -42,14 +45,16 @@ export class Picture {
     const [one, other] = COLORS[row.name] ?? ["#323a49", "#7d8899"];
     swatch.style.setProperty("--one", one);
     swatch.style.setProperty("--other", other);
-    const words = element("span", {}, element("b", {}, row.name), row.description);
-    return element("label", { className: "card" }, input, swatch, words);
+    const card = element("label", { className: "card" }, input, swatch, row.name);
+    card.title = row.description;
+    return card;
   }
 
   #mark() {
     for (const input of byId("pipelines").querySelectorAll("input")) {
       input.checked = input.value === this.#pipeline;
     }
+    byId("pipeline-is").textContent = this.#descriptions.get(this.#pipeline) ?? "";
   }
 
   // The stream under this name; `row` is null while it is not live.
@@ -173,6 +178,7 @@ export class Picture {
 
   async #choose(pipeline) {
     this.#pipeline = pipeline;
+    this.#mark();
     this.#held.clear();
     this.#shown = "";
     const told = await this.apply(this.#name);

@@ -4,15 +4,18 @@ import { Problem, end, offer, streamKey } from "./api.js";
 
 const STALLED_MS = 5000; // no new picture for so long: begin anew
 const LOOK_MS = 500;
+const LISTEN_MS = 100;
 const RETRY_S = 1.5;
 
 export class Player {
   #run = null;
 
-  // `tell(state, text)` hears of: connecting, playing, waiting, refused, hls.
-  constructor(video, tell) {
+  // `tell(state, text)` hears of: connecting, playing, waiting, refused, hls. `live(name)` is false
+  // for a stream that is known not to play: then nobody is asked.
+  constructor(video, tell, live) {
     this.video = video;
     this.tell = tell;
+    this.live = live;
     this.figures = null;
   }
 
@@ -33,12 +36,17 @@ export class Player {
   async #keepPlaying(name, signal) {
     let failures = 0;
     while (!signal.aborted) {
+      if (this.live(name) === false) {
+        this.tell("waiting", "");
+        while (this.live(name) === false && !signal.aborted) await pause(LISTEN_MS, signal);
+        if (signal.aborted) return;
+      }
       this.tell("connecting", "");
       try {
         const played = await this.#once(name, signal);
         failures = played ? 0 : failures + 1;
         if (failures >= 2 && this.#byHls(name)) return;
-        if (!signal.aborted) this.tell("waiting", "The stream has ended or paused.");
+        if (!signal.aborted) this.tell("waiting", "");
       } catch (problem) {
         if (signal.aborted) return;
         if (!(problem instanceof Problem)) {

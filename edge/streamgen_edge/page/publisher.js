@@ -14,10 +14,6 @@ export class Publisher {
     addEventListener("pagehide", () => this.stop());
   }
 
-  get busy() {
-    return this.#peer !== null;
-  }
-
   // Throws `Problem`, or what the browser throws.
   async start(name, media, { bitrateBps, fps }) {
     await this.stop();
@@ -30,7 +26,10 @@ export class Publisher {
           sendEncodings:
             track.kind === "video" ? [{ maxBitrate: bitrateBps, maxFramerate: fps }] : undefined,
         });
-        if (track.kind === "video") preferH264(line);
+        if (track.kind === "video") {
+          preferH264(line);
+          await keepSize(line.sender);
+        }
       }
       await peer.setLocalDescription(await peer.createOffer());
       await gathered(peer);
@@ -57,16 +56,6 @@ export class Publisher {
     peer?.close();
   }
 
-  // What is sent now, or null.
-  async sent() {
-    if (!this.#peer) return null;
-    for (const row of (await this.#peer.getStats()).values()) {
-      if (row.type === "outbound-rtp" && row.kind === "video") {
-        return { width: row.frameWidth ?? 0, height: row.frameHeight ?? 0, bytes: row.bytesSent };
-      }
-    }
-    return null;
-  }
 }
 
 // What the worker decodes best; the rest stays in the offer for browsers without it.
@@ -74,6 +63,12 @@ function preferH264(line) {
   const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
   const rank = (codec) => (codec.mimeType.toLowerCase() === "video/h264" ? 0 : 1);
   line.setCodecPreferences?.([...codecs].sort((a, b) => rank(a) - rank(b)));
+}
+
+// The ladder is built for the first picture: a browser must not begin with a small one and grow.
+function keepSize(sender) {
+  const wanted = { ...sender.getParameters(), degradationPreference: "maintain-resolution" };
+  return sender.setParameters(wanted).catch(() => null); // a wish; not every browser has it
 }
 
 function gathered(peer) {

@@ -61,7 +61,8 @@ export class Sample {
   }
 }
 
-class Landscape {
+// Draws itself as it is at any time, in seconds.
+export class Landscape {
   constructor(width, height) {
     this.width = width;
     this.height = height;
@@ -90,6 +91,7 @@ class Landscape {
   draw(g, time) {
     this.#sky(g, time);
     this.#scroll(g, this.clouds, time * 6);
+    this.#birds(g, time);
     const [far, mid, near] = this.layers;
     this.#scroll(g, far[1].canvas, time * far[0]);
     this.#fly(g, time, this.balloons.slice(1));
@@ -97,7 +99,6 @@ class Landscape {
     this.#mill(g, time, near);
     this.#scroll(g, near[1].canvas, time * near[0]);
     this.#fly(g, time, this.balloons.slice(0, 1));
-    this.#birds(g, time);
   }
 
   #sky(g, time) {
@@ -135,8 +136,7 @@ class Landscape {
       const at = (x * this.width + (time * speed * this.height) / 480) % room;
       const up = y * this.height + Math.sin(time * sway) * this.height * 0.025;
       g.save();
-      g.translate(at - picture.width / 2 + picture.width * 0.5 - picture.width, up);
-      g.translate(picture.width / 2, 0);
+      g.translate(at - picture.width / 2, up);
       g.rotate(Math.sin(time * sway * 0.8) * 0.04);
       g.drawImage(picture, -picture.width / 2, 0);
       g.restore();

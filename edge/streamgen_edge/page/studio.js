@@ -56,7 +56,7 @@ export class Studio {
     }
     byId("preview").srcObject = this.#media;
     byId("inset").hidden = false;
-    this.#show(`“${name}” is being published.`);
+    this.#show(`Live as “${name}”.`);
     this.started(name);
   }
 
@@ -93,7 +93,7 @@ export class Studio {
 
   #show(text) {
     byId("publish-told").textContent = text;
-    byId("go").textContent = this.#busy ? "Stop" : "Publish";
+    byId("go").textContent = this.#busy ? "Stop" : "Go live";
     byId("go").classList.toggle("stop", this.#busy);
     for (const one of ["name", "size", "from"]) {
       for (const input of document.getElementsByName(one)) input.disabled = this.#busy;
