@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -206,7 +207,7 @@ def _catalog(app: FastAPI, admin: list[Any]) -> None:
 
 
 def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
-    """A stream as the API tells of it; `watching` by WebRTC, as nobody can count HLS players."""
+    """A stream as the API tells of it; so many are `watching` by WebRTC."""
     publisher = stream.publisher
     counts = stream.telemetry.counts
     attachment, viewing = stream.tenure.attachment, stream.viewing
@@ -220,7 +221,7 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "pipeline": stream.pipeline,
         "params": stream.params,
         "version": stream.version,
-        "viewers": watching,
+        "viewers": watching + viewing.audience.count(time.monotonic()),
         "hls": f"/hls/{stream.name}/index.m3u8" if viewing.packager is not None else None,
         "tracks": [track.name for track in viewing.tracks],
         "notes": [] if attachment is None else attachment.notes,
@@ -230,6 +231,9 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "unused": counts("unused"),
         "corrected": counts("corrected"),
         "filled": counts("filled"),
+        "stalls": counts("stalls"),
+        "refused": counts("refused"),
+        "sound_ahead_ms": viewing.sound_ahead_ms,
         "gop_dropped": counts("gop_dropped"),
         "stats": stream.ledger.stats(),
     }

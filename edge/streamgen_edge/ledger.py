@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
+
+
+class Gauges(Protocol):
+    """What the ledger needs of telemetry."""
+
+    def gauge(self, name: str, label: str, value: float) -> None: ...
 
 
 class Ledger:
     """`frames_in == frames_out + sum(dropped)`, but for what is on its way."""
 
-    def __init__(self) -> None:
+    def __init__(self, telemetry: Gauges) -> None:
+        self._gauge = telemetry.gauge
         self.frames_in = 0
         """Pictures announced by packets on the timeline."""
         self.frames_out = 0
@@ -26,6 +33,15 @@ class Ledger:
     def reported(self, report: Mapping[str, Any]) -> None:
         """The present worker's report so far."""
         self._report = report
+        for name, value in report.get("latency_ms", {}).items():
+            self._gauge("latency_ms", name, value)
+        sound = report.get("audio")
+        if sound:
+            self._gauge("av_offset_ms", "sound", sound["av_offset_ms"])
+        self._gauge("frames", "in", self.frames_in)
+        self._gauge("frames", "out", self.frames_out)
+        for reason, number in self.dropped.items():
+            self._gauge("frames_dropped", reason, number)
 
     def close(self, reason: str) -> None:
         """The present worker is done: what it had and did not account for went with it."""

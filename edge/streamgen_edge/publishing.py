@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -14,6 +15,7 @@ from streamgen.errors import StreamGenError
 from streamgen.media.packet import Packet
 from streamgen.pipeline import parse_pipeline, pipeline_value
 from streamgen.telemetry import Metrics
+from streamgen_edge.allowance import Allowance
 from streamgen_edge.hls import Viewer
 from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.rtmp.demux import Track
@@ -46,7 +48,7 @@ class Streams:
         self._streams: dict[str, LiveStream] = {}
         self._ended: dict[str, tuple[float, LiveStream]] = {}
         self._chosen: dict[str, dict[str, Any]] = {}
-        self._number = 0
+        self._number = secrets.randbelow(1 << 31)  # what a former edge sent for means nothing here
         link.welcome = self._prepare
 
     def __iter__(self) -> Any:
@@ -66,7 +68,20 @@ class Streams:
         return None if stream is None else stream.viewing.packager
 
     async def may_play(self, viewer: Viewer) -> int | None:
-        """None, or the status of the refusal."""
+        """Whether a viewer may have a playlist (`hls.app.Authorize`): None, or the status of the
+        refusal, 503 where too many watch already."""
+        status = await self.allows(viewer)
+        stream, settings = self.find(viewer.stream), self.server.stream(viewer.stream)
+        if status is not None or stream is None or settings is None:
+            return status
+        most = settings.limits.viewers - self.watching(viewer.stream)
+        if stream.viewing.audience.admits(viewer.token, viewer.address, most, time.monotonic()):
+            return None
+        stream.telemetry.count("refused", "viewers")
+        return 503
+
+    async def allows(self, viewer: Viewer) -> int | None:
+        """Whether this viewer may play at all: None, or the status of the refusal."""
         settings = self.server.stream(viewer.stream)
         if settings is None:
             return 403
@@ -89,7 +104,7 @@ class Streams:
             raise Refused("this key may not publish here")
         stream = self._opened(request.stream, settings)
         former = stream.publisher
-        sink = RtmpSink(stream, publisher)
+        sink = RtmpSink(stream, publisher, Allowance(settings.limits.bitrate))
         stream.arrive(sink)
         if isinstance(former, RtmpSink):
             former.close("another publisher has taken the stream over")
@@ -163,9 +178,12 @@ class Streams:
 class RtmpSink:
     """Where one RTMP publisher's media goes (`rtmp.publisher.Sink`)."""
 
-    def __init__(self, stream: LiveStream, publisher: Publisher) -> None:
+    def __init__(self, stream: LiveStream, publisher: Publisher, allowance: Allowance) -> None:
         self._stream = stream
         self._publisher = publisher
+        self._allowance = allowance
+        self._greedy = False
+        """It sent too much for too long."""
 
     @property
     def _present(self) -> bool:
@@ -206,9 +224,18 @@ class RtmpSink:
             self._stream.describe(track.name, track.codec, track.extradata, believable(rate))
 
     def packet(self, packet: Packet) -> bool:
-        if not self._present or self._stream.over:
+        if not self._present or self._stream.over or self._greedy:
             return False
-        return self._stream.take(packet, time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        if self._allowance.exceeded(self._publisher.stats.bytes, now_ns / 1e9):
+            self._greedy = True
+            self._stream.telemetry.count("refused", "bitrate")
+            most = self._allowance.bitrate_bps / 1e6
+            # Not from inside its own reading.
+            reason = f"more than the {most:g} Mbit/s that this stream may have"
+            asyncio.get_running_loop().call_soon(self.close, reason)
+            return False
+        return self._stream.take(packet, now_ns)
 
     def ended(self, end: Ended) -> None:
         stream, left_out = self._stream, self._publisher.stats.left_out

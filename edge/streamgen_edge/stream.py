@@ -95,7 +95,7 @@ class LiveStream:
         self.publisher: Publishing | None = None
         """Whoever publishes now; None: nobody."""
         self.telemetry = Telemetry()
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.telemetry)
         self.viewing = Viewing(self.telemetry, hls)
         self.tenure = Tenure(link, number, self)
         self._hls = hls

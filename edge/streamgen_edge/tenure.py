@@ -168,6 +168,7 @@ class Tenure:
         match message["type"]:
             case "stats":
                 self._tenant.ledger.reported(message["stats"])
+                self._tenant.viewing.measure()
             case "params" | "refused_params":
                 answer = self._answers.get(message["request"])
                 if answer is not None and not answer.done():

@@ -8,8 +8,12 @@ from streamgen.deliver.live import LivePackager, LiveSettings, LiveStart
 from streamgen.errors import OutputError
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
+from streamgen_edge.allowance import Audience
 from streamgen_edge.attachment import OutTrack
 from streamgen_edge.feed import Feed
+
+HZ, SOUND_HZ = 90_000, 48_000
+"""Of the times of pictures and of sound."""
 
 
 class Viewing:
@@ -21,6 +25,8 @@ class Viewing:
         self.last: dict[str, int] = {}
         """By track, the last PTS that viewers have."""
         self.feed = Feed()
+        self.audience = Audience()
+        """Who watches by HLS."""
         self.frames = 0
         """Pictures of the top rung so far."""
         self._telemetry = telemetry
@@ -41,6 +47,21 @@ class Viewing:
         """Name, width and height of each, for a worker that takes the session over."""
         pictures = (track for track in self.tracks if track.kind == "video")
         return [(t.name.removeprefix("video/"), t.width, t.height) for t in pictures]
+
+    @property
+    def sound_ahead_ms(self) -> float | None:
+        """How much further the sound is than the picture, of what viewers have."""
+        picture = self.last.get(self.tracks[0].name) if self.tracks else None
+        sound = self.last.get("audio/aac")
+        if picture is None or sound is None:
+            return None
+        return sound * 1e3 / SOUND_HZ - picture * 1e3 / HZ
+
+    def measure(self) -> None:
+        """For who scrapes."""
+        ahead = self.sound_ahead_ms
+        if ahead is not None:
+            self._telemetry.gauge("sound_ahead_ms", "sound", ahead)
 
     def put(self, packet: Packet) -> bool:
         """The next packet of a track; False for one that viewers have already."""

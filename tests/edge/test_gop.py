@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from streamgen.media.packet import Packet
+from streamgen.telemetry import Telemetry
 from streamgen_edge.gop import Gop
 from streamgen_edge.ledger import Ledger
 
@@ -77,7 +78,7 @@ def test_when_the_zero_is_decided_everything_kept_is_moved() -> None:
 
 
 def test_every_picture_is_accounted_for_over_two_workers() -> None:
-    ledger = Ledger()
+    ledger = Ledger(Telemetry())
     ledger.frames_in, ledger.frames_out = 100, 90
     ledger.reported({"dropped": {"late": 4}, "fps": 25.0})
     assert ledger.stats()["on_the_way"] == 6
@@ -90,3 +91,16 @@ def test_every_picture_is_accounted_for_over_two_workers() -> None:
     assert stats["frames_in"] == stats["frames_out"] + sum(stats["dropped"].values())
     ledger.close("ended")
     assert ledger.dropped == {"late": 5, "worker_lost": 6}
+
+
+def test_what_the_worker_measures_can_be_scraped() -> None:
+    telemetry = Telemetry()
+    ledger = Ledger(telemetry)
+    ledger.frames_in, ledger.frames_out = 10, 7
+    audio = {"codec": "aac", "samples": 48_000, "av_offset_ms": 3.5}
+    latency = {"p50": 40.0, "p95": 70.0, "p99": 90.0}
+    ledger.reported({"dropped": {"late": 2}, "audio": audio, "latency_ms": latency})
+    gauges = telemetry.gauges()
+    assert gauges["av_offset_ms", "sound"] == 3.5
+    assert gauges["latency_ms", "p95"] == 70.0
+    assert gauges["frames", "in"] == 10 and gauges["frames_dropped", "late"] == 2

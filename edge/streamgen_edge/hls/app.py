@@ -42,7 +42,8 @@ class Viewer:
 
 
 Authorize = Callable[[Viewer], Awaitable[int | None]]
-"""None when the viewer may play, else the status of the refusal: 401 or 403."""
+"""None when the viewer may play, else the status of the refusal: 401, 403, or 503 where too many
+do already."""
 
 
 class Streams(Protocol):
@@ -114,6 +115,9 @@ class HlsApp:
         client = scope.get("client")
         token = bearer(scope, asked.token)
         status = await self._authorize(Viewer(stream, token, client[0] if client else None))
+        if status == 503:
+            await refuse(send, status, "too many viewers", retry=True)
+            return None
         if status is not None:
             await refuse(send, status, "this viewer may not play this stream")
             return None

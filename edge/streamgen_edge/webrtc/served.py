@@ -50,7 +50,7 @@ class ServedStreams:
         return None if found is None else ServedStream(found)
 
     async def may_play(self, viewer: Any, /) -> int | None:
-        return await self._streams.may_play(viewer)
+        return await self._streams.allows(viewer)
 
     async def publish(self, publisher: Publisher, /) -> Sink:
         return await self._streams.publish(publisher)
@@ -69,8 +69,11 @@ def webrtc_app(streams: Streams, server: Server) -> WebRtcApp:
     )
 
     def share(name: str) -> Share:
-        found = streams.server.stream(name)
-        return Share() if found is None else Share(found.limits.bitrate, found.limits.viewers)
+        found, stream = streams.server.stream(name), streams.find(name)
+        if found is None:
+            return Share()
+        by_hls = 0 if stream is None else stream.viewing.audience.count(time.monotonic())
+        return Share(found.limits.bitrate, found.limits.viewers - by_hls)
 
     app = WebRtcApp(ServedStreams(streams), network, share=share)
     streams.watching = app.watching

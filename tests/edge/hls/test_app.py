@@ -66,6 +66,15 @@ def test_playlists_lead_to_playlists_and_to_media(served: HlsApp) -> None:
     assert sound.headers["content-type"] == "audio/mp4"
 
 
+def test_one_viewer_too_many_is_told_to_come_again(packager: LivePackager) -> None:
+    async def full(_: Viewer) -> int | None:
+        return 503
+
+    answer = get(hls_app({"cam": packager}, full), f"{RUNG}/index.m3u8")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "too many viewers" in answer.text
+
+
 def test_pages_of_other_sites_may_play(served: HlsApp) -> None:
     for path in (TOP, f"{RUNG}/index.m3u8", f"{RUNG}/9.m4s", f"{RUNG}/nothing"):
         assert get(served, path).headers["access-control-allow-origin"] == "*"
