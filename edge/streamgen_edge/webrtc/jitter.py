@@ -48,6 +48,8 @@ class JitterBuffer:
         self._wait_ns = wait_ns
         self._is_key = is_key
         self._held: dict[int, Arrived] = {}
+        self._came_ns: dict[int, int] = {}
+        """When each of them came."""
         self._next: int | None = None
         """The first that is not out."""
         self._scan = 0
@@ -75,6 +77,7 @@ class JitterBuffer:
         if at < self._next:
             return []  # too late, or a second time
         self._held[at] = packet
+        self._came_ns[at] = now_ns
         self._high = max(self._high, at)
         if len(self._held) > MOST:
             self._skip()
@@ -82,10 +85,11 @@ class JitterBuffer:
 
     def expire(self, now_ns: int) -> list[Unit]:
         """Give up what has been missing for too long."""
-        if self._blocked_ns is None or now_ns - self._blocked_ns < self._wait_ns:
-            return []
-        self._skip()
-        return self._whole_units(now_ns)
+        out: list[Unit] = []
+        while self._blocked_ns is not None and now_ns - self._blocked_ns >= self._wait_ns:
+            self._skip()
+            out += self._whole_units(now_ns)
+        return out
 
     def _place(self, sequence: int) -> int:
         """The sequence number beyond 16 bits."""
@@ -95,6 +99,7 @@ class JitterBuffer:
         step -= (step & _HALF) << 1
         if abs(step) > _LEAP:
             self._held.clear()
+            self._came_ns.clear()
             self._next = None
             self._blocked_ns = None
             self.broken = self._video
@@ -105,6 +110,7 @@ class JitterBuffer:
     def _whole_units(self, now_ns: int) -> list[Unit]:
         out: list[Unit] = []
         held = self._held
+        hole = self._scan
         while (packet := held.get(self._scan)) is not None:
             before = held.get(self._scan - 1)
             if self._video and before is not None and before.timestamp != packet.timestamp:
@@ -114,8 +120,11 @@ class JitterBuffer:
             if packet.marker or not self._video:
                 out += self._emit()
         if self._scan <= self._high and self._high in held:
-            if self._blocked_ns is None:
-                self._blocked_ns = now_ns
+            if self._blocked_ns is None or self._scan != hole:
+                # Whatever has come beyond shows that something is missing: every hole's time
+                # runs by itself, or many of them would be waited for one after the other.
+                came = self._came_ns
+                self._blocked_ns = min(came[at] for at in held if at > self._scan)
         else:
             self._blocked_ns = None
         return out
@@ -124,6 +133,8 @@ class JitterBuffer:
         assert self._next is not None
         first = self._next
         packets = [self._held.pop(at) for at in range(first, self._scan)]
+        for at in range(first, self._scan):
+            del self._came_ns[at]
         self._next = self._scan
         begins = self._whole or packets[0].begins_key
         self._whole = True
@@ -141,7 +152,7 @@ class JitterBuffer:
         self.skipped += 1
         begin = min((at for at in self._held if at > self._scan), default=self._high + 1)
         for at in [at for at in self._held if at < begin]:
-            del self._held[at]
+            del self._held[at], self._came_ns[at]
         self._next = self._scan = begin
         self._blocked_ns = None
         if self._video:

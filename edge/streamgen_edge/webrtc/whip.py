@@ -46,6 +46,8 @@ RETRY_S = 0.04
 """What is missing is asked for again so often."""
 PLI_S = 0.5
 REPORT_S = 0.5
+MOST_SOURCES = 256
+"""Changes of a line's source in one session."""
 VIDEO, SOUND = "video/0", "audio/0"
 _IDR, _SPS, _PPS, _STAP_A, _FU_A = 5, 7, 8, 24, 28
 OPUS_HEAD = b"OpusHead\x01\x02" + bytes(2) + (48_000).to_bytes(4, "little") + bytes(3)
@@ -70,6 +72,7 @@ class Receiver:
         self._stats: dict[int, StreamStatistics] = {}
         self._reports: dict[int, tuple[int, int]] = {}
         self._primary = 0
+        self._sources = 0
         self._codec: Any = parameters.codecs[0]
         self._asked = 0.0
         self._retry: asyncio.TimerHandle | None = None
@@ -86,14 +89,23 @@ class Receiver:
             codec = self._codecs[apt]
         else:
             if packet.ssrc != self._primary:
-                self._primary = packet.ssrc
-                self._buffers.clear()
+                self._begin_source(packet.ssrc)
             stats = self._stats.get(packet.ssrc)
             if stats is None:
                 stats = self._stats[packet.ssrc] = StreamStatistics(codec.clockRate)
             stats.add(packet)
         self._codec = codec
         self._take(packet, codec)
+
+    def _begin_source(self, ssrc: int) -> None:
+        """Another source: a publisher may begin anew (RFC 3550, 8.2), but not for ever."""
+        self._primary = ssrc
+        self._buffers.clear()
+        self._stats.clear()
+        self._reports.clear()
+        self._sources += 1
+        if self._sources > MOST_SOURCES:
+            self._owner.lost("the publisher sends from ever other sources (SSRC)")
 
     def _take(self, packet: RtpPacket, codec: Any) -> None:
         payload = packet.payload
@@ -130,11 +142,11 @@ class Receiver:
         if buffer.broken:
             self.ask()
         if buffer.blocked:
-            lost = buffer.missing()[:64]
-            if lost and self._kind == "video":
-                nack = RtcpRtpfbPacket(RTCP_RTPFB_NACK, self._owner.ssrc, self._primary)
-                nack.lost = lost
-                self._owner.control(bytes(nack))
+            if self._kind == "video":
+                for lost in rising(buffer.missing()[:64]):
+                    nack = RtcpRtpfbPacket(RTCP_RTPFB_NACK, self._owner.ssrc, self._primary)
+                    nack.lost = lost
+                    self._owner.control(bytes(nack))
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._chase)
 
     def _emit(self, units: list[Unit], now_ns: int) -> None:
@@ -273,6 +285,11 @@ class Incoming:
         """One access unit."""
         if codec == "H264":
             data, key = self._with_parameters(data)
+            if key and len(self._sets) < 2:
+                # Its first packet was lost: nobody could begin with this picture.
+                self.publisher.stats.left_out["no_config"] += 1
+                self.ask()
+                return
         else:
             key = _vp8_key(data)
             self._describe(VIDEO, codec.lower(), b"", Fraction(1, 90_000))
@@ -339,6 +356,13 @@ def begins_key_picture(payload: bytes) -> bool:
         return False
     kind = payload[0] & 0x1F
     return kind == _SPS or (kind == _STAP_A and payload[3] & 0x1F == _SPS)
+
+
+def rising(numbers: list[int]) -> list[list[int]]:
+    """Cut where sequence numbers begin again at zero: the stack writes no list across that."""
+    cuts = [at for at in range(1, len(numbers)) if numbers[at] < numbers[at - 1]]
+    pairs = zip([0, *cuts], [*cuts, len(numbers)], strict=True)
+    return [numbers[begin:end] for begin, end in pairs if end > begin]
 
 
 def _h264_key(data: bytes) -> bool:

@@ -75,6 +75,27 @@ def test_what_is_missing_is_named_and_waited_for_no_longer_than_it_may() -> None
     assert not one.broken and one.skipped == 1
 
 
+def test_many_holes_are_not_waited_for_one_after_the_other() -> None:
+    one = buffer()
+    numbered = stream(40, keys=(0, 36))
+    for at, pair in enumerate(numbered):
+        if at < 3 or at % 3 != 1 or at > 105:  # every picture but the last ones has a hole
+            one.add(pair[0] & 0xFFFF, pair[1], at * MS)
+    out = one.expire(400 * MS)
+    assert [unit.data[0:1] for unit in out] == [b"K", b"p", b"p", b"p"]
+    assert not one.blocked and not one.broken
+
+
+def test_a_hole_behind_one_that_was_mended_has_its_own_time() -> None:
+    one = buffer()
+    numbered = stream(6)
+    fed(numbered[:4] + numbered[5:8], one)
+    fed(numbered[9:], one, 150 * MS)
+    assert len(fed([numbered[4]], one, 190 * MS)) == 1
+    assert one.expire(201 * MS) == [] and one.blocked and not one.broken
+    assert len(fed([numbered[8]], one, 210 * MS)) == 4
+
+
 def test_a_retransmission_in_time_loses_nothing() -> None:
     one = buffer()
     numbered = stream(6)
