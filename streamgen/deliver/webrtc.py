@@ -28,6 +28,8 @@ BURST = 10
 CATCH_UP = 24
 """Pieces of the cached GOP that a joiner gets in one slot."""
 SPANS = 16
+MOST_ASKED = 512
+"""Pieces that one wish is looked through for: a packet can name thousands."""
 REPAIR_BYTES = 128 << 10
 """Retransmissions to one viewer before it must wait: a quarter of what it is sent, this at once."""
 _NS = 1_000_000_000
@@ -283,10 +285,12 @@ class RtpSender:
     def repair(self, lost: list[int]) -> None:
         """Send again what the viewer says it misses (RFC 4585, 6.2.1)."""
         packets = []
-        for number in lost:
+        for number in lost[:MOST_ASKED]:
             found = self._found(number)
-            if found is None or self._repair < len(found[0]):
+            if found is None:
                 continue
+            if self._repair < len(found[0]):
+                break
             self._repair -= len(found[0])
             packets.append(self._again(number, *found))
         self.repaired += len(packets)

@@ -19,6 +19,7 @@ from streamgen.deliver.rtp import (
     sender_report,
 )
 from streamgen.deliver.webrtc import (
+    MOST_ASKED,
     RING,
     MediaClock,
     Numbers,
@@ -238,6 +239,19 @@ def test_repair_of_one_viewer_is_bounded() -> None:
         sender.repair(list(range(10, 90)))
     again = sum(len(p.payload) for p in wires.packets) - sent
     assert again <= (128 << 10) + sent // 4
+
+
+def test_a_wish_for_every_packet_there_can_be_is_looked_through_only_so_far() -> None:
+    hall = Hall()
+    sender, wires = hall.viewer()
+    sender.play(hall.track)
+    hall.put(3000, key=True)
+    hall.run(100)
+    sent = len(wires.packets)
+    sender.repair(list(range(1000, 1000 + MOST_ASKED)) + list(range(10, 13)))
+    assert len(wires.packets) == sent
+    sender.repair(list(range(65_536)))
+    assert len(wires.packets) == 2 * sent
 
 
 def test_what_has_left_the_ring_is_not_sent_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SDP = "application/sdp"
 TRICKLE = "application/trickle-ice-sdpfrag"
+BODY_S = 10.0
+"""How long a body may take."""
 _CORS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"location, link, etag, retry-after"),
@@ -76,7 +79,19 @@ class Asked:
 
 
 async def body(receive: Receive, most: int) -> str:
-    """The whole body as text. Raises `Refusal` when it is too long or no text."""
+    """The whole body as text. Raises `Refusal` when it is too long, too slow or no text."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            data = await _read(receive, most)
+    except TimeoutError as error:
+        raise Refusal(408, "the body did not come in time", ("connection", "close")) from error
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal(400, "the body is not UTF-8") from error
+
+
+async def _read(receive: Receive, most: int) -> bytes:
     data: bytes = b""
     while True:
         message = await receive()
@@ -86,11 +101,7 @@ async def body(receive: Receive, most: int) -> str:
         if len(data) > most:
             raise Refusal(413, "the body is too long")
         if not message.get("more_body"):
-            break
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Refusal(400, "the body is not UTF-8") from error
+            return data
 
 
 async def answer(

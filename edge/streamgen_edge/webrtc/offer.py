@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 MOST_BYTES = 64 << 10
 MOST_LINES = 32
 KINDS = ("audio", "video")
 _FMTP = re.compile(r"a=fmtp:(\d+) (.*)")
 _LEVEL = re.compile(r"profile-level-id=([0-9a-fA-F]{6})")
-_CANDIDATE = re.compile(r"a=candidate:\S+ \d+ (?i:udp) \d+ (\S+) \d+ typ (\S+)")
+_CANDIDATE = re.compile(r"a=candidate:\S+ \d+ (?i:udp) \d+ (\S+) (\d{1,5}) typ \S+")
+_FINGERPRINT = re.compile(r"a=fingerprint:(?i:sha-(?:256|384|512)) [0-9a-fA-F:]{95,191}")
 
 
 class BadOffer(ValueError):
@@ -102,6 +104,7 @@ def read_offer(text: str, *, direction: Iterable[str], candidates: bool) -> Offe
         raise BadOffer("the offer has no sound and no picture")
     offer.software = next((line[2:66] for line in head if line.startswith("s=")), "")
     _check_bundle(head, [sections[at] for at in offer.kept])
+    _check_keys(head, [sections[at] for at in offer.kept])
     offer.text = _text(head, [sections[at] for at in offer.kept], candidates)
     return offer
 
@@ -118,6 +121,17 @@ def _check_bundle(head: list[str], kept: list[Section]) -> None:
     groups = [line.split()[1:] for line in head if line.startswith("a=group:BUNDLE")]
     if not any({one.mid for one in kept} <= set(group) for group in groups):
         raise BadOffer("sound and picture must be bundled (RFC 9725, 4.4)")
+
+
+def _check_keys(head: list[str], kept: list[Section]) -> None:
+    """What ICE and DTLS cannot do without (RFC 8839, 5.4; RFC 8122, 5); in a bundle one line may
+    say it for all (RFC 8843, 7.1.3)."""
+    lines = [*head, *(line for one in kept for line in one.lines)]
+    for name in ("ice-ufrag", "ice-pwd"):
+        if not any(line.startswith(f"a={name}:") for line in lines):
+            raise BadOffer(f"the offer has no {name}")
+    if not any(_FINGERPRINT.fullmatch(line) for line in lines):
+        raise BadOffer("the offer has no fingerprint of SHA-256 or better")
 
 
 def _text(head: list[str], kept: list[Section], candidates: bool) -> str:
@@ -140,9 +154,17 @@ def _of_use(line: str, candidates: bool) -> bool:
 
 
 def usable(line: str) -> bool:
-    """A candidate with an address: names would have to be looked up on the local network."""
+    """A candidate that it makes sense to knock at: a name would have to be looked up, and nobody
+    of another machine is found at a loopback, link-local or multicast address."""
     match = _CANDIDATE.match(line)
-    return match is not None and not match[1].endswith(".local")
+    if match is None or not 0 < int(match[2]) < 1 << 16:
+        return False
+    try:
+        address = ip_address(match[1])
+    except ValueError:
+        return False
+    nobody = address.is_unspecified or address.is_multicast or address.is_reserved
+    return not (nobody or address.is_loopback or address.is_link_local)
 
 
 def rebuilt(

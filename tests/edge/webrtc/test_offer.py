@@ -13,6 +13,8 @@ from streamgen_edge.webrtc.offer import BadOffer, read_offer, rebuilt
 from tests.edge.webrtc.studio import Facts
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=some encoder\r\nt=0 0\r\na=group:BUNDLE 0 1 2\r\n"
+HEAD += "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789abcdefghijkl\r\n"
+HEAD += "a=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
 SOUND = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=recvonly\r\na=rtpmap:111 opus/48000/2\r\n"
 DATA = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\na=sctp-port:5000\r\n"
 PICTURE = (
