@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import typer
 
+from streamgen.control.keys import read_key
 from streamgen.errors import ConfigError
 from streamgen.pipeline import load_pipeline
-from streamgen_edge.settings import load_server
+from streamgen_edge.certificate import read_certificate
+from streamgen_edge.settings import Server, load_server
+from streamgen_edge.webrtc.network import Network
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -22,10 +26,24 @@ def config() -> None:
 def check(file: Path = typer.Argument(..., help="Such as streamgen.yaml.")) -> None:
     """Say what is wrong with a configuration file, with its line; or nothing but 'ok'."""
     server = load_server(file, {})
+    try:
+        refuse_unusable(server)
+    except ConfigError as error:
+        raise ConfigError(str(error), path=str(file)) from error
+    typer.echo(f"{file}: ok")
+
+
+def refuse_unusable(server: Server) -> None:
+    """Look at everything that a configuration names: pipelines, certificates, keys, addresses.
+
+    Raises `ConfigError`.
+    """
     for name in {server.pipeline, *(s.pipeline for s in server.streams.values() if s.pipeline)}:
         load_pipeline(name)
     for tls in (server.http.tls, server.rtmp.tls):
-        for path in () if tls is None else (tls.cert, tls.key):
-            if not path.is_file():
-                raise ConfigError(f"no such file: {path}", path=str(file))
-    typer.echo(f"{file}: ok")
+        if tls is not None:
+            read_certificate(tls.cert, tls.key)
+    if server.link is not None:
+        read_key(server.link.key)
+    web = server.webrtc
+    Network(web.listen, web.udp_ports, web.advertise, web.ice_servers, web.turn, wall_s=time.time)

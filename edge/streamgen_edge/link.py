@@ -1,7 +1,7 @@
 """The edge's end of the link: its workers, who lives, and what goes to and comes from each.
 
-Two ROUTER sockets on the loop (`zmq.asyncio`); a worker is known by its name. Nothing here knows
-what a stream is for: streams are told what concerns them.
+Workers come in by one or two doors (`door.py`), on the loop (`zmq.asyncio`); a worker is known by
+its name. Nothing here knows what a stream is for: streams are told what concerns them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,17 +17,18 @@ from typing import Any, Protocol
 import zmq
 import zmq.asyncio
 
+from streamgen.control.keys import LinkKey, public_key, read_key
 from streamgen.control.wire import (
     BEAT_S,
     DEAD_S,
-    control_address,
+    Place,
     decoded,
     encoded,
-    media_address,
-    prepare,
 )
 from streamgen.media.credit import Outflow
 from streamgen.media.envelope import Envelope, LinkError, opened, seal
+from streamgen_edge.door import Door, Guests, Telemetry, guarded
+from streamgen_edge.settings import LinkSettings
 
 RETRY_S = 0.005
 """A worker's socket was full: the next try."""
@@ -61,37 +62,63 @@ class WorkerSeen:
 
     name: str
     pid: int
+    door: Door
     heard: float
     streams: dict[int, Attached] = field(default_factory=dict)
     retry: asyncio.TimerHandle | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where workers of other machines come in, and which."""
+
+    place: Place
+    key: LinkKey
+    guests: Guests
+
+
+def remote_of(settings: LinkSettings | None, telemetry: Telemetry) -> Remote | None:
+    """As configured. Raises `ConfigError`."""
+    if settings is None:
+        return None
+    guests = Guests(guest_keys(settings), telemetry)
+    return Remote(Place.at(settings.listen), read_key(settings.key), guests)
+
+
+def guest_keys(settings: LinkSettings) -> list[bytes]:
+    return [public_key(key) for key in settings.workers]
+
+
 class Link:
     """Runs on the loop that enters it. `old` counts messages of former terms."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None, remote: Remote | None = None) -> None:
+        """`folder` is where workers of this machine come in. Raises `ConfigError` when a place is
+        taken or not ours."""
         self.workers: dict[str, WorkerSeen] = {}
         self.old = 0
         self.welcome: Callable[[WorkerSeen], None] = lambda worker: None
         """Called with each worker that has come."""
         self.broken = asyncio.Event()
         """Set when the link cannot go on: the process is to end, and to be started again."""
-        self._folder = folder
         self._context = zmq.asyncio.Context()
-        self._media = self._bound(media_address(folder), control=False)
-        self._control = self._bound(control_address(folder), control=True)
+        self._doors: list[Door] = []
+        self._guests = None if remote is None else remote.guests
+        if folder is not None:
+            self._doors.append(Door(self._context, Place.in_folder(folder), None))
+        if remote is not None:
+            self._doors.append(Door(self._context, remote.place, remote.key))
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _bound(self, address: str, *, control: bool) -> Any:
-        socket: Any = self._context.socket(zmq.ROUTER)
-        prepare(socket, control=control)
-        socket.bind(address)
-        return socket
-
     async def __aenter__(self) -> Link:
+        if self._guests is not None:
+            self._guard = guarded(self._context, self._guests)
         loop = asyncio.get_running_loop()
-        for work in (self._hear, self._take_in, self._beat):
-            task = loop.create_task(work())
+        works = [self._beat()]
+        for door in self._doors:
+            works += [self._hear(door), self._take_in(door)]
+        for work in works:
+            task = loop.create_task(work)
             task.add_done_callback(self._stopped)
             self._tasks.append(task)
         return self
@@ -106,11 +133,18 @@ class Link:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._media.close()
-        self._control.close()
+        for door in self._doors:
+            door.close()
+        if self._guests is not None:
+            self._guard.stop()
         self._context.term()
 
     # Which workers there are.
+
+    def admit(self, keys: Iterable[bytes]) -> None:
+        """Workers of other machines with one of these public keys may come in from now on."""
+        if self._guests is not None:
+            self._guests.keys = frozenset(keys)
 
     def idlest(self, avoid: str | None = None) -> WorkerSeen | None:
         """The living worker with the fewest streams; `avoid` only where there is no other."""
@@ -134,7 +168,10 @@ class Link:
 
     def say(self, worker: WorkerSeen, message: Mapping[str, Any], *parts: bytes) -> bool:
         """One control message; False where the worker does not take it."""
-        return self._sent(self._control, worker, (encoded(message), *parts))
+        error = self._sent(worker.door.control, worker, (encoded(message), *parts))
+        if error == zmq.EHOSTUNREACH:  # its connection is gone: why wait for its silence
+            asyncio.get_running_loop().call_soon(self.lose, worker.name, worker.pid)
+        return error == 0
 
     def pump(self, worker: WorkerSeen) -> None:
         """Send what the worker's streams may send, in turn; again soon when its socket is full."""
@@ -155,7 +192,7 @@ class Link:
                     kind=item.kind,
                     received_ns=item.received_ns,
                 )
-                if not self._sent(self._media, worker, (header, item.packet.data)):
+                if self._sent(worker.door.media, worker, (header, item.packet.data)):
                     outflow.back(item)
                     self._again(worker)
                     return
@@ -169,37 +206,42 @@ class Link:
             worker.retry = asyncio.get_running_loop().call_later(RETRY_S, again)
 
     @staticmethod
-    def _sent(socket: Any, worker: WorkerSeen, parts: tuple[Any, ...]) -> bool:
+    def _sent(socket: Any, worker: WorkerSeen, parts: tuple[Any, ...]) -> int:
+        """0, or the number of the error: it is full, or its worker is not connected."""
         done = socket.send_multipart((worker.name.encode(), *parts), flags=zmq.NOBLOCK)
         error = done.exception()
         if error is None:
-            return True
+            return 0
         if isinstance(error, zmq.ZMQError) and error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
-            return False
+            return error.errno
         raise error
 
     # Receiving.
 
-    async def _hear(self) -> None:
+    async def _hear(self, door: Door) -> None:
         while True:
-            name, head, *_ = await self._control.recv_multipart()
+            name, head, *_ = await door.control.recv_multipart()
             try:
-                self._heard(name.decode("ascii", "replace"), decoded(head))
+                self._heard(door, name.decode("ascii", "replace"), decoded(head))
             except (LinkError, KeyError, TypeError, ValueError) as error:
                 log.warning("a message of a worker is not understood: %s", error)
 
-    def _heard(self, name: str, message: Mapping[str, Any]) -> None:
+    def _heard(self, door: Door, name: str, message: Mapping[str, Any]) -> None:
         now = time.monotonic()
         kind = message["type"]
         worker = self.workers.get(name)
+        if worker is not None and worker.door is not door:
+            return  # a name that a worker of the other door has already
         if kind in ("hello", "beat"):
             pid = int(message["pid"])
             if worker is not None and worker.pid != pid:
                 self.lose(name)  # started again under its name, faster than its death was known
                 worker = None
             if worker is None:
-                arrived = self.workers[name] = WorkerSeen(name, pid, now)
+                arrived = self.workers[name] = WorkerSeen(name, pid, door, now)
                 log.info("worker %s is here", name)
+                # Streams that it may have are of an edge before us, or were given up.
+                self.say(arrived, {"type": "anew"})
                 self.welcome(arrived)
         if worker is None:
             return
@@ -216,11 +258,11 @@ class Link:
         else:
             attached.told(message)
 
-    async def _take_in(self) -> None:
+    async def _take_in(self, door: Door) -> None:
         while True:
-            parts = await self._media.recv_multipart()
+            parts = await door.media.recv_multipart()
             worker = self.workers.get(parts[0].decode("ascii", "replace"))
-            if worker is None or len(parts) != 3:
+            if worker is None or worker.door is not door or len(parts) != 3:
                 continue
             try:
                 envelope = opened(parts[1], parts[2])

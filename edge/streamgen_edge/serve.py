@@ -16,7 +16,7 @@ import typer
 
 from streamgen.control.logs import log_as_json
 from streamgen.control.supervisor import Child, Supervisor
-from streamgen.pipeline import load_pipeline
+from streamgen_edge.configuring import refuse_unusable
 from streamgen_edge.node import SEEN
 from streamgen_edge.settings import Server, load_server
 
@@ -42,7 +42,7 @@ def serve(
         "workers": workers,
     }
     server = load_server(config, os.environ, **changes)
-    load_pipeline(server.pipeline)  # refuse now what no stream could use
+    refuse_unusable(server)
     log_as_json()
     for key, value in changes.items():  # our children read them where they read all else
         if value is not None:

@@ -9,21 +9,25 @@ from __future__ import annotations
 import hmac
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from streamgen.config import Bitrate, DurationNs, Settings, check, read_yaml
+from streamgen.control.keys import public_key
+from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
 
 PREFIX = "STREAMGEN_"
 NOT_OURS = frozenset({"CACHE", "RUN"})
 """Variables of that prefix that are no keys of the file; tests have theirs, too."""
+NOT_YET = "{} is not in this release: remove it"
+"""Better than to take it and do nothing."""
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\[\]]+):(\d{1,5})")
 _PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
 STREAM_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -33,7 +37,15 @@ class Tls(Settings):
     """A certificate and its key, as PEM files."""
 
     cert: Path
+    """Our own first, then those that signed it."""
     key: Path
+
+
+def _none_if_empty(value: Any) -> Any:
+    """`{cert: , key: }`: the keys are there to be filled in, and were not."""
+    if isinstance(value, dict) and value and all(one is None for one in value.values()):
+        return None
+    return value
 
 
 class _Listening(Settings):
@@ -41,7 +53,8 @@ class _Listening(Settings):
     """Address and port, `127.0.0.1:8080` or `[::1]:8080`."""
     port: int | None = Field(default=None, ge=0, le=65535)
     """Takes the place of the port in `listen`; 0 is any free one."""
-    tls: Tls | None = None
+    tls: Annotated[Tls | None, BeforeValidator(_none_if_empty)] = None
+    """Read again on SIGHUP; whether there is TLS at all is decided at the start."""
 
     @field_validator("listen")
     @classmethod
@@ -88,10 +101,14 @@ class WebRtc(Settings):
     """Where WebRTC media goes."""
 
     listen: tuple[str, ...] = ("127.0.0.1",)
+    """Addresses that candidates are made of, and no other."""
     udp_ports: str = "50000-50999"
     advertise: tuple[str, ...] = ()
+    """What clients are told instead, where the router has another address than we."""
     ice_servers: tuple[str, ...] = ()
+    """STUN servers, `stun:host:port`, for us and for clients."""
     turn: dict[str, Any] | None = None
+    """A relay: `urls`, the `secret` shared with it, and `ttl` of the passwords in seconds."""
 
     @field_validator("udp_ports")
     @classmethod
@@ -102,6 +119,14 @@ class WebRtc(Settings):
         return value
 
 
+class Jwt(Settings):
+    """Tokens that another service signs. Not in this release."""
+
+    jwks: str | None = None
+    audience: str | None = None
+    algorithms: tuple[str, ...] = ("ES256",)
+
+
 class Auth(Settings):
     """Who may do what; three scopes, none implies another."""
 
@@ -109,13 +134,56 @@ class Auth(Settings):
     """Secrets by name; streams name those that may publish them."""
     admin_keys: dict[str, str] = Field(default_factory=dict, repr=False)
     """Secrets for the API. Without any, only this machine may use it."""
-    jwt: dict[str, Any] | None = None
+    jwt: Jwt | None = None
     callback: str | None = None
+    """Not in this release."""
+
+    @model_validator(mode="after")
+    def _not_yet(self) -> Auth:
+        if self.jwt is not None and (self.jwt.jwks or self.jwt.audience):
+            raise ValueError(NOT_YET.format("jwt"))
+        if self.callback is not None:
+            raise ValueError(NOT_YET.format("callback"))
+        return self
 
 
 class Hls(Settings):
+    """Low-latency HLS."""
+
     part: DurationNs = 333_000_000
     window: DurationNs = 30_000_000_000
+    """How far back players may go."""
+
+
+class LinkSettings(Settings):
+    """Workers on other machines; those of this machine need nothing."""
+
+    listen: str
+    """Address and port; the port above it is taken, too."""
+    key: Path
+    """The edge's own key, made by `streamgen worker --new-key`."""
+    workers: tuple[str, ...] = Field(min_length=1)
+    """Public keys that may come in. Read again on SIGHUP."""
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return _as_value(Place.at, value)
+
+    @field_validator("workers")
+    @classmethod
+    def _keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for key in value:
+            _as_value(public_key, key)
+        return value
+
+
+def _as_value(read: Callable[[str], object], text: str) -> str:
+    try:
+        read(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
 
 
 class StreamLimits(Settings):
@@ -133,10 +201,19 @@ class StreamSettings(Settings):
     """Names of the keys that may publish."""
     play: Literal["anyone"] | tuple[str, ...] = "anyone"
     record: bool = False
+    """Not in this release."""
     push: tuple[str, ...] = ()
+    """Not in this release."""
     grace: DurationNs = 20_000_000_000
     """How long a lost publisher is waited for."""
     limits: StreamLimits = StreamLimits()
+
+    @model_validator(mode="after")
+    def _not_yet(self) -> StreamSettings:
+        for name in ("record", "push"):
+            if getattr(self, name):
+                raise ValueError(NOT_YET.format(name))
+        return self
 
 
 class Server(Settings):
@@ -149,8 +226,10 @@ class Server(Settings):
     hls: Hls = Hls()
     pipeline: str = "starry"
     """Of streams that name none."""
-    workers: int = Field(default=2, ge=1, le=64)
-    """Worker processes. One beyond what is busy takes over at once when another dies."""
+    workers: int = Field(default=2, ge=0, le=64)
+    """Worker processes of this machine. One beyond what is busy takes over at once when another
+    dies. None only where others may come in by `link`."""
+    link: LinkSettings | None = None
     streams: dict[str, StreamSettings] = Field(default_factory=dict)
     """By pattern, `*` and `?` as in file names; the first that fits counts. None at all: every
     name, open to this machine."""
@@ -160,14 +239,18 @@ class Server(Settings):
         for pattern, stream in self.streams.items():
             if not re.fullmatch(r"[A-Za-z0-9_*?-]{1,64}", pattern):
                 raise ValueError(f"streams: '{pattern}' is no name or pattern")
-            unknown = set(stream.publish) - set(self.auth.publish_keys)
-            if stream.publish != "anyone" and unknown:
-                raise ValueError(f"streams.{pattern}: unknown key '{min(unknown)}'")
+            for names in (stream.publish, stream.play):
+                unknown = set() if names == "anyone" else set(names) - set(self.auth.publish_keys)
+                if unknown:
+                    raise ValueError(f"streams.{pattern}: unknown key '{min(unknown)}'")
         open_to_all = not self.streams or any(s.publish == "anyone" for s in self.streams.values())
-        if open_to_all and not self.rtmp.loopback:
-            raise ValueError(
-                "rtmp listens to others and anyone may publish: name streams and their keys"
-            )
+        for name, place in (("rtmp", self.rtmp), ("http", self.http)):
+            if open_to_all and not place.loopback:
+                raise ValueError(
+                    f"{name} listens to others and anyone may publish: name streams and their keys"
+                )
+        if self.workers == 0 and self.link is None:
+            raise ValueError("workers: 0 without link: nobody would do the work")
         return self
 
     def stream(self, name: str) -> StreamSettings | None:
@@ -241,3 +324,18 @@ def _with(value: dict[str, Any], keys: list[str], new: Any) -> dict[str, Any]:
     if rest:
         new = _with(below if isinstance(below, dict) else {}, rest, new)
     return {**value, first: new}
+
+
+def restart_needed(former: Server, new: Server) -> list[str]:
+    """Keys that have changed and are read at the start only. Certificates, keys, streams and the
+    pipeline of streams to come are not among them."""
+    found = []
+    for name in ("http", "rtmp", "webrtc", "workers", "link"):
+        old, now = getattr(former, name), getattr(new, name)
+        if name in ("http", "rtmp") and old.tls is not None and now.tls is not None:
+            now = now.model_copy(update={"tls": old.tls})
+        if name == "link" and old is not None and now is not None:
+            now = now.model_copy(update={"workers": old.workers})
+        if old != now:
+            found.append(name)
+    return found

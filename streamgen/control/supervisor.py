@@ -18,11 +18,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
+from streamgen.errors import ConfigError
+
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Before a child that died is started again; the last one for every further time."""
 HEALTHY_S = 10.0
 """A child that lived so long begins anew with its back-off."""
-KILL_AFTER_S = 10.0
+KILL_AFTER_S = 12.0
+UNUSABLE = 2
+"""Exit status of a child that cannot start with this configuration: trying again is no use."""
 TICK_S = 0.25
 log = logging.getLogger("streamgen.supervisor")
 
@@ -60,18 +64,22 @@ class Supervisor:
     def __init__(self, children: Sequence[Child]) -> None:
         self._all = [_Running(child) for child in children]
         self._signal: int | None = None
+        self._unusable: str | None = None
         self._hang_ups = 0
         self._woken, self._waking = os.pipe()
         for end in (self._woken, self._waking):
             os.set_blocking(end, False)
 
     def serve(self) -> int:
-        """Run until SIGTERM or SIGINT, which is returned. Main thread only."""
+        """Run until SIGTERM or SIGINT, which is returned. Main thread only.
+
+        Raises `ConfigError` when a child cannot start at all; it has said why.
+        """
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
         former = {number: signal.signal(number, self._heard) for number in numbers}
         former_wake = signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
         try:
-            while self._signal is None:
+            while self._signal is None and self._unusable is None:
                 self._turn()
                 ready, _, _ = select.select([self._woken], [], [], self._wait_s())
                 if ready:
@@ -83,6 +91,8 @@ class Supervisor:
                 signal.set_wakeup_fd(former_wake)
                 for number, handler in former.items():
                     signal.signal(number, handler)
+        if self._unusable is not None:
+            raise ConfigError(f"the {self._unusable} cannot start with this configuration")
         return self._signal or signal.SIGTERM
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
@@ -122,6 +132,8 @@ class Supervisor:
             process.stdin.close()
         if now - one.began > HEALTHY_S:
             one.deaths = 0
+        elif process.returncode == UNUSABLE and one.deaths == 0:
+            self._unusable = one.child.name
         one.due = now + max(one.child.pause_s, BACKOFF_S[min(one.deaths, len(BACKOFF_S) - 1)])
         one.deaths += 1
         one.process = None

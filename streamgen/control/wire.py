@@ -2,20 +2,25 @@
 
 Two ZeroMQ sockets on each side: *media* (`media/envelope.py`) and *control*, small JSON, so that
 control never waits behind media. Between processes of one machine they lie in a folder that only
-their user can enter. Nobody ever blocks on them: what a peer does not take waits in a queue of
-ours, where the stream it belongs to is known (`media/credit.py`).
+their user can enter; between machines they are two TCP ports with keys (`keys.py`). Nobody ever
+blocks on them: what a peer does not take waits in a queue of ours, where the stream it belongs to
+is known (`media/credit.py`).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import zmq
 
-from streamgen.media.envelope import LinkError
+from streamgen.control.keys import LinkKey
+from streamgen.errors import ConfigError
+from streamgen.media.envelope import LARGEST_BYTES, LinkError
 
 HIGH_WATER = 16
 """Messages that a socket may hold: more would be video that nobody can take back."""
@@ -25,7 +30,34 @@ BEAT_S = 0.25
 DEAD_S = 3.0
 """A side that was silent for so long is gone."""
 MOST_CONTROL_BYTES = 1 << 20
+LARGEST_MESSAGE_BYTES = LARGEST_BYTES + (1 << 20)
+_TCP = re.compile(r"(?:tcp://)?(\[[0-9a-fA-F:]+\]|[^:\[\]/]+):(\d{1,5})")
 Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the two sockets of an edge are."""
+
+    media: str
+    control: str
+    keyed: bool = False
+    """Others can reach it: nobody talks there without keys."""
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Place:
+        return cls(media_address(folder), control_address(folder))
+
+    @classmethod
+    def at(cls, address: str) -> Place:
+        """`host:port`, and the port above it; with or without `tcp://`. Raises `ConfigError`."""
+        match = _TCP.fullmatch(address)
+        if match is None or not 0 < int(match[2]) < 65535:
+            raise ConfigError(
+                f"not an address of a link: '{address}' (write 10.0.0.5:7000; it takes two ports)"
+            )
+        host, port = match[1], int(match[2])
+        return cls(f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}", keyed=True)
 
 
 def media_address(folder: Path) -> str:
@@ -42,10 +74,24 @@ def prepare(socket: Any, *, control: bool) -> None:
     socket.setsockopt(zmq.SNDHWM, mark)
     socket.setsockopt(zmq.RCVHWM, mark)
     socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE_BYTES)
     if socket.type == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A worker that is started again under its name takes the place of its dead self.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+
+
+def prove(socket: Any, key: LinkKey, *, edge: bytes | None = None) -> None:
+    """Encrypt, and show this key to the peer. `edge` is the public key that the edge must have;
+    None: we are the edge."""
+    socket.setsockopt(zmq.IPV6, 1)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret)
+    if edge is None:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.ZAP_DOMAIN, b"link")
+    else:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, edge)
 
 
 def encoded(message: Message) -> bytes:

@@ -13,24 +13,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import zmq
 
 from streamgen.config import cache_dir, cores
 from streamgen.control.hosted import TRACKS, Attachment, HostedStream, rehearse
+from streamgen.control.keys import LinkKey
 from streamgen.control.warm import WarmEngines
 from streamgen.control.wire import (
     BEAT_S,
     DEAD_S,
-    control_address,
+    Place,
     decoded,
     encoded,
-    media_address,
     prepare,
+    prove,
 )
 from streamgen.errors import ConfigError
 from streamgen.graph.lane import Lane
@@ -43,7 +43,19 @@ STATS_S = 1.0
 MOST_RECEIVED = 64
 """Messages taken from a socket before the other one gets its turn."""
 TICK_MS = 20
+UNHEARD_S = 5.0
+UNHEARD_AGAIN_S = 60.0
+"""How often the log says that no edge answers."""
 log = logging.getLogger("streamgen.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What lets a worker in where others could come, too."""
+
+    key: LinkKey
+    edge: bytes
+    """The public key of the edge: nobody else is talked to."""
 
 
 class Worker:
@@ -52,17 +64,20 @@ class Worker:
     def __init__(
         self,
         name: str,
-        folder: Path,
+        place: Place,
         *,
         now: Callable[[], datetime],
+        proof: Proof | None = None,
         lifeline: int | None = None,
     ) -> None:
-        """`folder` holds the sockets of the edge; `lifeline` is a pipe's reading end."""
+        """`place` is where the edge listens; `lifeline` is a pipe's reading end."""
         self.name = name
+        self._place = place
+        self._proof = proof
         self._now = now
         self._context = zmq.Context()
-        self._media = self._connected(media_address(folder), control=False)
-        self._control = self._connected(control_address(folder), control=True)
+        self._media = self._connected(place.media, control=False)
+        self._control = self._connected(place.control, control=True)
         self._woken, self._waking = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waking, False)
@@ -74,6 +89,8 @@ class Worker:
         )
         self._outbox: deque[Mapping[str, Any]] = deque()
         self._heard_ns = time.monotonic_ns()
+        self._answered = False
+        self._unheard_ns = self._heard_ns + round((UNHEARD_S - UNHEARD_AGAIN_S) * 1e9)
         self._beat_ns = self._stats_ns = 0
         self._blocked = False
         self._stopping = False
@@ -81,6 +98,8 @@ class Worker:
     def _connected(self, address: str, *, control: bool) -> Any:
         socket: Any = self._context.socket(zmq.DEALER)
         prepare(socket, control=control)
+        if self._proof is not None:
+            prove(socket, self._proof.key, edge=self._proof.edge)
         socket.setsockopt(zmq.IDENTITY, self.name.encode())
         socket.connect(address)
         return socket
@@ -140,11 +159,17 @@ class Worker:
                 head, *parts = self._control.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._heard_ns = time.monotonic_ns()
+            self._heard()
             try:
                 self._obey(decoded(head), parts)
             except (LinkError, ConfigError, KeyError, TypeError, ValueError) as error:
                 log.warning("a message of the edge is not understood: %s", error)
+
+    def _heard(self) -> None:
+        self._heard_ns = self._unheard_ns = time.monotonic_ns()
+        if not self._answered:
+            self._answered = True
+            log.info("the edge at %s answers", self._place.control)
 
     def _obey(self, message: Mapping[str, Any], parts: list[bytes]) -> None:
         kind = message["type"]
@@ -152,6 +177,10 @@ class Worker:
             return
         if kind == "attach":
             self._attach(message, parts)
+            return
+        if kind == "anew":  # what we do is of an edge that is gone, or was given to others
+            for former in self._streams.values():
+                former.stop()
             return
         if kind == "warm":
             wanted = Attachment.of({"stream": 0, "term": 0, **message}, parts[0] if parts else b"")
@@ -253,10 +282,14 @@ class Worker:
                 self._say({"type": "credit", **ids, "bytes": news[0], "ms": news[1]})
         if now_ns - self._beat_ns > BEAT_S * 1e9:
             self._beat_ns = now_ns
-            self._say({"type": "beat", "worker": self.name, "pid": os.getpid()})
+            if not self._outbox:  # else nobody takes it: once is enough
+                self._say({"type": "beat", "worker": self.name, "pid": os.getpid()})
             if self._streams and now_ns - self._heard_ns > DEAD_S * 1e9:
                 log.warning("the edge is silent: all streams end")
                 self._end_all()
+            if now_ns - self._unheard_ns > UNHEARD_AGAIN_S * 1e9:
+                self._unheard_ns, self._answered = now_ns, False
+                self._say_unheard()
         if now_ns - self._stats_ns > STATS_S * 1e9:
             self._stats_ns = now_ns
             for stream in list(self._streams.values()):
@@ -264,6 +297,18 @@ class Worker:
                 if stats is not None:
                     ids = {"stream": stream.stream, "term": stream.term}
                     self._say({"type": "stats", **ids, "stats": stats})
+
+    def _say_unheard(self) -> None:
+        if self._proof is None:
+            log.warning("no edge answers at %s", self._place.control)
+        else:
+            log.warning(
+                "no edge answers at %s: is it there, has it the key %s, and is our %s in its "
+                "link.workers?",
+                self._place.control,
+                self._proof.edge.hex(),
+                self._proof.key.public.hex(),
+            )
 
     def _end_all(self) -> None:
         for stream in self._streams.values():

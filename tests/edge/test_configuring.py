@@ -16,7 +16,7 @@ from streamgen.cli import app
         ("pipeline: starry\nstreams: {a: {pipeline: wave, publish: anyone}}\n", 0, "ok"),
         ("pipeline: starry\nhls: {part: 333}\n", 2, "line 2"),
         ("streams: {a: {pipeline: nothing-like-it, publish: anyone}}\n", 2, "nothing-like-it"),
-        ("http: {tls: {cert: /nowhere.pem, key: /nowhere.key}}\n", 2, "no such file"),
+        ("http: {tls: {cert: /nowhere.pem, key: /nowhere.key}}\n", 2, "/nowhere.pem: No such file"),
     ],
 )
 def test_a_file_is_all_right_or_says_why_not(

@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 
 from streamgen.errors import ConfigError
-from streamgen_edge.settings import fits, is_loopback, load_server
+from streamgen_edge.settings import Server, fits, is_loopback, load_server, restart_needed
 
 EVERYTHING = """
-http: {listen: "127.0.0.1:8080", tls: {cert: a.pem, key: b.pem}, hosts: [localhost]}
-rtmp: {listen: "127.0.0.1:1935", tls: null}
+http: {listen: 127.0.0.1:8080, tls: {cert: , key: }, hosts: [localhost]}
+rtmp: {listen: 127.0.0.1:1935, tls: null}
 webrtc: {listen: [127.0.0.1], udp_ports: 50000-50999, advertise: [], ice_servers: [], turn: null}
-auth: {publish_keys: {key-one: abc}, jwt: {jwks: x, audience: y, algorithms: [ES256]}}
+auth: {publish_keys: {key-one: abc}, jwt: {jwks: , audience: , algorithms: [ES256]}, callback: null}
 hls: {part: 333ms, window: 30s}
 streams:
   "live-*": {pipeline: starry, publish: [key-one], play: anyone, record: false, push: [],
     grace: 20s, limits: {bitrate: 12M, viewers: 500}}
 """
+PUBLIC = "0123456789abcdef" * 4
 
 
 def test_without_a_file_everything_is_open_to_this_machine_only() -> None:
@@ -44,6 +45,18 @@ def test_the_whole_file_of_the_documentation_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
+        ("auth: {jwt: {jwks: 'https://example.org/keys'}}\n", 1, "jwt is not in this release"),
+        ("auth: {callback: 'http://127.0.0.1/may'}\n", 1, "callback is not in this release"),
+        ("streams: {a: {publish: anyone, record: true}}\n", 1, "record is not in this release"),
+        ("streams: {a: {push: ['rtmp://x/y']}}\n", 1, "push is not in this release"),
+        ("http: {tls: {cert: a.pem, key: }}\n", 1, "tls.key"),
+        ("streams: {a: {play: [nobody]}}\n", None, "unknown key 'nobody'"),
+        ("http: {listen: '0.0.0.0:8080'}\n", None, "http listens to others and anyone may"),
+        ("workers: 0\n", None, "nobody would do the work"),
+        ("link: {listen: '127.0.0.1:7000', key: k}\n", 1, "missing key 'link.workers'"),
+        ("link: {listen: '0.0.0.0:7000', key: k, workers: []}\n", 1, "link.workers"),
+        (f"link: {{listen: '127.0.0.1:0', key: k, workers: [{PUBLIC}]}}\n", 1, "not an address"),
+        ("link: {listen: '127.0.0.1:7000', key: k, workers: [abc]}\n", 1, "not a public key"),
         ("http: {listen: 8080}\n", 1, "listen"),
         ("rtmp:\n  listen: localhost\n", 2, "not an address"),
         ("hls: {part: 333}\n", 1, "not a duration"),
@@ -72,6 +85,46 @@ def test_the_environment_and_the_command_line_override_the_file(tmp_path: Path) 
     server = load_server(path, environment)
     assert (server.rtmp.number, server.pipeline) == (1936, "wave")
     assert load_server(path, environment, rtmp__port=0, pipeline=None).rtmp.number == 0
+
+
+def test_every_key_of_the_file_is_a_variable_too() -> None:
+    environment = {
+        "STREAMGEN_HTTP__LISTEN": "127.0.0.1:9000",
+        "STREAMGEN_HTTP__TLS": "{cert: a.pem, key: b.pem}",
+        "STREAMGEN_WEBRTC__UDP_PORTS": "4000-4001",
+        "STREAMGEN_WEBRTC__TURN__SECRET": "s",
+        "STREAMGEN_AUTH__PUBLISH_KEYS": "{one: abc}",
+        "STREAMGEN_HLS__PART": "500ms",
+        "STREAMGEN_WORKERS": "3",
+        "STREAMGEN_LINK": f"{{listen: 127.0.0.1:7000, key: k, workers: [{PUBLIC}]}}",
+        "STREAMGEN_STREAMS": "{'*': {publish: [one], grace: 5s}}",
+    }
+    server = load_server(None, environment)
+    assert (server.http.number, server.workers) == (9000, 3)
+    assert server.http.tls is not None and str(server.http.tls.key) == "b.pem"
+    assert server.webrtc.udp_ports == "4000-4001" and server.webrtc.turn == {"secret": "s"}
+    assert server.hls.part == 500_000_000
+    assert server.link is not None and server.link.workers == (PUBLIC,)
+    stream = server.stream("a")
+    assert stream is not None and stream.grace == 5_000_000_000
+    assert server.may_publish(stream, "abc") and not server.may_publish(stream, None)
+
+
+def test_only_what_is_read_at_the_start_needs_another_start() -> None:
+    tls = {"cert": "a.pem", "key": "a.key"}
+    link = {"listen": "127.0.0.1:7000", "key": "k", "workers": [PUBLIC]}
+    before = Server.model_validate({"http": {"tls": tls}, "link": link})
+    again = {"cert": "b.pem", "key": "b.key"}
+    more = {**link, "workers": [PUBLIC, PUBLIC[::-1]]}
+    change = {"http": {"tls": again}, "link": more, "pipeline": "wave", "streams": {"a": {}}}
+    assert restart_needed(before, Server.model_validate(change)) == []
+    change = {"http": {"port": 1}, "rtmp": {"tls": tls}, "link": {**link, "key": "x"}, "workers": 3}
+    assert restart_needed(before, Server.model_validate(change)) == [
+        "http",
+        "rtmp",
+        "workers",
+        "link",
+    ]
 
 
 def test_a_wrong_variable_is_named() -> None:

@@ -7,7 +7,6 @@ import ssl
 from types import TracebackType
 
 from streamgen.errors import ConfigError
-from streamgen_edge.certificate import tls_context as tls_context
 from streamgen_edge.rtmp.admission import Admission
 from streamgen_edge.rtmp.connection import READ, Connection, House, Telemetry
 from streamgen_edge.rtmp.limits import Limits
