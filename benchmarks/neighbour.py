@@ -21,9 +21,9 @@ import numpy as np
 from soak import FPS, WAYS, Tally, install, stream
 
 from streamgen.config import cache_dir, cores
+from streamgen.graph.isolation.zygote import zygote
 from streamgen.graph.lane import Lane
 from streamgen.graph.seat import Seat
-from streamgen.graph.zygote import zygote
 from streamgen.media.frame import CPU
 from streamgen.media.pool import FramePool
 from streamgen.opening import open_graph

@@ -30,8 +30,8 @@ import numpy as np
 
 from streamgen.errors import StageError
 from streamgen.graph.declared import stage_class
+from streamgen.graph.isolation.zygote import zygote
 from streamgen.graph.spec import Limits, NodeSpec
-from streamgen.graph.zygote import zygote
 from streamgen.media.frame import CPU
 from streamgen.media.shared import SharedPool
 from streamgen.protocols import Mode, StageContext
@@ -48,7 +48,7 @@ def install(folder: Path) -> None:
     about = folder / "soak_stages-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: soak-stages\nVersion: 1.0\n")
-    lines = ["[streamgen.stages]", "soak-troubled = tests.graph.troubled:Troubled"]
+    lines = ["[streamgen.stages]", "soak-troubled = tests.graph.isolation.troubled:Troubled"]
     (about / "entry_points.txt").write_text("\n".join(lines))
     sys.path[:0] = [str(folder), str(ROOT)]
 
@@ -256,7 +256,7 @@ def alive(pid: int) -> bool:
         rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return rest[0] != "Z" and "graph.child" in Path(f"/proc/{pid}/cmdline").read_text()
+    return rest[0] != "Z" and "isolation.child" in Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def wait(come: Callable[[], bool], limit_s: float = 10.0) -> bool:

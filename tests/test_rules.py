@@ -37,7 +37,7 @@ BROAD_EXCEPTS = {
     # The root of a live stream's thread on a worker: the stream ends, the worker goes on.
     "streamgen/control/hosted.py": 1,
     # The root of an isolated stage's process, and of one call: a plugin may raise anything.
-    "streamgen/graph/worker.py": 2,
+    "streamgen/graph/isolation/worker.py": 2,
 }
 UNBOUNDED = {
     # Holds no items, but a token for each of those that the depth lets in.

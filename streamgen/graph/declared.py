@@ -22,9 +22,9 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from streamgen.graph.isolated import IsolatedStage
+from streamgen.graph.isolation.isolated import IsolatedStage
+from streamgen.graph.isolation.zygote import Zygote, zygote
 from streamgen.graph.spec import NodeSpec
-from streamgen.graph.zygote import Zygote, zygote
 from streamgen.media.port import Contract, Port
 
 _TYPES: Mapping[str, Any] = {"number": float, "integer": int, "boolean": bool, "string": str}

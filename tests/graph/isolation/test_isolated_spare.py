@@ -14,8 +14,8 @@ import pytest
 from streamgen.errors import StageError, StageUnavailable
 from streamgen.graph.spec import Limits
 from streamgen.testing import picture
-from tests.graph.test_isolated import is_negative, write_plugins
-from tests.graph.test_isolated_deaths import (
+from tests.graph.isolation.test_isolated import is_negative, write_plugins
+from tests.graph.isolation.test_isolated_deaths import (
     Opened,
     opened,
     plugins,
@@ -105,7 +105,7 @@ def test_closing_does_not_wait_for_a_process_that_is_being_loaded(
         f"if os.path.exists({str(slow)!r}):\n"
         f"    open({str(slow)!r}, 'w').write('loading')\n"
         "    time.sleep(60)\n"
-        "from tests.graph.troubled import *\n"
+        "from tests.graph.isolation.troubled import *\n"
     )
     write_plugins(tmp_path, "slowly_loaded", ["Same"])
     monkeypatch.syspath_prepend(str(tmp_path))

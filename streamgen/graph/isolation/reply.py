@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from streamgen.errors import StageError
-from streamgen.graph.hand import Hand
-from streamgen.graph.lending import Lending
-from streamgen.graph.wire import Lease, Message, Received
+from streamgen.graph.isolation.hand import Hand
+from streamgen.graph.isolation.lending import Lending
+from streamgen.graph.isolation.wire import Lease, Message, Received
 from streamgen.media.frame import Fence
 
 

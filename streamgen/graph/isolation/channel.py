@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-from streamgen.graph.wire import MOST_BYTES
+from streamgen.graph.isolation.wire import MOST_BYTES
 
 _WITH_FDS = b"\xff"
 _NO_FDS: Sequence[int] = ()

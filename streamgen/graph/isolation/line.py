@@ -11,15 +11,15 @@ from contextlib import suppress
 from typing import Any
 
 from streamgen.errors import ConfigError, StageError, StageUnavailable
-from streamgen.graph import wire
-from streamgen.graph.hand import Hand
-from streamgen.graph.keeper import Keeper
-from streamgen.graph.lending import Lending
-from streamgen.graph.reply import Reply
+from streamgen.graph.isolation import wire
+from streamgen.graph.isolation.hand import Hand
+from streamgen.graph.isolation.keeper import Keeper
+from streamgen.graph.isolation.lending import Lending
+from streamgen.graph.isolation.reply import Reply
+from streamgen.graph.isolation.tags import WireError
+from streamgen.graph.isolation.wire import Message, Received
+from streamgen.graph.isolation.zygote import Zygote
 from streamgen.graph.spec import Limits
-from streamgen.graph.tags import WireError
-from streamgen.graph.wire import Message, Received
-from streamgen.graph.zygote import Zygote
 from streamgen.media.pool import CopyMeter
 from streamgen.media.shared import SharedPool
 

@@ -15,13 +15,13 @@ import pytest
 
 from streamgen.errors import ConfigError, StageError, StageUnavailable
 from streamgen.graph.declared import stage_class
-from streamgen.graph.isolated import IsolatedStage
+from streamgen.graph.isolation.isolated import IsolatedStage
+from streamgen.graph.isolation.zygote import zygote
 from streamgen.graph.spec import Limits, NodeSpec
-from streamgen.graph.zygote import zygote
 from streamgen.media.frame import Frame
 from streamgen.media.shared import SharedPool
 from streamgen.testing import picture
-from tests.graph.test_isolated import context, is_negative, write_plugins
+from tests.graph.isolation.test_isolated import context, is_negative, write_plugins
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory files are Linux's")
 
@@ -32,7 +32,7 @@ Opened = Callable[..., Any]
 @pytest.fixture(scope="module", autouse=True)
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("plugins")
-    write_plugins(folder, "tests.graph.troubled", STAGES)
+    write_plugins(folder, "tests.graph.isolation.troubled", STAGES)
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
@@ -249,7 +249,7 @@ import sys, time
 sys.path[:0] = {path!r}
 from streamgen.graph.declared import stage_class
 from streamgen.graph.spec import NodeSpec
-from tests.graph.test_isolated import context
+from tests.graph.isolation.test_isolated import context
 from streamgen.testing import picture
 found = stage_class(NodeSpec(stage="try-troubled", isolation="process"))
 params = found.Params({params})

@@ -1,7 +1,7 @@
 """`Lending`: which pictures the process of a stage has been shown, and which it still holds.
 
-One for each worker: the other side of `streamgen.graph.leases`. What was lent stays lent until
-the worker says that it let go, or is certainly dead; a reference to anything else is an error.
+One for each worker: the other side of `leases`. What was lent stays lent until the worker
+says that it let go, or is certainly dead; a reference to anything else is an error.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgen.graph import wire
-from streamgen.graph.tags import (
+from streamgen.graph.isolation import wire
+from streamgen.graph.isolation.tags import (
     HOST_TAGS,
     MOST_TAGS,
     STAGE_TAGS,
@@ -23,7 +23,7 @@ from streamgen.graph.tags import (
     WireError,
     bare_tags,
 )
-from streamgen.graph.wire import Lease, PictureRef, SheetRef
+from streamgen.graph.isolation.wire import Lease, PictureRef, SheetRef
 from streamgen.media.frame import Frame, Plane, Sheet
 from streamgen.media.pool import CopyMeter
 from streamgen.media.port import PICTURE, Port

@@ -1,7 +1,7 @@
 """`Zygote`: the process that has loaded a stage's class, as the host sees it.
 
 One for each interpreter and stage, shared by all nodes that use it. It answers what the class
-declares, validates parameters, and forks workers. See `streamgen.graph.child` for its own side.
+declares, validates parameters, and forks workers. See `child` for its own side.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from functools import cache
 from typing import Any
 
 from streamgen.errors import ConfigError
-from streamgen.graph.channel import Channel
+from streamgen.graph.isolation.channel import Channel
 from streamgen.media.shared import sharing_works
 
 PROTOCOL = 1
+CHILD = "streamgen.graph.isolation.child"
 START_S = 60.0
 """Longest time to load a stage's class; some import gigabytes."""
 ANSWER_S = 10.0
@@ -142,7 +143,7 @@ class Zygote:
         words, output = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(words, False)
         given = (theirs.fileno(), lifeline)
-        command = [self.python, "-m", "streamgen.graph.child", self.stage, *map(str, given)]
+        command = [self.python, "-m", CHILD, self.stage, *map(str, given)]
         try:
             self._process = subprocess.Popen(
                 command,

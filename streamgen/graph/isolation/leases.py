@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgen.graph import wire
-from streamgen.graph.tags import WireError
+from streamgen.graph.isolation import wire
+from streamgen.graph.isolation.tags import WireError
 from streamgen.media.frame import Layout
 from streamgen.media.pool import CopyMeter, FramePool, Slot, WritableFrame
 from streamgen.media.shared import HEADER, Region, packed_planes, packed_size

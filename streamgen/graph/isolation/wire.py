@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgen.graph.tags import Tagged, WireError
+from streamgen.graph.isolation.tags import Tagged, WireError
 from streamgen.media.frame import Frame, Layout, Plane, plane_shapes
 from streamgen.media.port import KINDS
 from streamgen.media.shared import plane_at

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamgen.graph import wire
-from streamgen.graph.channel import Channel
-from streamgen.graph.leases import Leases
-from streamgen.graph.lending import Lending
-from streamgen.graph.tags import HOST_TAGS, Tagged, TagTable, WireError, tags_of
-from streamgen.graph.wire import Message, PictureRef, SheetRef
+from streamgen.graph.isolation import wire
+from streamgen.graph.isolation.channel import Channel
+from streamgen.graph.isolation.leases import Leases
+from streamgen.graph.isolation.lending import Lending
+from streamgen.graph.isolation.tags import HOST_TAGS, Tagged, TagTable, WireError, tags_of
+from streamgen.graph.isolation.wire import Message, PictureRef, SheetRef
 from streamgen.media.frame import Color, Frame, Layout, Matrix, Range
 from streamgen.media.port import Port
 from streamgen.media.shared import SharedPool, slot_of

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.test_isolated import write_plugins
+from tests.graph.isolation.test_isolated import write_plugins
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory files are Linux's")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PICTURES, WIDTH, HEIGHT = 12, 640, 358
 
 STAGES = """
 import ctypes, os
-from tests.graph import troubled
+from tests.graph.isolation import troubled
 
 def counted(stage):
     class Counted(stage):
@@ -43,7 +43,7 @@ from streamgen.graph.spec import NodeSpec
 from streamgen.media.shared import SharedPool
 from streamgen.protocols import Mode
 from streamgen.testing import picture
-from tests.graph.test_isolated import context
+from tests.graph.isolation.test_isolated import context
 here = os.environ.pop("MEMCPY_COUNT")
 pool = SharedPool()
 found = stage_class(NodeSpec(stage="try-{name}", isolation="process"))

@@ -17,9 +17,9 @@ import pytest
 
 from streamgen.errors import ConfigError, StageError
 from streamgen.graph.declared import stage_class
-from streamgen.graph.isolated import IsolatedStage
+from streamgen.graph.isolation.isolated import IsolatedStage
+from streamgen.graph.isolation.zygote import zygote
 from streamgen.graph.spec import NodeSpec
-from streamgen.graph.zygote import zygote
 from streamgen.media.frame import CPU, Device, Frame, Sheet
 from streamgen.media.pool import CopyMeter, FramePool
 from streamgen.media.shared import SharedPool, slot_of
@@ -55,7 +55,7 @@ def write_plugins(folder: Path, module: str, names: Sequence[str]) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("plugins")
-    write_plugins(folder, "tests.graph.troubled", STAGES)
+    write_plugins(folder, "tests.graph.isolation.troubled", STAGES)
     sys.path.insert(0, str(folder))
     yield
     sys.path.remove(str(folder))
@@ -276,10 +276,10 @@ def test_pictures_that_do_not_fit_into_memory_are_refused_with_figures(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = opened("Same")
-    monkeypatch.setattr("streamgen.graph.isolated.memory_left", lambda: 10 << 20)
+    monkeypatch.setattr("streamgen.graph.isolation.isolated.memory_left", lambda: 10 << 20)
     with pytest.raises(ConfigError, match="take about 21 MB, 10 MB are left"):
         stage.prepare(1280, 720, picture(2, 2).color)
-    monkeypatch.setattr("streamgen.graph.isolated.memory_left", lambda: 30 << 20)
+    monkeypatch.setattr("streamgen.graph.isolation.isolated.memory_left", lambda: 30 << 20)
     stage.prepare(1280, 720, picture(2, 2).color)
     assert "30 MB are left" in stage.notes[0]
 
@@ -290,7 +290,7 @@ def test_a_stage_of_another_environment_works_and_is_not_imported_here(
     venv.create(tmp_path / "other", with_pip=False, symlinks=True)
     packages = next((tmp_path / "other" / "lib").glob("python*/site-packages"))
     own = [path for path in sys.path if path.endswith("site-packages")]
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     (packages / "shared.pth").write_text("\n".join([*own, root]))
     source = Path(__file__).with_name("troubled.py").read_text()
     (packages / "only_over_there.py").write_text(source)

@@ -15,15 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from streamgen.errors import ConfigError, StageError
-from streamgen.graph import wire
-from streamgen.graph.keeper import BUILD_NS
-from streamgen.graph.lending import Lending, shared_array
-from streamgen.graph.line import Line
-from streamgen.graph.reply import Reply
+from streamgen.graph.isolation import wire
+from streamgen.graph.isolation.keeper import BUILD_NS
+from streamgen.graph.isolation.lending import Lending, shared_array
+from streamgen.graph.isolation.line import Line
+from streamgen.graph.isolation.reply import Reply
+from streamgen.graph.isolation.tags import WireError, color_tags
+from streamgen.graph.isolation.wire import Message, Received
+from streamgen.graph.isolation.zygote import Zygote
 from streamgen.graph.spec import NodeSpec
-from streamgen.graph.tags import WireError, color_tags
-from streamgen.graph.wire import Message, Received
-from streamgen.graph.zygote import Zygote
 from streamgen.media.frame import Color, Frame, Layout, Sheet
 from streamgen.media.port import PICTURE, Contract
 from streamgen.media.scaler import CascadeScaler

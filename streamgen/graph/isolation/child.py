@@ -1,5 +1,5 @@
-"""`python -m streamgen.graph.child STAGE CONTROL LIFELINE`: a stage's class, loaded in a process
-of its own interpreter, from which workers are forked in a few milliseconds.
+"""`python -m streamgen.graph.isolation.child STAGE CONTROL LIFELINE`: a stage's class, loaded in a
+process of its own interpreter, from which workers are forked in a few milliseconds.
 
 The host holds the other end of CONTROL (questions, and a channel for each node that uses the
 stage) and of LIFELINE, a pipe on which nothing is ever sent. When the host is gone, however it
@@ -27,8 +27,8 @@ from pydantic import ValidationError
 
 import streamgen
 from streamgen.errors import StreamGenError
-from streamgen.graph.channel import Channel
-from streamgen.graph.worker import Worker, root
+from streamgen.graph.isolation.channel import Channel
+from streamgen.graph.isolation.worker import Worker, root
 from streamgen.media.port import Contract
 from streamgen.plugins import find_stage
 

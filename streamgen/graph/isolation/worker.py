@@ -21,11 +21,11 @@ from pydantic import BaseModel, TypeAdapter
 
 from streamgen.config import cache_dir, cores
 from streamgen.errors import StreamGenError
-from streamgen.graph import wire
-from streamgen.graph.channel import Channel
-from streamgen.graph.leases import Lease, Leases, LentPool
-from streamgen.graph.tags import STAGE_TAGS, Tagged, TagTable, WireError, bare_tags
-from streamgen.graph.wire import Message, PictureRef, Received, SheetRef
+from streamgen.graph.isolation import wire
+from streamgen.graph.isolation.channel import Channel
+from streamgen.graph.isolation.leases import Lease, Leases, LentPool
+from streamgen.graph.isolation.tags import STAGE_TAGS, Tagged, TagTable, WireError, bare_tags
+from streamgen.graph.isolation.wire import Message, PictureRef, Received, SheetRef
 from streamgen.media.frame import CPU, Frame, Sheet
 from streamgen.media.port import Contract
 from streamgen.media.shared import packed_planes, packed_size

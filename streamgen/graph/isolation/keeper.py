@@ -20,13 +20,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from streamgen.errors import ConfigError
-from streamgen.graph.channel import Channel
-from streamgen.graph.hand import Hand, Kept, readable
-from streamgen.graph.lending import Lending
+from streamgen.graph.isolation.channel import Channel
+from streamgen.graph.isolation.hand import Hand, Kept, readable
+from streamgen.graph.isolation.lending import Lending
+from streamgen.graph.isolation.tags import WireError
+from streamgen.graph.isolation.wire import Message, pack, unpack
+from streamgen.graph.isolation.zygote import Zygote, died
 from streamgen.graph.spec import Limits
-from streamgen.graph.tags import WireError
-from streamgen.graph.wire import Message, pack, unpack
-from streamgen.graph.zygote import Zygote, died
 
 BUILD_NS = 120_000_000_000
 """Longest time to build a stage; some load and compile a network."""

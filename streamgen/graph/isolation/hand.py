@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from streamgen.graph.channel import Channel
-from streamgen.graph.lending import Lending
-from streamgen.graph.wire import Received
-from streamgen.graph.zygote import LastWords
+from streamgen.graph.isolation.channel import Channel
+from streamgen.graph.isolation.lending import Lending
+from streamgen.graph.isolation.wire import Received
+from streamgen.graph.isolation.zygote import LastWords
 from streamgen.media.shared import HEADER
 
 

@@ -1,0 +1,1 @@
+"""Stages in processes of their own: pictures cross by reference, and a crash costs one result."""
