@@ -232,6 +232,7 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "corrected": counts("corrected"),
         "filled": counts("filled"),
         "stalls": counts("stalls"),
+        "rested": counts("rested"),
         "refused": counts("refused"),
         "sound_ahead_ms": viewing.sound_ahead_ms,
         "gop_dropped": counts("gop_dropped"),

@@ -14,6 +14,10 @@ from streamgen_edge.feed import Feed
 
 HZ, SOUND_HZ = 90_000, 48_000
 """Of the times of pictures and of sound."""
+REST = 3 * HZ // 10
+MISSED = 5
+"""The top rung gets no pictures now when it is behind the next one by both, time and pictures: by
+so many it cannot be when it is only slow."""
 
 
 class Viewing:
@@ -29,6 +33,9 @@ class Viewing:
         """Who watches by HLS."""
         self.frames = 0
         """Pictures of the top rung so far."""
+        self.resting: set[str] = set()
+        """Rungs that get no pictures while others do."""
+        self._missed = 0
         self._telemetry = telemetry
         self._count = telemetry.count
         self._settings = settings
@@ -70,6 +77,8 @@ class Viewing:
             self._count("double", packet.track)
             return False
         self.last[packet.track] = pts
+        if packet.track.startswith("video/"):
+            self._look_for_rest(packet.track, pts)
         self.frames += packet.track == self.tracks[0].name
         self.feed.put(packet)
         if self.packager is not None and packet.track != "audio/opus":
@@ -79,8 +88,22 @@ class Viewing:
                 self._count("unpacked", type(error).__name__)
         return True
 
+    def _look_for_rest(self, track: str, pts: int) -> None:
+        """The governor lets the top rung rest: its players must hear so before they run dry."""
+        top, *others = [one.name for one in self.tracks if one.kind == "video"]
+        if track == top:
+            self.resting.clear()
+            self._missed = 0
+        elif track == others[0]:
+            self._missed += 1
+            behind = pts - self.last.get(top, pts) > REST and self._missed > MISSED
+            if behind and not self.resting:
+                self.resting.add(top)
+                self._count("rested", top)
+                self.drop(top)
+
     def drop(self, track: str) -> None:
-        """A rung's encoder failed: its players see gaps, the others nothing."""
+        """A rung rests, or its encoder failed: its players see gaps, the others nothing."""
         if self.packager is not None and track.startswith("video/"):
             self.packager.drop(track)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Protocol
 
 from streamgen.deliver.webrtc import MediaClock, RtpTrack
@@ -63,6 +63,10 @@ class Playable(Protocol):
     def tracks(self) -> Sequence[TrackFacts]: ...
     @property
     def feed(self) -> Playing: ...
+    @property
+    def resting(self) -> Collection[str]:
+        """Rungs that get no pictures while others do."""
+        ...
 
     def request_keyframe(self, reason: str) -> None: ...
 
@@ -73,6 +77,8 @@ class Viewer(Protocol):
     def report(self) -> None: ...
 
     def moved(self, gone: str, to: str) -> None: ...
+
+    def returned(self, rung: str) -> None: ...
 
     def ended(self) -> None: ...
 
@@ -122,11 +128,16 @@ class Channel:
         try:
             async for packet in packets:
                 self._note(name)
-                self._gone.discard(name)
+                if self.stream.resting:
+                    self._leave_resting()
                 if track.video and packet.keyframe and self._pending is not None:
                     self._pending.cancel()
                     self._pending = None
                 track.put(packet)
+                if name in self._gone:
+                    self._gone.discard(name)
+                    for viewer in tuple(self.viewers):
+                        viewer.returned(name)
         finally:
             packets.close()
         for viewer in tuple(self.viewers):
@@ -193,10 +204,20 @@ class Channel:
             silent = name in self._tracks and now - seen > SILENT_S
             if not silent or name in self._gone:
                 continue
-            self._gone.add(name)
-            at = names.index(name)
-            for other in names[at + 1 :] + names[:at][::-1]:
-                if other not in self._gone:
-                    for viewer in tuple(self.viewers):
-                        viewer.moved(name, other)
-                    break
+            self._leave_rung(name)
+
+    def _leave_resting(self) -> None:
+        for name in self.stream.resting:
+            if name not in self._gone and name in self._tracks:
+                self._leave_rung(name)
+
+    def _leave_rung(self, name: str) -> None:
+        """To the next smaller one that is there, or else a larger one."""
+        self._gone.add(name)
+        names = [one.name for one in self.stream.tracks if one.kind == "video"]
+        at = names.index(name)
+        for other in names[at + 1 :] + names[:at][::-1]:
+            if other not in self._gone and other not in self.stream.resting:
+                for viewer in tuple(self.viewers):
+                    viewer.moved(name, other)
+                break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from streamgen_edge.publishing import Streams
@@ -34,6 +34,10 @@ class ServedStream:
     @property
     def feed(self) -> Playing:
         return self._stream.viewing.feed
+
+    @property
+    def resting(self) -> Collection[str]:
+        return self._stream.viewing.resting
 
     def request_keyframe(self, reason: str) -> None:
         self._stream.tenure.request_keyframe(reason)

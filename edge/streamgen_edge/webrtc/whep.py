@@ -80,7 +80,8 @@ class Viewing:
         self.channel = channel
         self.senders: dict[str, RtpSender] = {}
         self.feedback: dict[str, Feedback] = {}
-        self.rung = ""
+        self.rung = self.chosen = ""
+        """What it gets now, and what it was given at first: it goes back there when it can."""
         self._done = done
         self._line: stack.SecureLine | None = None
         self._ssrcs: list[int] = []
@@ -99,7 +100,8 @@ class Viewing:
         for line in self.peer.getTransceivers():
             if line.kind == "video":
                 level = offer.level(stack.agreed(line)[0].payloadType)
-                self.rung = choose(self.channel.stream.tracks, level, asked).name
+                self.chosen = choose(self.channel.stream.tracks, level, asked).name
+                self.rung = self.chosen
                 self.channel.track(self.rung)
             stack.on_sending(line, self._beginner(line))
         if any(one.name == SOUND for one in self.channel.stream.tracks):
@@ -148,6 +150,12 @@ class Viewing:
         if sender is not None and self.rung == gone:
             self.rung = to
             sender.play(self.channel.track(to))
+
+    def returned(self, rung: str) -> None:
+        sender = self.senders.get("video")
+        if sender is not None and rung == self.chosen != self.rung:
+            self.rung = rung
+            sender.play(self.channel.track(rung))
 
     def ended(self) -> None:
         self._done()

@@ -83,6 +83,7 @@ class Studio:
         self._key = threading.Event()
         self._stop = threading.Event()
         self.silent: set[str] = set()
+        self.resting: set[str] = set()
         self.loop = asyncio.get_running_loop()
         for rung in rungs:
             rung.config = bytes(rung.encode(-1, True)[0].data)

@@ -145,6 +145,23 @@ async def test_a_rung_that_falls_silent_is_left_for_the_next_one() -> None:
 
 
 @looped
+async def test_a_rung_that_rests_is_left_at_once_and_taken_again_when_it_is_back() -> None:
+    rungs = Rung(360, 800_000), Rung(180, 200_000)
+    async with playing(*rungs, gop=25) as (app, show), watching(app) as viewer:
+        assert (await viewer.frame()).height == 360
+        show.silent.add("video/360p")
+        show.resting.add("video/360p")
+        there = await viewer.frames(20)
+        assert there[-1].height == 180
+        show.resting.clear()
+        show.silent.clear()
+        back = await viewer.frames(45)
+        assert back[-1].height == 360 and media(app)[0].rung == "video/360p"
+        gaps = [b.pts - a.pts for a, b in itertools.pairwise([*there, *back])]
+        assert 0 < min(gaps) and max(gaps) < 90_000
+
+
+@looped
 async def test_a_stream_that_was_still_goes_on_with_the_same_rung() -> None:
     """As when another worker takes it: the sound is back before the pictures are."""
     rungs = Rung(360, 800_000), Rung(180, 200_000)
