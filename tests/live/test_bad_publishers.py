@@ -1,0 +1,103 @@
+"""Whatever publishers send, the server lives, says what was wrong, and other streams play on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.bad_pictures import FORMATS, PICTURES
+from tests.live.bad_sounds import CLOCKS, SOUNDS
+from tests.live.damage import Case
+from tests.live.raw import Outcome, published
+from tests.live.serving import Publisher, Server, needs_ffmpeg
+
+pytestmark = needs_ffmpeg
+TOGETHER = 12
+"""Publishers at a time."""
+GOOD_RATE = 15
+MOST_GROWTH_MIB = 200
+GROUPS = {"pictures": PICTURES, "formats": FORMATS, "sounds": SOUNDS, "clocks": CLOCKS}
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with one good stream that plays all the time."""
+    server = Server(tmp_path_factory.mktemp("busy"), "--pipeline", "transcode")
+    good = Publisher(server, "good", size="160x90", rate=GOOD_RATE, gop=GOOD_RATE, seconds=600)
+    try:
+        server.until(lambda: server.frames_out("good") > 5, "the good stream")
+        yield server
+    finally:
+        good.close()
+        server.stop()
+
+
+def resident_mib(pids: Mapping[str, int]) -> dict[str, int]:
+    page = 4096
+    return {
+        name: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page >> 20
+        for name, pid in pids.items()
+    }
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_bad_publishers_disturb_nobody(busy: Server, group: str) -> None:
+    cases = list(GROUPS[group].items())
+    pids, memory = busy.pids(), resident_mib(busy.pids())
+    wrong: list[str] = []
+    for first in range(0, len(cases), TOGETHER):
+        some = [(f"{group}-{first + n}", *case) for n, case in enumerate(cases[first:][:TOGETHER])]
+        began, shown = time.monotonic(), busy.frames_out("good")
+        for (name, what, case), outcome in zip(
+            some, asyncio.run(together(busy, some)), strict=True
+        ):
+            row = busy.until(lambda name=name: ended(busy.stream(name)), f"end of {name}")
+            said = verdict(case, row, outcome)
+            wrong += [f"{what}: {said}"] if said else []
+        expected = (time.monotonic() - began) * GOOD_RATE
+        assert busy.frames_out("good") - shown > 0.9 * expected - GOOD_RATE
+    assert not wrong, "\n".join(wrong)
+    assert busy.pids() == pids
+    assert busy.stream("good")["state"] == "live" and not busy.stream("good")["takeovers"]
+    for name, mib in resident_mib(pids).items():
+        assert mib - memory[name] < MOST_GROWTH_MIB, name
+    assert "internal error" not in busy.log() and "Traceback" not in busy.log()
+
+
+async def together(server: Server, some: list[tuple[str, str, Case]]) -> list[Outcome]:
+    made = [(name, case.tape()) for name, _, case in some]
+    return await asyncio.gather(*(published(server.rtmp, name, tape) for name, tape in made))
+
+
+def ended(row: dict[str, Any]) -> dict[str, Any] | None:
+    return row if row.get("state") == "ended" else None
+
+
+def verdict(case: Case, row: Mapping[str, Any], outcome: Outcome) -> str:
+    """What is not as it should be; empty: nothing."""
+    if not outcome.let_in:
+        return "was not let in"
+    shown = row["stats"]["frames_out"]
+    if shown < case.plays:
+        counted = {key: row[key] for key in ("error", "left_out", "unused", "corrected", "stats")}
+        return f"{shown} pictures came out: {outcome}, {counted}"
+    if case.plays and row["error"]:
+        return f"failed: {row['error']}"
+    if case.left_out and not row["left_out"].get(case.left_out):
+        return f"left out: {row['left_out']}"
+    if case.closed not in outcome.closed or (case.closed and not outcome.closed):
+        return f"was told '{outcome.closed}'"
+    return explained(case, row, outcome)
+
+
+def explained(case: Case, row: Mapping[str, Any], outcome: Outcome) -> str:
+    """A stream that does not play has its reason somewhere."""
+    if case.plays or outcome.closed or row["error"]:
+        return ""
+    told = [row["left_out"], row["unused"], row["stats"].get("lost"), row["stats"]["dropped"]]
+    return "" if any(told) else "nobody can say why it did not play"
