@@ -21,14 +21,16 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+from interruptions import publisher_returns, worker_kills
+from player import in_chromium, key_times, renditions
 from publishing import Camera
-from scene import IDENTITY, Scene, ages, cores, spread
+from scene import IDENTITY, Scene, Shown, ages, cores, quantile, spread
 from watching import mark_of
 
 SETTLE_S = 4.0
@@ -45,6 +47,7 @@ class Asked:
     minutes: float
     joins: int
     kills: int
+    every: float
 
 
 def judged(name: str, found: Row, **must: float) -> Row:
@@ -71,7 +74,7 @@ def null_path(size: tuple[int, int], rate: int, pictures: int = 150) -> Row:
 
 def glass(scene: Scene, path: str, seconds: float) -> Row:
     """Ages of the pictures that a WHEP viewer sees, once it has settled."""
-    shown = scene.watch(path, seconds + SETTLE_S).wait()
+    shown = scene.watch(path, seconds + SETTLE_S).finish()
     shown = [one for one in shown if one.at_s > shown[0].at_s + SETTLE_S]
     found = {f"{name}_ms": value for name, value in spread(ages(shown)).items()}
     unread = sum(one.number is None for one in shown)
@@ -114,7 +117,110 @@ def painted(stats: Row) -> Row:
     }
 
 
-ROWS: dict[str, Callable[[Asked], Row]] = {"identity": identity, "starry": starry}
+def ladder(asked: Asked) -> Row:
+    """RTMP -> `starry` and three rungs from 720p25 -> LL-HLS and WHEP at once, for minutes."""
+    with Scene(asked.folder / "ladder", "starry") as scene:
+        scene.publish("ladder", size="1280x720", rate=25, gop=25, bitrate=3_000_000)
+        scene.until_pictures("ladder")
+        seconds = 60 * asked.minutes
+        hls = scene.watch("/hls/ladder/index.m3u8", seconds)
+        whep = scene.watch("/whep/ladder?rung=240p", seconds).finish()
+        found = painted(scene.stats("ladder"))
+        found |= {"reasons": scene.stats("ladder")["stages"]}
+        found |= _growth("whep", whep) | _growth("hls", hls.finish())
+        found |= {"segments_missing": len(hls.facts["holes"]), "error": hls.facts["error"]}
+    found["short_percent"] = round(100 - found["painted_percent"], 2)
+    must = {"short_percent": 1, "unaccounted": 0, "whep_growth_ms": 50, "hls_growth_ms": 50}
+    return judged("ladder", found, **must)
+
+
+def _growth(name: str, shown: Sequence[Shown]) -> Row:
+    """Latency over the whole time, and how much more it was in its last fifth than in its first."""
+    seen = ages(shown[round(len(shown) / 50) :])
+    fifth = max(1, len(seen) // 5)
+    first, last = (quantile(part, 0.5) for part in (seen[:fifth], seen[-fifth:]))
+    found = {f"{name}_{key}_ms": value for key, value in spread(seen).items()}
+    return {**found, f"{name}_growth_ms": round(last - first, 1), f"{name}_pictures": len(shown)}
+
+
+def joins(asked: Asked) -> Row:
+    """First picture of WHEP viewers that join anywhere in a GOP of 10 s; `starry`, 720p25."""
+    with Scene(asked.folder / "joins", "starry") as scene:
+        scene.publish("joins", size="1280x720", rate=25, gop=250, bitrate=3_000_000)
+        scene.until_pictures("joins", 75)
+        took = scene.join("/whep/joins?rung=240p", asked.joins)
+    seen = [one for one in took if one is not None]
+    found = {f"first_{key}_s": value for key, value in spread(seen, 2).items()}
+    found |= {"joins": len(took), "without": len(took) - len(seen)}
+    return judged("joins", found, first_p95_s=1.2, without=0)
+
+
+def keyframes(asked: Asked) -> Row:
+    """IDR pictures of all rungs, from the fMP4 segments, while viewers ask for more of them."""
+    with Scene(asked.folder / "keyframes", "transcode") as scene:
+        scene.publish("keyframes", size="1280x720", rate=25, gop=250, bitrate=3_000_000)
+        scene.until_pictures("keyframes", 50)
+        scene.join("/whep/keyframes?rung=240p", 5)
+        time.sleep(asked.seconds)
+        index = scene.server.url("/hls/keyframes/index.m3u8")
+        rungs = [key_times(address) for address in renditions(index)]
+    begin, end = max(min(one) for one in rungs), min(max(one) for one in rungs)
+    within = [{at for at in one if begin <= at <= end} for one in rungs]
+    everywhere, anywhere = set.intersection(*within), set.union(*within)
+    share = round(100 * len(everywhere) / len(anywhere), 2)
+    found = {"rungs": len(rungs), "gops": len(anywhere), "aligned_percent": share}
+    return judged("keyframes", found | {"unequal": len(anywhere - everywhere)}, unequal=0)
+
+
+def reconnect(asked: Asked) -> Row:
+    """The publisher is lost and comes back with another encoder."""
+    found = publisher_returns(asked.folder / "reconnect", 5)
+    must = {"whep_max_s": 1, "hls_max_s": 2, "viewers_lost": 0, "segments_missing": 0}
+    return judged("reconnect", found, **must)
+
+
+def kills(
+    name: str, gop: int, *, whip: bool = False, painted: bool = False
+) -> Callable[[Asked], Row]:
+    """`kill -9` of the worker at one GOP length; 360p30, or `starry` and three rungs at 720p25."""
+
+    def row(asked: Asked) -> Row:
+        found = worker_kills(
+            asked.folder / name,
+            asked.kills,
+            gop=gop,
+            whip=whip,
+            painted=painted,
+            every_s=asked.every,
+        )
+        must = {"whep_max_s": 2, "no_motion": 0, "segments_missing": 0, "pictures_double": 0}
+        return judged(name, found, **must)
+
+    return row
+
+
+def browser(asked: Asked) -> Row:
+    """LL-HLS in hls.js in Chromium: what is on its screen, and when it was first; 720p25."""
+    with Scene(asked.folder / "browser", "transcode") as scene:
+        scene.publish("browser", size="1280x720", rate=25, gop=25, bitrate=3_000_000)
+        scene.until_pictures("browser", 75)
+        found = in_chromium(scene.server.url("/hls/browser/index.m3u8"), asked.seconds)
+    return judged("browser", found, p95_ms=2000, first_max_s=2.5)
+
+
+ROWS: dict[str, Callable[[Asked], Row]] = {
+    "identity": identity,
+    "starry": starry,
+    "ladder": ladder,
+    "joins": joins,
+    "browser": browser,
+    "keyframes": keyframes,
+    "reconnect": reconnect,
+    "kills-1s": kills("kills-1s", 30),
+    "kills-10s": kills("kills-10s", 300),
+    "kills-endless": kills("kills-endless", 1_000_000, whip=True),
+    "kills-painted": kills("kills-painted", 250, painted=True),
+}
 
 
 def main() -> None:
@@ -124,6 +230,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5, help="of the long row")
     parser.add_argument("--joins", type=int, default=20)
     parser.add_argument("--kills", type=int, default=20, help="of workers, at each GOP length")
+    parser.add_argument("--every", type=float, default=6, help="seconds between two kills")
     parser.add_argument("--json", action="store_true", help="one JSON line for each row")
     options = parser.parse_args()
     unknown = set(options.rows) - set(ROWS)
@@ -132,7 +239,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="streamgen-live-"))
     try:
         numbers = (options.seconds, options.minutes, options.joins, options.kills)
-        asked = Asked(folder, *numbers)
+        asked = Asked(folder, *numbers, options.every)
         for name in options.rows or ROWS:
             row = ROWS[name](asked)
             print(json.dumps(row) if options.json else _told(row), flush=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 import av
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from av.video.frame import PictureType
 from barcode import Mark, Painter
 
 from streamgen_edge.demo.whep_viewer import PORTS, negotiated
@@ -33,10 +34,13 @@ class Camera:
         self.rate = rate
         self._painter = Painter(width, height)
         self._first = first
+        self.key = False
+        """The next picture is to be a key frame."""
         codec: Any = av.CodecContext.create("libx264", "w")
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
         codec.time_base, codec.framerate, codec.bit_rate = Fraction(1, rate), rate, bps
         codec.options = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline"}
+        codec.options["forced-idr"] = "1"
         codec.options["x264-params"] = f"keyint={gop}:min-keyint={gop}:scenecut=0:threads=1"
         self.codec = codec
 
@@ -45,6 +49,8 @@ class Camera:
         mark = Mark(self._first + number, time.monotonic_ns() // 1_000_000)
         frame = av.VideoFrame.from_ndarray(self._painter.picture(mark), format="yuv420p")
         frame.pts, frame.time_base = number, Fraction(1, self.rate)
+        frame.pict_type = PictureType.I if self.key else PictureType.NONE
+        self.key = False
         return list(self.codec.encode(frame))
 
 
@@ -96,6 +102,11 @@ async def publish_whip(url: str, camera: Camera, seconds: float) -> None:
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     line = peer.addTransceiver(Pictures(camera, seconds), direction="sendonly")
     line.setCodecPreferences(preferred("video", "H264", "rtx"))
+
+    def keyframe() -> None:
+        camera.key = True
+
+    line.sender._send_keyframe = keyframe  # aiortc's own encoder would be told
     stack.use_network(peer, Network(udp_ports=PORTS, wall_s=time.time))
     await peer.setLocalDescription(await peer.createOffer())
     text = await asyncio.to_thread(negotiated, url, peer.localDescription.sdp)

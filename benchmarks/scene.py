@@ -38,11 +38,11 @@ class Shown:
 class Watch:
     """A viewer's process; `shown` grows while it runs."""
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, url: str, *options: str) -> None:
         self.shown: list[Shown] = []
         self.facts: dict[str, Any] = {}
         """What it says of itself at its end."""
-        command = [sys.executable, str(HERE / "watching.py"), url, "--seconds", str(seconds)]
+        command = [sys.executable, str(HERE / "watching.py"), url, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
@@ -56,10 +56,10 @@ class Watch:
             else:
                 self.shown.append(Shown(row[0], row[1], row[2] or 0.0, row[3]))
 
-    def wait(self) -> list[Shown]:
-        """Until its time is over."""
-        if self.process.wait() or not self.shown:
-            raise SystemExit("a viewer saw nothing")
+    def finish(self) -> list[Shown]:
+        """Wait until its time is over. Raises `SystemExit` where it failed."""
+        if self.process.wait():
+            raise SystemExit("a viewer failed")
         self._reading.join()
         return self.shown
 
@@ -118,7 +118,17 @@ class Scene:
         return process
 
     def watch(self, path: str, seconds: float = 600) -> Watch:
-        one = Watch(self.server.url(path), seconds)
+        return self._watching(path, "--seconds", str(seconds))
+
+    def join(self, path: str, times: int) -> list[float | None]:
+        """Seconds to the first picture of a viewer that comes so often."""
+        one = self._watching(path, "--joins", str(times))
+        one.finish()
+        joins: list[float | None] = one.facts["joins_s"]
+        return joins
+
+    def _watching(self, path: str, *options: str) -> Watch:
+        one = Watch(self.server.url(path), *options)
         self._leaving.callback(one.close)
         return one
 

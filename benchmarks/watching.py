@@ -4,7 +4,8 @@
     python benchmarks/watching.py http://127.0.0.1:8080/hls/me/index.m3u8 --seconds 20
 
 A line is [when it was there (CLOCK_MONOTONIC, s), number (null: unreadable), age in ms, its time in
-the output (s)]; the last line says how the viewer fared. By HLS it reads the lowest rung, each part
+the output (s)]; the last line, also after SIGTERM, says how the viewer fared (with
+`--joins`, the seconds until each first picture). By HLS it reads the lowest rung, each part
 as soon as a player could.
 """
 
@@ -13,7 +14,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
+import signal
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,15 +43,37 @@ def say(frame: VideoFrame, at_s: float, time_s: float) -> None:
     print(json.dumps(row), flush=True)
 
 
-async def watch_whep(url: str, seconds: float) -> dict[str, Any]:
+def wait(over: Callable[[], bool]) -> None:
+    while not over():
+        time.sleep(0.1)
+
+
+async def watch_whep(url: str, over: Callable[[], bool]) -> dict[str, Any]:
     viewer = WhepViewer(lambda frame, timestamp, at: say(frame, at, timestamp / 90_000))
     await viewer.start(url)
-    await asyncio.sleep(seconds)
+    await asyncio.to_thread(wait, over)
     await viewer.close()
     return {"first_s": viewer.first_s, "skipped": viewer.skipped}
 
 
-def watch_hls(url: str, seconds: float) -> dict[str, Any]:
+async def join(url: str, times: int) -> dict[str, Any]:
+    """Come, see a picture, and leave; again and again, anywhere between two key frames."""
+    chance = random.Random(times)
+    took = []
+    for _ in range(times):
+        viewer = WhepViewer(lambda *_: None)
+        await viewer.start(url)
+        for _ in range(500):
+            if viewer.first_s is not None:
+                break
+            await asyncio.sleep(0.02)
+        await viewer.close()
+        took.append(viewer.first_s)
+        await asyncio.sleep(chance.uniform(0.2, 1.2))
+    return {"joins_s": took}
+
+
+def watch_hls(url: str, over: Callable[[], bool]) -> dict[str, Any]:
     decoder = PartDecoder()
 
     def heard(part: Any, data: bytes, init: bytes, at_s: float) -> None:
@@ -55,9 +82,7 @@ def watch_hls(url: str, seconds: float) -> dict[str, Any]:
 
     reader = HlsReader(url, heard, lowest=True)
     reader.start()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not reader.error:
-        time.sleep(0.1)
+    wait(lambda: over() or bool(reader.error))
     reader.stop()
     return {
         "first_s": reader.first_s,
@@ -73,11 +98,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--joins", type=int, default=0, help="only come and leave, so often")
     asked = parser.parse_args()
-    if "/hls/" in asked.url:
-        facts = watch_hls(asked.url, asked.seconds)
+    end_s = time.monotonic() + asked.seconds
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+
+    def over() -> bool:
+        return told.is_set() or time.monotonic() > end_s
+
+    if asked.joins:
+        facts = asyncio.run(join(asked.url, asked.joins))
+    elif "/hls/" in asked.url:
+        facts = watch_hls(asked.url, over)
     else:
-        facts = asyncio.run(watch_whep(asked.url, asked.seconds))
+        facts = asyncio.run(watch_whep(asked.url, over))
     print(json.dumps(facts), flush=True)
 
 
