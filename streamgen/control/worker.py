@@ -43,9 +43,10 @@ STATS_S = 1.0
 MOST_RECEIVED = 64
 """Messages taken from a socket before the other one gets its turn."""
 TICK_MS = 20
-UNHEARD_S = 5.0
-UNHEARD_AGAIN_S = 60.0
-"""How often the log says that no edge answers."""
+KNOCK_S = 5.0
+"""Silence after which a worker says that no edge answers, and knocks anew: ZeroMQ does not by
+itself after a refusal, and the edge may know our key by now."""
+SAY_AGAIN_S = 60.0
 log = logging.getLogger("streamgen.worker")
 
 
@@ -90,7 +91,8 @@ class Worker:
         self._outbox: deque[Mapping[str, Any]] = deque()
         self._heard_ns = time.monotonic_ns()
         self._answered = False
-        self._unheard_ns = self._heard_ns + round((UNHEARD_S - UNHEARD_AGAIN_S) * 1e9)
+        self._knocked_ns = 0
+        self._complained_ns = self._heard_ns - round(SAY_AGAIN_S * 1e9)
         self._beat_ns = self._stats_ns = 0
         self._blocked = False
         self._stopping = False
@@ -166,7 +168,7 @@ class Worker:
                 log.warning("a message of the edge is not understood: %s", error)
 
     def _heard(self) -> None:
-        self._heard_ns = self._unheard_ns = time.monotonic_ns()
+        self._heard_ns = time.monotonic_ns()
         if not self._answered:
             self._answered = True
             log.info("the edge at %s answers", self._place.control)
@@ -287,9 +289,8 @@ class Worker:
             if self._streams and now_ns - self._heard_ns > DEAD_S * 1e9:
                 log.warning("the edge is silent: all streams end")
                 self._end_all()
-            if now_ns - self._unheard_ns > UNHEARD_AGAIN_S * 1e9:
-                self._unheard_ns, self._answered = now_ns, False
-                self._say_unheard()
+            if now_ns - max(self._heard_ns, self._knocked_ns) > KNOCK_S * 1e9:
+                self._knock(now_ns)
         if now_ns - self._stats_ns > STATS_S * 1e9:
             self._stats_ns = now_ns
             for stream in list(self._streams.values()):
@@ -298,17 +299,24 @@ class Worker:
                     ids = {"stream": stream.stream, "term": stream.term}
                     self._say({"type": "stats", **ids, "stats": stats})
 
-    def _say_unheard(self) -> None:
+    def _knock(self, now_ns: int) -> None:
+        """No edge answers."""
+        self._knocked_ns = now_ns
+        self._answered = False
+        if now_ns - self._complained_ns > SAY_AGAIN_S * 1e9:
+            self._complained_ns = now_ns
+            log.warning("no edge answers at %s%s", self._place.control, self._doubts())
+        if self._proof is not None:
+            ends = (self._media, self._place.media), (self._control, self._place.control)
+            for socket, address in ends:
+                socket.disconnect(address)
+                socket.connect(address)
+
+    def _doubts(self) -> str:
         if self._proof is None:
-            log.warning("no edge answers at %s", self._place.control)
-        else:
-            log.warning(
-                "no edge answers at %s: is it there, has it the key %s, and is our %s in its "
-                "link.workers?",
-                self._place.control,
-                self._proof.edge.hex(),
-                self._proof.key.public.hex(),
-            )
+            return ""
+        edge, ours = self._proof.edge.hex(), self._proof.key.public.hex()
+        return f": is it there, has it the key {edge}, and is our {ours} in its link.workers?"
 
     def _end_all(self) -> None:
         for stream in self._streams.values():

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pytest
 import zmq
 import zmq.asyncio
 
-from streamgen.control.wire import control_address, media_address, prepare
+from streamgen.control.keys import LinkKey, new_key
+from streamgen.control.wire import Place, control_address, media_address, prepare, prove
+from streamgen.errors import ConfigError
 from streamgen.media.credit import Item, Outflow, time_ms
 from streamgen.media.envelope import Envelope, opened, seal
 from streamgen.media.packet import Packet
-from streamgen_edge.link import Link
+from streamgen.telemetry import Telemetry
+from streamgen_edge.door import Door, Guests
+from streamgen_edge.link import Link, Remote
+from tests.live.serving import two_ports
 
 BASE = Fraction(1, 1000)
 
@@ -209,3 +216,57 @@ def test_a_worker_started_again_under_its_name_is_another_one(tmp_path: Path) ->
         assert link.workers["w"].pid == 12345
 
     run(tmp_path, "w")(test)
+
+
+def stranger(context: zmq.asyncio.Context, place: Place, prove_with: LinkKey | None) -> Any:
+    """Says hello at the control socket of a place with keys."""
+    one: Any = context.socket(zmq.DEALER)
+    prepare(one, control=True)
+    if prove_with is not None:
+        prove(one, prove_with, edge=prove_with.public)  # that is not the edge's
+    one.setsockopt(zmq.IDENTITY, b"odd")
+    one.connect(place.control)
+    return one
+
+
+def test_without_keys_or_with_the_wrong_edge_s_nobody_is_heard(tmp_path: Path) -> None:
+    key, other = new_key(tmp_path / "a.key"), new_key(tmp_path / "b.key")
+    telemetry = Telemetry()
+    place = Place.at(f"127.0.0.1:{two_ports()}")
+
+    async def test() -> None:
+        remote = Remote(place, key, Guests([other.public], telemetry))
+        async with Link(None, remote) as link:
+            context = zmq.asyncio.Context()
+            odd = [stranger(context, place, one) for one in (None, other)]
+            for one in odd:
+                await one.send(b'{"type": "hello", "worker": "odd", "pid": 1}')
+            known: Any = context.socket(zmq.DEALER)
+            prepare(known, control=True)
+            prove(known, other, edge=key.public)
+            known.setsockopt(zmq.IDENTITY, b"known")
+            known.connect(place.control)
+            await known.send(b'{"type": "hello", "worker": "known", "pid": 1}')
+            await until(lambda: link.workers)
+            await asyncio.sleep(0.5)
+            assert set(link.workers) == {"known"}
+            known.close()
+            await until(lambda: not link.workers)  # the connection is gone: no need for silence
+            for one in odd:
+                one.close()
+            context.term()
+
+    asyncio.run(test())
+
+
+def test_a_place_for_others_is_not_opened_without_a_key(tmp_path: Path) -> None:
+    context = zmq.asyncio.Context()
+    with pytest.raises(ConfigError, match="without a key"):
+        Door(context, Place.at("127.0.0.1:7000"), None)
+    port = two_ports()
+    with (
+        socket.create_server(("127.0.0.1", port + 1)),
+        pytest.raises(ConfigError, match=f"{port + 1}: Address already in use"),
+    ):
+        Door(context, Place.at(f"127.0.0.1:{port}"), new_key(tmp_path / "a.key"))
+    context.term()

@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,7 +28,8 @@ _RUNS = re.compile(r'"message": "(\S+) runs as (\d+)"')
 class Server:
     """`streamgen serve` on free ports; `stop` ends it and all of its children."""
 
-    def __init__(self, folder: Path, *options: str, config: str = "") -> None:
+    def __init__(self, folder: Path, *options: str, config: str = "", workers: int = 2) -> None:
+        """`workers` are waited for."""
         self.errors = folder / "serve.log"
         command = [sys.executable, "-m", "streamgen.cli", "serve", *options]
         if config:
@@ -42,7 +44,7 @@ class Server:
             )
         try:
             self.rtmp, self.http = (int(self._said(what)) for what in ("publish", "watch"))
-            self.until(lambda: self.log().count(" is here") >= 2, "the workers", 30)
+            self.until(lambda: self.log().count(" is here") >= workers, "the workers", 30)
         except BaseException:
             self.stop()
             raise
@@ -113,6 +115,19 @@ class Server:
             for pid in self.pids().values():
                 if _ours(pid):
                     os.kill(pid, signal.SIGKILL)
+
+
+def two_ports() -> int:
+    """A free port below another free one."""
+    for _ in range(50):
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = int(first.getsockname()[1])
+            try:
+                with socket.create_server(("127.0.0.1", port + 1)):
+                    return port
+            except OSError:
+                continue
+    raise AssertionError("no two ports")
 
 
 def _ours(pid: int) -> bool:
