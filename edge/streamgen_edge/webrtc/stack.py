@@ -13,6 +13,7 @@ import random
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import pylibsrtp
@@ -143,7 +144,8 @@ def on_sending(
     begin: Callable[[RTCRtpSendParameters, RTCDtlsTransport], None],
 ) -> None:
     """Have `begin` called when media may be sent, instead of aiortc's sender."""
-    _begin_with(transceiver.sender, "send", lambda p: begin(p, transceiver.sender.transport))
+    half = transceiver.sender
+    _begin_with(half, "send", lambda p: begin(p, _forgiving(half.transport)))
 
 
 def on_receiving(
@@ -151,7 +153,21 @@ def on_receiving(
     begin: Callable[[RTCRtpReceiveParameters, RTCDtlsTransport], None],
 ) -> None:
     """Have `begin` called when media may come, instead of aiortc's receiver."""
-    _begin_with(transceiver.receiver, "receive", lambda p: begin(p, transceiver.receiver.transport))
+    half = transceiver.receiver
+    _begin_with(half, "receive", lambda p: begin(p, _forgiving(half.transport)))
+
+
+def _forgiving(dtls: RTCDtlsTransport) -> RTCDtlsTransport:
+    """RTCP that cannot be read is passed over: the stack's reader raises more than it catches, and
+    would end the connection."""
+    handle = dtls._handle_rtcp_data
+
+    async def forgiving(data: bytes) -> None:
+        with suppress(struct.error, IndexError):
+            await handle(data)
+
+    dtls._handle_rtcp_data = forgiving  # type: ignore[method-assign]
+    return dtls
 
 
 def _begin_with(half: Any, name: str, begin: Callable[[Any], None]) -> None:

@@ -52,7 +52,7 @@ def nonsense(source: int) -> list[bytes]:
         feedback(206, 4, struct.pack(">IBBH", source, 1, 0, 0), source=source),
         struct.pack(">BBH", 0x80 | 31, 201, 1) + bytes(4),  # 31 reports that are not there
         struct.pack(">BBH", 0x80, 200, 0xFFFF) + bytes(40),
-        *(bytes([0x80 | dice.randrange(32), 192 + n]) + dice.randbytes(42) for n in range(20)),
+        *(bytes([0x80 | dice.randrange(32), 192 + n % 17]) + dice.randbytes(42) for n in range(20)),
     ]
 
 

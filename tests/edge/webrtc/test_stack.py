@@ -50,6 +50,7 @@ def test_the_stack_looks_our_names_up_when_it_calls() -> None:
     assert "self.get_component_candidates(component=component, addresses=addresses)" in gather
     assert "self.query_consent()" in source(ice.Connection.connect)
     assert "self.transport._recv()" in source(RTCDtlsTransport._recv_next)
+    assert "self._handle_rtcp_data(data)" in source(RTCDtlsTransport._recv_next)
     assert "self._recv = self._connection.recv" in source(RTCIceTransport.__init__)
     assert "iceServers is None" in source(RTCIceGatherer.__init__)
 
