@@ -80,6 +80,8 @@ class LiveSound:
         self._described: Described | None = None
         self._heard_until = start
         """End of the last sound that came; long before now means that none is expected."""
+        self._after_silence = True
+        """Sound that comes now may begin at its very own time: no click is heard."""
         self.samples_in = 0
         self.track = self._encoders[0].track
 
@@ -143,6 +145,7 @@ class LiveSound:
         if line.next is None or until - line.next < RATE_HZ // 50:
             return []
         self._telemetry.count("corrected", "silence")
+        self._after_silence = True
         out: list[Packet] = []
         while line.next < until:
             length = min(RATE_HZ, until - line.next)
@@ -164,6 +167,7 @@ class LiveSound:
             block = sound.to_ndarray().reshape(-1, 2)
             out += self._laid(start, block)
             self._heard_until = self._line.next or 0
+            self._after_silence = False
         return out
 
     def _laid(self, start: int | None, block: Any) -> list[Packet]:
@@ -172,7 +176,7 @@ class LiveSound:
             self._telemetry.count("corrected", "audio_overlap")
             return []
         out: list[Packet] = []
-        for at, samples in line.place(start, block):
+        for at, samples in line.place(start, block, exact=self._after_silence):
             for encoder in self._encoders:
                 out += encoder.encode(at, samples, self._epoch or 0)
         return out

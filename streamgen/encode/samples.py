@@ -34,11 +34,18 @@ class SampleLine:
         self.worst = 0
         """Largest deviation that was left alone, in samples."""
 
-    def place(self, start: int | None, block: Samples) -> Iterator[tuple[int, Samples]]:
-        """What to append, as pairs of index and samples. `start` None: right after the last."""
+    def place(
+        self, start: int | None, block: Samples, *, exact: bool = False
+    ) -> Iterator[tuple[int, Samples]]:
+        """What to append, as pairs of index and samples. `start` None: right after the last.
+        `exact`: small deviations are mended, too, as nobody can hear it here."""
         if self.next is None:
             self.next = start or 0
         deviation = 0 if start is None else start - self.next
+        if exact and 0 < abs(deviation) <= self._tolerance and start is not None:
+            yield from self._silence(deviation)
+            block = block[max(-deviation, 0) :]
+            deviation = 0
         if deviation > self._tolerance:
             self._telemetry.count("corrected", "audio_gap")
             yield from self._silence(deviation)

@@ -183,3 +183,15 @@ def test_a_successor_begins_where_both_codecs_have_a_boundary() -> None:
     for end in (5000, 20_000, 1_000_003):
         assert begins_at(end) % GRID == 0
         assert end - begins_at(end) >= 4800 or begins_at(end) == 0
+
+
+def test_sound_after_silence_begins_at_its_very_own_time() -> None:
+    told, packets = tone(0.5, start=RATE_HZ + 1624, rate_hz=48_000)
+    telemetry = Telemetry()
+    sound = LiveSound(lambda epoch: told, AudioSettings(), telemetry)
+    out = sound.push(tick(RATE_HZ))
+    filled = sound._line.next
+    assert filled is not None and filled < (packets[0].pts or 0)
+    out += [one for packet in packets for one in sound.push(packet)]
+    assert sound.worst_offset_ms == 0.0
+    assert sound._line.next == (packets[-1].pts or 0) + 1024

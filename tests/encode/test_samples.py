@@ -68,3 +68,13 @@ def test_a_gap_of_minutes_comes_in_pieces() -> None:
     pieces = list(line.place(600 * RATE_HZ, ramp(0, 10)))
     assert max(len(piece) for _, piece in pieces) <= RATE_HZ
     assert sum(len(piece) for _, piece in pieces) == 600 * RATE_HZ
+
+
+def test_where_nobody_can_hear_it_a_block_lies_exactly_at_its_time() -> None:
+    line = SampleLine(RATE_HZ, 1, Telemetry())
+    line.next = 100
+    late = [(at, len(piece)) for at, piece in line.place(110, ramp(110, 50), exact=True)]
+    assert late == [(100, 10), (110, 50)]
+    ((at, piece),) = line.place(155, ramp(155, 50), exact=True)
+    assert at == 160 and piece[0, 0] == 160 and len(piece) == 45
+    assert line.worst == 0
