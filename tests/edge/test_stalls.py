@@ -26,6 +26,7 @@ class Decoding:
 
     def __init__(self, worker: FakeWorker, term: int = 1) -> None:
         self.decodes = True
+        self.stream = 7
         self.got: list[Envelope] = []
         self._worker = worker
         self._term = term
@@ -41,12 +42,12 @@ class Decoding:
             self._intake.consumed(packet, packet.size_bytes)
             news = self._intake.news()
             if news is not None:
-                ids = {"stream": 7, "term": self._term}
+                ids = {"stream": self.stream, "term": self._term}
                 await self._worker.say(type="credit", **ids, bytes=news[0], ms=news[1])
             visible = self.decodes or not packet.size_bytes
             if one.track == 0 and visible and not packet.discard and one.term == self._term:
                 shown = Packet(b"", packet.pts, packet.pts, 0, BASE, True, "")
-                header = seal(shown, stream=7, term=self._term, track=0)
+                header = seal(shown, stream=self.stream, term=self._term, track=0)
                 await self._worker.media.send_multipart((header, b"\0\0\0\1\x65"))
 
     def pictures(self, *, stills: bool) -> list[Packet]:
