@@ -16,7 +16,7 @@ const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 
 const picture = new Picture();
 const figures = new Figures(byId("figures"));
-const player = new Player(byId("video"), watched, live);
+const player = new Player(byId("video"), watched, live, look);
 const studio = new Studio(picture, (name) => watch(name));
 let name = ""; // of the stream that is watched
 let rows = null; // as the API lists them; null while it does not
@@ -88,17 +88,21 @@ async function open() {
   showLines(byId("lines"), name, server);
 }
 
+async function look() {
+  try {
+    rows = await json("GET", "/v1/streams");
+    if (server === null) await open();
+    byId("server").classList.remove("wrong");
+  } catch (problem) {
+    rows = null;
+    refused(problem);
+  }
+}
+
 async function poll() {
   if (!document.hidden) {
-    try {
-      rows = await json("GET", "/v1/streams");
-      if (server === null) await open();
-      byId("server").classList.remove("wrong");
-      show();
-    } catch (problem) {
-      rows = null;
-      refused(problem);
-    }
+    await look();
+    show();
   }
   const expected = studio.busy && byId("stage").dataset.state !== "playing";
   setTimeout(poll, expected ? SOON_MS : POLL_MS);
@@ -144,8 +148,7 @@ addEventListener("hashchange", () => {
 const poster = byId("poster");
 new Landscape(poster.width, poster.height).draw(poster.getContext("2d"), POSTER_S);
 const wanted = location.hash.slice(1);
-await open();
-rows = await json("GET", "/v1/streams").catch(() => null);
+await look();
 const first = rows?.find((row) => row.state === "live");
 watch(NAME.test(wanted) ? wanted : (first?.name ?? byId("name").value));
 poll();

@@ -3,6 +3,7 @@
 import { Problem, end, offer, streamKey } from "./api.js";
 
 const STALLED_MS = 5000; // no new picture for so long: begin anew
+const OVER = ["failed", "closed"]; // so the server knows, too
 const LOOK_MS = 500;
 const LISTEN_MS = 100;
 const RETRY_S = 1.5;
@@ -11,11 +12,12 @@ export class Player {
   #run = null;
 
   // `tell(state, text)` hears of: connecting, playing, waiting, refused, hls. `live(name)` is false
-  // for a stream that is known not to play: then nobody is asked.
-  constructor(video, tell, live) {
+  // for a stream that is known not to play: then nobody is asked; `look()` brings that up to date.
+  constructor(video, tell, live, look) {
     this.video = video;
     this.tell = tell;
     this.live = live;
+    this.look = look;
     this.figures = null;
   }
 
@@ -36,6 +38,8 @@ export class Player {
   async #keepPlaying(name, signal) {
     let failures = 0;
     while (!signal.aborted) {
+      await this.look();
+      if (signal.aborted) return;
       if (this.live(name) === false) {
         this.tell("waiting", "");
         while (this.live(name) === false && !signal.aborted) await pause(LISTEN_MS, signal);
@@ -71,7 +75,10 @@ export class Player {
     const peer = new RTCPeerConnection();
     const media = new MediaStream();
     let place = null;
-    const leave = () => place && end(place);
+    const leave = () => {
+      if (place && !OVER.includes(peer.connectionState)) end(place);
+      place = null;
+    };
     addEventListener("pagehide", leave);
     try {
       for (const kind of ["video", "audio"]) peer.addTransceiver(kind, { direction: "recvonly" });
@@ -101,7 +108,7 @@ export class Player {
     let past = await read(peer);
     while (!signal.aborted) {
       await pause(LOOK_MS, signal);
-      if (["failed", "closed"].includes(peer.connectionState)) break;
+      if (OVER.includes(peer.connectionState)) break;
       const figures = await read(peer);
       since(figures, past);
       past = figures;

@@ -1,0 +1,91 @@
+"""The page's files: their types, what a browser need not load again, and what nobody gets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import streamgen_edge.page as page
+from streamgen_edge.page import PageApp
+from tests.edge.webrtc.peers import looped
+from tests.edge.webrtc.studio import Answer, ask
+
+FOLDER = Path(page.__file__).parent
+FILES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in {".js", ".css", ".svg"})
+
+
+async def asked(path: str, method: str = "GET", **headers: str) -> Answer:
+    return await ask(PageApp(), method, path, **headers)
+
+
+@looped
+async def test_every_file_is_served_as_what_it_is() -> None:
+    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    assert (await asked("/")).headers["content-type"] == "text/html; charset=utf-8"
+    for name in FILES:
+        answer = await asked(f"/page/{name}")
+        assert answer.status == 200
+        assert answer.headers["content-type"].startswith(kinds[Path(name).suffix])
+        assert answer.text == (FOLDER / name).read_text(encoding="utf-8")
+
+
+@looped
+async def test_a_browser_that_has_a_file_does_not_load_it_again() -> None:
+    first = await asked("/page/main.js")
+    assert first.headers["cache-control"] == "no-cache"
+    tag = first.headers["etag"]
+    for known in (tag, f'"other", W/{tag}', "*"):
+        again = await asked("/page/main.js", if_none_match=known)
+        assert (again.status, again.text) == (304, "")
+        assert again.headers["etag"] == tag
+    assert (await asked("/page/main.js", if_none_match='"other"')).status == 200
+    assert (await asked("/", "HEAD")).text == ""
+    assert (await asked("/", "POST")).status == 405
+
+
+@looped
+async def test_nothing_but_the_page_s_files_is_found() -> None:
+    for path in (
+        "/page/",
+        "/page/app.py",
+        "/page/__init__.py",
+        "/page/../api.py",
+        "/page/..%2fapi.py",
+        "/page//etc/passwd",
+        "/page/main.js/",
+        "/page/index.html",
+    ):
+        assert (await asked(path)).status == 404, path
+
+
+@looped
+async def test_a_page_that_administers_a_server_is_guarded() -> None:
+    for path in ("/", "/page/main.js", "/page/none"):
+        headers = (await asked(path)).headers
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'self'") and "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+
+
+def lines() -> Iterator[tuple[str, str]]:
+    for name in ["index.html", *FILES]:
+        for line in (FOLDER / name).read_text(encoding="utf-8").splitlines():
+            yield name, line
+
+
+def test_nothing_comes_from_elsewhere_and_nothing_is_inline() -> None:
+    for name, line in lines():
+        plain = line.replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"""["'(]\s*(https?:)?//""", plain), f"{name}: {line}"
+        if name == "index.html":
+            assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! type=\"module\" src=)", line)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_module_is_short(name: str) -> None:
+    assert len((FOLDER / name).read_text(encoding="utf-8").splitlines()) <= 400

@@ -1,0 +1,27 @@
+"""What is remembered of streams that are not there yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from streamgen.telemetry import Metrics
+from streamgen_edge.link import Link
+from streamgen_edge.publishing import MOST_CHOSEN, Streams
+from streamgen_edge.settings import Server, StreamSettings
+from tests.edge.webrtc.peers import looped
+
+
+@looped
+async def test_a_chosen_pipeline_is_used_once_and_the_oldest_choice_makes_room() -> None:
+    server, settings = Server(pipeline="starry"), StreamSettings()
+    with TemporaryDirectory() as folder:
+        async with Link(Path(folder)) as link:
+            streams = Streams(server, link, Metrics(), lambda: 0)
+            for number in range(MOST_CHOSEN + 1):
+                streams.choose(f"n{number}", {"name": "chosen", "stages": []})
+            assert streams._opened("n0", settings).pipeline["name"] == "starry"
+            stream = streams._opened("n1", settings)
+            assert stream.pipeline["name"] == "chosen"
+            stream.end()
+            assert streams._opened("n1", settings).pipeline["name"] == "starry"
