@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from ipaddress import ip_address
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from streamgen_edge.settings import Http
 
+MOST_BODY = 1 << 20
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -39,13 +42,28 @@ class Front:
         elif path == "/" or path.startswith("/page/"):
             await self._page(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._rest(scope, _bounded(receive), send)
 
     def _known(self, scope: Scope) -> bool:
         host = next((value for key, value in scope["headers"] if key == b"host"), b"")
         name = host.rpartition(b":")[0] if not host.endswith(b"]") and b":" in host else host
         name = name.strip(b"[]").lower()
         return not name or name in self._names or _is_address(name)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """The API reads whole bodies, before it knows who asks."""
+    taken = 0
+
+    async def some() -> MutableMapping[str, Any]:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MOST_BODY:
+            raise HTTPException(413, f"a body has at most {MOST_BODY} bytes")
+        return message
+
+    return some
 
 
 def _is_address(name: bytes) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from streamgen_edge.app import Front
 from streamgen_edge.feed import MOST_BYTES, Feed
@@ -51,6 +52,19 @@ def test_known_names_and_addresses_are_served(host: bytes | None) -> None:
 def test_a_foreign_name_is_refused_everywhere(host: bytes) -> None:
     assert asked("/hls/a/index.m3u8", host)[0] == 421
     assert asked("/", host)[0] == asked("/v1/streams", host)[0] == 421
+
+
+def test_what_the_api_reads_is_bounded() -> None:
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            await receive()
+
+    async def endless() -> Any:
+        return {"type": "http.request", "body": bytes(4096), "more_body": True}
+
+    front = Front(*map(answering, (b"hls", b"webrtc", b"page")), reading, Http())
+    with pytest.raises(HTTPException, match="1048576 bytes"):
+        asyncio.run(front({"type": "http", "path": "/v1", "headers": []}, endless, endless))
 
 
 def test_a_subscriber_begins_with_a_key_frame_and_a_slow_one_skips_to_the_next() -> None:
