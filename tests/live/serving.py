@@ -152,6 +152,7 @@ class Publisher:
         seconds: float = 60,
         sound: bool = True,
         query: str = "",
+        scheme: str = "rtmp",
     ) -> None:
         assert FFMPEG is not None
         command = [FFMPEG, "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi"]
@@ -162,7 +163,7 @@ class Publisher:
         command += ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"]
         command += ["-g", str(gop), "-keyint_min", str(gop), "-sc_threshold", "0"]
         command += ["-pix_fmt", "yuv420p", "-t", str(seconds), "-f", "flv"]
-        command += [f"rtmp://127.0.0.1:{server.rtmp}/live/{name}{query}"]
+        command += [f"{scheme}://127.0.0.1:{server.rtmp}/live/{name}{query}"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def kill(self) -> None:
