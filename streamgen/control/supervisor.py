@@ -22,7 +22,7 @@ from streamgen.errors import ConfigError
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Before a child that died is started again; the last one for every further time."""
-HEALTHY_S = 10.0
+HEALTHY_S = 4.0
 """A child that lived so long begins anew with its back-off."""
 KILL_AFTER_S = 12.0
 UNUSABLE = 2
@@ -44,7 +44,8 @@ class Child:
     last: bool = False
     """Ended after the others: the workers outlive the edge that drains their streams."""
     pause_s: float = 0.0
-    """Before it is started again: where another takes its work over, that comes first."""
+    """Before it is started again: where another takes its work over, that comes first. Children that
+    have a pause take each other's work over; nobody waits for one that is not there."""
 
 
 class _Running:
@@ -56,6 +57,8 @@ class _Running:
         self.deaths = 0
         self.began = 0.0
         self.due = 0.0
+        self.rested = 0.0
+        """When it would be due without its pause."""
 
 
 class Supervisor:
@@ -134,9 +137,14 @@ class Supervisor:
             one.deaths = 0
         elif process.returncode == UNUSABLE and one.deaths == 0:
             self._unusable = one.child.name
-        one.due = now + max(one.child.pause_s, BACKOFF_S[min(one.deaths, len(BACKOFF_S) - 1)])
+        one.rested = now + BACKOFF_S[min(one.deaths, len(BACKOFF_S) - 1)]
+        one.due = max(one.rested, now + one.child.pause_s)
         one.deaths += 1
         one.process = None
+        peers = [other for other in self._all if other.child.pause_s]
+        if all(other.process is None for other in peers):
+            for other in peers:
+                other.due = other.rested
         log.warning("%s (%d) died: %s", one.child.name, process.pid, process.returncode)
         told = json.dumps({"worker_lost": one.child.name, "pid": process.pid}).encode() + b"\n"
         for other in self._all:

@@ -14,11 +14,15 @@ from typing import Any
 PARENT = """
 import sys
 from streamgen.control.supervisor import Child, Supervisor
-code, *folder = sys.argv[1:]
+code, pause, *folder = sys.argv[1:]
 children = [
     Child("edge", [sys.executable, "-c", code, "edge", *folder], hears_deaths=True),
     Child("worker", [sys.executable, "-c", code, "worker", *folder], last=True),
 ]
+if float(pause):
+    for name in ("one", "two"):
+        command = [sys.executable, "-c", code, name, *folder]
+        children.append(Child(name, command, last=True, pause_s=float(pause)))
 number = Supervisor(children).serve()
 print("ended by", number, flush=True)
 """
@@ -50,12 +54,13 @@ def until(holds: Callable[[], Any], seconds: float = 15.0) -> Any:
 
 
 class Family:
-    """A supervisor in a process of its own, with two children that write down what they see."""
+    """A supervisor in a process of its own, with two children that write down what they see; with
+    a pause there are `one` and `two`, who take each other's work over."""
 
-    def __init__(self, folder: Path, code: str = CHILD) -> None:
+    def __init__(self, folder: Path, code: str = CHILD, pause_s: float = 0) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PARENT, code, str(folder)],
+            [sys.executable, "-c", PARENT, code, str(pause_s), str(folder)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
@@ -122,6 +127,23 @@ def test_a_child_that_dies_at_once_is_started_ever_more_seldom(tmp_path: Path) -
         until(lambda: len(family.pids("worker")) >= 3)
         time.sleep(1.0)
         assert len(family.pids("worker")) <= 6  # 0, 0.2, 0.5, 1 s between them
+    finally:
+        family.process.terminate()
+        family.ended()
+
+
+def test_a_child_whose_work_another_takes_over_waits_and_not_when_there_is_none(
+    tmp_path: Path,
+) -> None:
+    family = Family(tmp_path, pause_s=60)
+    try:
+        (one,) = until(lambda: family.pids("one"))
+        (two,) = until(lambda: family.pids("two"))
+        os.kill(one, signal.SIGKILL)
+        time.sleep(1.0)
+        assert family.pids("one") == [one]
+        os.kill(two, signal.SIGKILL)
+        until(lambda: len(family.pids("one")) == 2 and len(family.pids("two")) == 2, 5)
     finally:
         family.process.terminate()
         family.ended()
