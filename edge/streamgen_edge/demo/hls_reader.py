@@ -116,10 +116,13 @@ class HlsReader:
         return playlist
 
     def _body(self, url: str) -> bytes:
-        status, body = self._get(url)
-        if status != 200:
-            raise StreamGenError(f"{urlsplit(url).path}: {status}")
-        return body
+        while True:
+            status, body = self._get(url)
+            if status == 200:
+                return body
+            # A reload that was held for too long is asked for again (RFC 8216bis, 6.2.5.2).
+            if status != 503 or self._stopped.wait(AGAIN_S):
+                raise StreamGenError(f"{urlsplit(url).path}: {status}")
 
     def _get(self, url: str) -> tuple[int, bytes]:
         place = urlsplit(url)
