@@ -48,6 +48,13 @@ def test_the_wheel_carries_pipelines_weights_and_licence(wheel: zipfile.ZipFile)
     assert any(name.endswith("LICENSE") for name in names)
 
 
+def test_the_wheel_carries_the_page(wheel: zipfile.ZipFile) -> None:
+    files = [path for path in (ROOT / "edge/streamgen_edge/page").iterdir() if path.is_file()]
+    assert {".html", ".css", ".js", ".svg"} < {path.suffix for path in files}
+    for path in files:
+        assert f"streamgen_edge/page/{path.name}" in wheel.namelist()
+
+
 def test_the_wheel_is_small(wheel: zipfile.ZipFile) -> None:
     assert sum(info.compress_size for info in wheel.infolist()) < 20e6
 
