@@ -253,6 +253,8 @@ class LiveStream:
             self.state = State.GAP if self.stills.stalls(now_ns) else State.LIVE
             if self.state is State.LIVE:
                 return
+        if self.publisher is not None and not self._blank:
+            self.publisher.request_keyframe()  # it knows how often that makes sense
         for at in self.stills.due(now_ns):
             self.ledger.frames_in += 1
             key, epoch = self._needs_key, self._timeline.epoch

@@ -179,12 +179,30 @@ def test_pictures_that_cannot_be_decoded_are_replaced_until_they_can(tmp_path: P
         assert ends.stream.state is State.GAP
         assert len(worker.pictures(stills=True)) >= 5 and steady(worker.pictures(stills=True))
         assert ends.stream.telemetry.counts("stalls") == {"no_pictures": 1}
+        assert ends.asked > 1  # a key frame would help, too
         worker.decodes = True
         await clip.play(0.4)
         assert ends.stream.state is State.LIVE
         stills = len(worker.pictures(stills=True))
         await clip.play(0.4)
         assert len(worker.pictures(stills=True)) == stills
+
+    run(tmp_path, test)
+
+
+def test_few_pictures_a_second_are_all_shown_with_stills_between(tmp_path: Path) -> None:
+    async def test(ends: Ends, clip: Clip, worker: Decoding) -> None:
+        before = len(worker.pictures(stills=False))
+        for _ in range(4):
+            clip.ms += 560
+            await asyncio.sleep(0.6)
+            clip.one()
+        await clip.play(0.2)
+        after = worker.pictures(stills=False)[before:]
+        assert len(after) >= 4 and not any(p.discard for p in after)
+        times = sorted(p.pts or 0 for p in [*worker.pictures(stills=True), *after])
+        assert max(b - a for a, b in itertools.pairwise(times)) < HZ // 2
+        assert ends.stream.telemetry.counts("corrected") == {}
 
     run(tmp_path, test)
 
