@@ -233,6 +233,14 @@ def test_a_delta_update_is_given_to_those_who_ask(served: HlsApp) -> None:
     assert "#EXT-X-SKIP" not in get(served, f"{RUNG}/index.m3u8", "_HLS_skip=no").text
 
 
+@pytest.mark.parametrize("query", ["_HLS_skip=YES", "_HLS_skip=v2&_HLS_msn=0", "_HLS_skip="])
+def test_of_a_fresh_stream_nothing_is_skipped(lines: tuple[Line, ...], query: str) -> None:
+    served = hls_app({"cam": packaged(lines, until_s=0.7)}, everybody)
+    answer = get(served, f"{RUNG}/index.m3u8", query)
+    assert "#EXT-X-SKIP" not in answer.text
+    assert answer.text == get(served, f"{RUNG}/index.m3u8").text
+
+
 def test_a_rung_that_never_comes_is_left_out_of_the_top_playlist(lines: tuple[Line, ...]) -> None:
     packager = packaged(lines)
     for packet in mixed(lines[0][1], lines[2][1]):

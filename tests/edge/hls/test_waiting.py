@@ -203,6 +203,26 @@ def test_too_many_waiting_requests_are_turned_away(packager: LivePackager) -> No
     assert asyncio.run(run()) == [503] * 4
 
 
+def test_ten_thousand_who_wait_are_answered_when_the_stream_ends(packager: LivePackager) -> None:
+    served = hls_app({"cam": packager}, everybody, limits=Limits(held=9000))
+
+    async def run() -> tuple[list[int], float]:
+        asked = (ask(served, f"{RUNG}/index.m3u8", "_HLS_msn=11") for _ in range(10_000))
+        tasks = [asyncio.create_task(one) for one in asked]
+        await asyncio.sleep(0)
+        assert served._room(packager).held == 9000
+        began = time.monotonic()
+        packager.end()
+        answers = await asyncio.gather(*tasks)
+        assert all("#EXT-X-ENDLIST" in answer.text for answer in answers if answer.status == 200)
+        assert served._room(packager).held == 0
+        return [answer.status for answer in answers], time.monotonic() - began
+
+    statuses, took = asyncio.run(run())
+    assert (statuses.count(200), statuses.count(503)) == (9000, 1000)
+    assert took < 3
+
+
 def test_a_waiting_request_that_is_cancelled_leaves_nothing_behind(
     served: HlsApp, packager: LivePackager, rest: list[Packet]
 ) -> None:

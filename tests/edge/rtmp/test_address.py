@@ -62,6 +62,7 @@ def test_no_event_shows_its_token() -> None:
     [
         *("", "x" * 4096, "../etc/passwd", "a/b", "a\0b", "a\nb", "a%2fb", "ca\u0301m", "a b"),
         *("?token=1", "'; drop", "cam\r\nHost: x", "x" * 65),
+        *("c\0a\0m\0", "\ufeffcam", "c\ud7ffm", "cam\u2028", "..", "cam;reboot", "$(id)"),
     ],
 )
 def test_names_that_are_no_stream_names_are_refused_with_the_rule(name: str) -> None:
