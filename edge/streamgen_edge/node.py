@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -41,6 +42,7 @@ LINGER_S = 0.5
 """After that players fetch what was last."""
 CLOSE_S = 1.5
 """Longest time for answers that are on their way."""
+DESCRIPTORS = 65_536
 SEEN = "edge.json"
 """Where the edge says, in the folder of its sockets, what it listens on."""
 log = logging.getLogger("streamgen.edge")
@@ -62,6 +64,7 @@ def edge(
     if link is None and server.link is None:
         raise ConfigError("an edge without workers: give --link FOLDER, or link in the file")
     log_as_json()
+    take_descriptors()
     # uvloop's where it is installed: less of a core for each viewer of HLS.
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         runner.run(serve(server, link, config, supervised=supervised))
@@ -78,7 +81,7 @@ async def serve(
     metrics, own = Metrics(), Telemetry()
     metrics.add("", own)
     async with AsyncExitStack() as leaving:
-        link = await leaving.enter_async_context(Link(folder, remote_of(server.link, own)))
+        link = await leaving.enter_async_context(Link(folder, remote_of(server.link, own), own))
         streams = Streams(server, link, metrics, time.time_ns)
         if supervised:
             _heed(loop, link, stop)
@@ -161,6 +164,15 @@ def _heed(loop: asyncio.AbstractEventLoop, link: Link, stop: asyncio.Event) -> N
 
 def _tls(rtmp: Rtmp) -> ssl.SSLContext | None:
     return None if rtmp.tls is None else tls_context(str(rtmp.tls.cert), str(rtmp.tls.key))
+
+
+def take_descriptors() -> None:
+    """As many open sockets as this process may have: 1024, the usual number, are for programs that
+    wait by select(), and every viewer is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _say_where(folder: Path | None, http: int, rtmp: int) -> None:
