@@ -44,8 +44,8 @@ class Child:
     last: bool = False
     """Ended after the others: the workers outlive the edge that drains their streams."""
     pause_s: float = 0.0
-    """Before it is started again: where another takes its work over, that comes first. Children that
-    have a pause take each other's work over; nobody waits for one that is not there."""
+    """Before it is started again: children that have a pause take each other's work over, and that
+    comes first. Where none of them is left, nobody waits."""
 
 
 class _Running:
