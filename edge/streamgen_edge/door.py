@@ -25,6 +25,8 @@ log = logging.getLogger("streamgen.edge.link")
 class Telemetry(Protocol):
     def count(self, name: str, reason: str = "", number: int = 1) -> None: ...
 
+    def gauge(self, name: str, label: str, value: float) -> None: ...
+
 
 class Guests:
     """The public keys that may come in. Counts and logs the others."""

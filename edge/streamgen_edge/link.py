@@ -92,7 +92,12 @@ def guest_keys(settings: LinkSettings) -> list[bytes]:
 class Link:
     """Runs on the loop that enters it. `old` counts messages of former terms."""
 
-    def __init__(self, folder: Path | None, remote: Remote | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        remote: Remote | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         """`folder` is where workers of this machine come in. Raises `ConfigError` when a place is
         taken or not ours."""
         self.workers: dict[str, WorkerSeen] = {}
@@ -101,6 +106,7 @@ class Link:
         """Called with each worker that has come."""
         self.broken = asyncio.Event()
         """Set when the link cannot go on: the process is to end, and to be started again."""
+        self._telemetry = telemetry
         self._context = zmq.asyncio.Context()
         self._doors: list[Door] = []
         self._guests = None if remote is None else remote.guests
@@ -158,11 +164,16 @@ class Link:
         if worker is None or (pid is not None and worker.pid != pid):
             return
         del self.workers[name]
-        log.warning("worker %s is gone", name)
+        self._count()
+        log.warning("worker %s is gone", name, extra={"worker": name})
         if worker.retry is not None:
             worker.retry.cancel()
         for attached in list(worker.streams.values()):
             attached.lost()
+
+    def _count(self) -> None:
+        if self._telemetry is not None:
+            self._telemetry.gauge("workers", "", len(self.workers))
 
     # Sending.
 
@@ -239,7 +250,8 @@ class Link:
                 worker = None
             if worker is None:
                 arrived = self.workers[name] = WorkerSeen(name, pid, door, now)
-                log.info("worker %s is here", name)
+                self._count()
+                log.info("worker %s is here", name, extra={"worker": name})
                 # Streams that it may have are of an edge before us, or were given up.
                 self.say(arrived, {"type": "anew"})
                 self.welcome(arrived)

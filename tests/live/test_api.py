@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.serving import Publisher, Server, needs_ffmpeg
 
@@ -55,3 +58,27 @@ def test_the_catalogue_and_health_are_there(server: Server) -> None:
     assert server.get("/readyz") == (200, {"status": "ok"})
     assert "streamgen" in server.get("/metrics")[1]
     assert "/v1/streams/{name}/params" in server.get("/openapi.json")[1]["paths"]
+
+
+def test_metrics_are_named_by_convention_and_bounded(
+    server: Server, publish: Callable[..., Publisher]
+) -> None:
+    one = publish("measured")
+    server.until(lambda: server.frames_out("measured") > 30, "motion")
+    _, text = server.get("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {"streamgen_step_seconds", "streamgen_workers"} <= set(families)
+    assert families["streamgen_workers"].samples[0].value == 2
+    for name, family in families.items():
+        assert re.fullmatch(r"streamgen_[a-z0-9_]+", name)
+        assert family.documentation
+        for sample in family.samples:
+            assert set(sample.labels) <= {"stream", "step", "reason", "of", "le"}
+            assert all(re.fullmatch(r"[\w./:+-]{0,64}", value) for value in sample.labels.values())
+            if family.type == "counter":
+                assert sample.name.endswith("_total")
+    streams = {s.labels["stream"] for f in families.values() for s in f.samples}
+    assert "measured" in streams
+    one.close()
+    server.until(lambda: server.stream("measured").get("state") == "ended", "end", 30)
+    assert 'stream="measured"' not in server.get("/metrics")[1]

@@ -304,7 +304,8 @@ class WebRtcApp:
         media.close()
         if isinstance(media, Incoming):
             media.publisher.end(Ended(explicit, reason))
-        log.info("a %s session ended: %s", session.place.split("/")[1], reason)
+        kind = session.place.split("/")[1]
+        log.info("a %s session ended: %s", kind, reason, extra={"stream": session.stream})
         task = asyncio.get_running_loop().create_task(session.peer.close())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
