@@ -159,7 +159,7 @@ def test_the_drawing_of_the_page_is_what_is_drawn_today(installed: Path) -> None
     )
 
 
-@pytest.mark.parametrize("page", ["plugins.md", "graphs.md"])
+@pytest.mark.parametrize("page", ["plugins.md", "graphs.md", "serving.md"])
 def test_every_link_leads_somewhere(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)", text):
