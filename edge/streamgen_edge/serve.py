@@ -81,8 +81,8 @@ def _announce(folder: Path, server: Server) -> None:
             continue
         secure = "s" if server.http.tls is not None else ""
         typer.echo(f"publish: rtmp://{server.rtmp.host}:{seen['rtmp']}/live/{{name}}")
-        typer.echo(
-            f"watch:   http{secure}://{server.http.host}:{seen['http']}/hls/{{name}}/index.m3u8"
-        )
+        place = f"http{secure}://{server.http.host}:{seen['http']}"
+        typer.echo(f"watch:   {place}/hls/{{name}}/index.m3u8")
+        typer.echo(f"page:    {place}/")
         sys.stdout.flush()
         return

@@ -10,6 +10,7 @@ import { Landscape } from "./sample.js";
 import { Studio } from "./studio.js";
 
 const POLL_MS = 1000;
+const REFUSED_MS = 3000;
 const SOON_MS = 200; // while a stream of ours is expected
 const POSTER_S = 3.2; // this moment of the sample stands behind an empty screen
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
@@ -105,12 +106,13 @@ async function poll() {
     show();
   }
   const expected = studio.busy && byId("stage").dataset.state !== "playing";
-  setTimeout(poll, expected ? SOON_MS : POLL_MS);
+  setTimeout(poll, !rows ? REFUSED_MS : expected ? SOON_MS : POLL_MS);
 }
 
 function refused(problem) {
   if (!(problem instanceof Problem)) throw problem;
-  byId("server").textContent = problem.message;
+  byId("server").textContent =
+    problem.status === 401 ? "This server asks for a key." : problem.message;
   byId("server").classList.add("wrong");
 }
 
