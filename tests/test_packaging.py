@@ -111,6 +111,7 @@ def test_make_demo_takes_any_file_name(tmp_path: Path, name: str) -> None:
     (binaries / "streamgen").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (binaries / "streamgen").chmod(0o755)
     (tmp_path / "venv" / ".ready").touch()
+    (tmp_path / "venv" / ".ready-serve").touch()
     told = make(
         "demo", f"VENV={tmp_path}/venv", f"OUT={tmp_path}/demo", f"INPUT={name.replace('$', '$$')}"
     )

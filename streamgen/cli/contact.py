@@ -119,18 +119,19 @@ def _pictures(path: Path, times_s: Sequence[float], size: tuple[int, int]) -> li
             while len(pictures) < len(times_s) and (
                 last is not None and frame.time - start_s > times_s[len(pictures)]
             ):
-                pictures.append(_upright(last, size))
+                pictures.append(upright(last, size))
             last = frame
             if len(pictures) == len(times_s):
                 break
         if last is None:
             raise SourceError(f"{path} has no pictures")
         while len(pictures) < len(times_s):
-            pictures.append(_upright(last, size))
+            pictures.append(upright(last, size))
     return pictures
 
 
-def _upright(frame: VideoFrame, size: tuple[int, int]) -> Picture:
+def upright(frame: VideoFrame, size: tuple[int, int]) -> Picture:
+    """In RGB, turned and scaled as it is shown; `size` is width and height then."""
     quarters = frame.rotation // 90 % 4
     width, height = size if quarters % 2 == 0 else size[::-1]
     # Unmarked video: swscale would take BT.601 for every size.
