@@ -110,6 +110,8 @@ class LiveStream:
         self._sound: Description | None = None
         self._ticked = 0
         self._beginning = Beginning()
+        self._left = "worker_lost"
+        """Why the pictures that the former worker had are lost."""
         self._needs_key = False
         """What the worker has is of no use to what comes until the next key frame."""
         self._timer: asyncio.TimerHandle | None = None
@@ -195,6 +197,7 @@ class LiveStream:
             self._resume()
             if self._codec != self._attached_codec:
                 self.telemetry.count("takeovers", "codec")
+                self._left = "codec_changed"
                 self.tenure.seek(anew=True)
         attachment = self.tenure.live
         if attachment is not None:
@@ -296,7 +299,8 @@ class LiveStream:
             self._gop.shift(self._timeline.begin(now_ns, sound=self._blank))
             self._beat()
             self.viewing.begin(self.session, self._wall_ns(), attachment.tracks)
-        self.ledger.close("starting" if first else "worker_lost")
+        self.ledger.close("starting" if first else self._left)
+        self._left = "worker_lost"
         if not first:
             self.telemetry.count("takeovers", "done")
         fits = self._attached_codec == self._codec and self._gop.whole
@@ -357,6 +361,7 @@ class LiveStream:
         self.params = {}
         self.version += 1
         if self._timeline.begun:
+            self._left = "pipeline_changed"
             self.tenure.seek(anew=True)
 
     # The end.

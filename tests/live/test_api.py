@@ -22,6 +22,7 @@ def test_parameters_change_at_a_frame_and_its_time_is_told(
     assert status == 200 and row["pipeline"]["ladder"]  # the ladder stays as it was
     out = server.frames_out("knobs")
     server.until(lambda: server.frames_out("knobs") > out + 10, "painted motion", 40)
+    assert "worker_lost" not in server.stream("knobs")["stats"]["dropped"]  # no worker died
     change = {"node": "style", "values": {"strength": 0.25}}
     status, answer = server.get("/v1/streams/knobs/params", "PATCH", change)
     assert status == 200
