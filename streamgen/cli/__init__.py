@@ -24,7 +24,7 @@ from streamgen.errors import ConfigError, StreamGenError
 
 SUMMARIES = {
     "run": "Run a pipeline over files, folders or URLs.",
-    "demo": "Publish a clip live to a server of its own, and say how fast it was.",
+    "demo": "Publish a clip live, watch it, and say how fast it was.",
     "serve": "The live server: streams in by RTMP, out redrawn by HLS.",
     "config": "Check configuration files of the server.",
     "pipelines": "List, show and check pipeline files.",
