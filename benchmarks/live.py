@@ -30,8 +30,10 @@ import av
 from interruptions import publisher_returns, worker_kills
 from player import in_chromium, key_times, renditions
 from publishing import Camera
-from scene import IDENTITY, Scene, Shown, ages, cores, quantile, spread
+from scene import IDENTITY, Scene, Shown, ages, cores, spread
 from watching import mark_of
+
+from streamgen_edge.demo.figures import painted, quantile
 
 SETTLE_S = 4.0
 """After it joined, what a viewer sees is not counted for so long."""
@@ -98,23 +100,6 @@ def starry(asked: Asked) -> Row:
         found = glass(scene, "/whep/starry", asked.seconds)
         found |= painted(scene.stats("starry"))
     return judged("starry", found, p95_ms=250)
-
-
-def painted(stats: Row) -> Row:
-    """What became of the pictures, as the server's own statistics have it."""
-    bypassed = max((stage["bypassed"] for stage in stats["stages"]), default=0)
-    reused = max((stage["reused"] for stage in stats["stages"]), default=0)
-    out = stats["frames_out"]
-    unaccounted = stats["frames_in"] - out - sum(stats["dropped"].values()) - stats["on_the_way"]
-    return {
-        "frames_in": stats["frames_in"],
-        "frames_out": out,
-        "painted_percent": round(100 * (out - bypassed - reused) / max(1, stats["frames_in"]), 2),
-        "reused": reused,
-        "passed_through": bypassed,
-        "dropped": stats["dropped"],
-        "unaccounted": unaccounted,
-    }
 
 
 def ladder(asked: Asked) -> Row:

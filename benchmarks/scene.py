@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamgen_edge.demo.figures import quantile
 from streamgen_edge.demo.own_server import OwnServer
 
 HERE = Path(__file__).resolve().parent
@@ -158,11 +159,6 @@ def until(holds: Callable[[], Any], seconds: float) -> Any:
             return found
         time.sleep(0.02)
     return False
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def ages(shown: Sequence[Shown]) -> list[float]:
