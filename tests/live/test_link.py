@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,3 +169,29 @@ def test_a_worker_that_could_not_be_let_in_does_not_start(
     told = subprocess.run([*CLI, "worker", *given], capture_output=True, timeout=30)
     assert told.returncode == 2
     assert said in told.stderr.decode() and told.stderr.count(b"\n") == 1
+
+
+def test_an_edge_runs_alone_and_ends_when_told_to(tmp_path: Path) -> None:
+    keys = {name: made(tmp_path / f"{name}.key") for name in ("edge", "near")}
+    port = two_ports()
+    config = tmp_path / "streamgen.yaml"
+    config.write_text(
+        f"link: {{listen: '127.0.0.1:{port}', key: '{tmp_path}/edge.key', "
+        f"workers: [{keys['near']}]}}\nhttp: {{port: 0}}\nrtmp: {{port: 0}}\n"
+    )
+    log = tmp_path / "edge.log"
+    with log.open("wb") as errors:
+        edge = subprocess.Popen([*CLI, "edge", "--config", str(config)], stderr=errors)
+    near = Away(tmp_path, "near", port, keys["edge"])
+    try:
+        end = time.monotonic() + 30
+        while "worker near is here" not in log.read_text() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert "worker near is here" in log.read_text()
+        edge.terminate()
+        assert edge.wait(10) == 0
+    finally:
+        near.stop()
+        edge.kill()
+        edge.wait(10)
+    assert near.process.returncode == 0
