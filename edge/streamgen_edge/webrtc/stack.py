@@ -26,6 +26,8 @@ from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 
 from streamgen_edge.webrtc.network import Network
 
+STUN_S = 2.0
+"""A STUN server that has not answered by then is done without."""
 CONSENT_S = 2.0
 CONSENT_FAILURES = 3
 """With half a second for each answer a silent peer is noticed within 9 s (RFC 7675, 5.1)."""
@@ -113,7 +115,7 @@ async def _gather(connection: Any, network: Network, component: int) -> list[Can
         if connection.stun_server and ":" not in host:
             try:
                 seen = ice.server_reflexive_candidate(protocol, connection.stun_server)
-                found.append((await asyncio.wait_for(seen, 2.0))[0])
+                found.append((await asyncio.wait_for(seen, STUN_S))[0])
             except (TimeoutError, OSError, stun.TransactionError):
                 continue
     return found

@@ -281,6 +281,7 @@ class Played:
     def __init__(self, relay: Relay) -> None:
         self.name, self.session, self.feed = relay.name, relay.session, relay.feed
         self._relay = relay
+        self.resting: set[str] = set()
 
     @property
     def over(self) -> bool:

@@ -142,7 +142,10 @@ STRANGE = [
 
 
 @looped
-async def test_candidates_that_are_none_harm_nothing() -> None:
+async def test_candidates_that_are_none_harm_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamgen_edge.webrtc.stack.STUN_S", 0.2)
     async with open_app(ice_servers=("stun:127.0.0.1:9",)) as (app, _):
         answer = await ask(app, "POST", "/whep/show", await offer())
         place, etag = answer.headers["location"], answer.headers["etag"]

@@ -41,7 +41,10 @@ async def offer() -> str:
 
 
 @looped
-async def test_an_offer_is_answered_with_a_place_that_nobody_guesses() -> None:
+async def test_an_offer_is_answered_with_a_place_that_nobody_guesses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamgen_edge.webrtc.stack.STUN_S", 0.2)
     async with open_app(ice_servers=("stun:192.0.2.1:3478",)) as (app, _):
         answer = await ask(app, "POST", "/whep/show", await offer())
         assert answer.status == 201
