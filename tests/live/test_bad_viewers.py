@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -181,6 +183,24 @@ def test_crowds_of_the_silent_and_of_the_slow_keep_nobody_waiting(playing: Serve
         assert playing.get(f"{place}?token=s3cret")[0] == 200
         assert time.monotonic() - began < 1
         time.sleep(1.5)
+
+
+def test_a_server_without_file_descriptors_plays_on_and_recovers(playing: Server) -> None:
+    edge = playing.pids()["edge"]
+    limit = resource.prlimit(edge, resource.RLIMIT_NOFILE)
+    few = len(os.listdir(f"/proc/{edge}/fd")) + 20
+    resource.prlimit(edge, resource.RLIMIT_NOFILE, (few, limit[1]))
+    try:
+        with contextlib.ExitStack() as leaving:
+            for number in range(120):
+                port = (playing.http, playing.rtmp)[number % 2]
+                sock = socket.create_connection(("127.0.0.1", port), IN_TIME)
+                leaving.enter_context(sock).sendall(b"\x03GET")
+            time.sleep(1.5)
+            assert len(os.listdir(f"/proc/{edge}/fd")) >= few - 2
+    finally:
+        resource.prlimit(edge, resource.RLIMIT_NOFILE, limit)
+    playing.until(lambda: playing.get(f"{rung(playing)}?token=s3cret")[0] == 200, "an answer", 5)
 
 
 def test_media_sequence_never_goes_back_when_a_publisher_begins_anew(playing: Server) -> None:
