@@ -32,6 +32,8 @@ LATE = RATE_HZ // 2
 _LAYOUT = "stereo"
 _FORMAT = "flt"
 _CODECS = {"audio/aac": "aac", "audio/opus": "opus"}
+_TELEPHONE = {"pcm_alaw": 8_000, "pcm_mulaw": 8_000}
+"""G.711 says nothing of itself: one channel at this rate."""
 
 
 class Described(Protocol):
@@ -131,6 +133,9 @@ class LiveSound:
             decoder: Any = av.CodecContext.create(described.codec, "r")
             if described.extradata:
                 decoder.extradata = described.extradata
+            if described.codec in _TELEPHONE:
+                decoder.sample_rate = _TELEPHONE[described.codec]
+                decoder.layout = "mono"
             decoder.open()
         except (av.FFmpegError, ValueError):
             self._telemetry.count("lost", "audio_description")

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 
 from streamgen.encode.audio import AudioSettings
 from streamgen.encode.live import GRID, LATE, RATE_HZ, LiveSound, begins_at, last_end
@@ -151,6 +152,28 @@ def test_sound_that_is_described_anew_goes_on_in_its_new_form() -> None:
         block = pcm[begin : begin + 8_000]
         peak = np.argmax(abs(np.fft.rfft(block))) * RATE_HZ / len(block)
         assert abs(peak - 440) < 8
+    assert not telemetry.counts("lost")
+
+
+@pytest.mark.parametrize("codec", ["pcm_alaw", "pcm_mulaw"])
+def test_telephone_sound_is_heard(codec: str) -> None:
+    rate_hz, length = 8_000, 160
+    encoder: Any = av.CodecContext.create(codec, "w")
+    encoder.sample_rate, encoder.layout, encoder.format = rate_hz, "mono", "s16"
+    encoder.open()
+    at = np.arange(rate_hz)
+    samples = (10_000 * np.sin(at * (2 * np.pi * 440 / rate_hz))).astype(np.int16)
+    base = Fraction(1, rate_hz)
+    sound = LiveSound({0: Told(codec, b"")}.get, AudioSettings(), telemetry := Telemetry())
+    out = []
+    for begin in range(0, rate_hz, length):
+        block = np.ascontiguousarray(samples[None, begin : begin + length])
+        frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+        frame.sample_rate = rate_hz
+        data = b"".join(bytes(packet) for packet in encoder.encode(frame))
+        out += sound.push(Packet(data, begin, begin, length, base, True, "audio/0"))
+    block = heard(out, "audio/aac", sound)[8_000:24_000]
+    assert abs(np.argmax(abs(np.fft.rfft(block))) * RATE_HZ / len(block) - 440) < 8
     assert not telemetry.counts("lost")
 
 
