@@ -28,7 +28,7 @@ from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link
 from streamgen_edge.stills import Stills
 from streamgen_edge.tenure import Tenure
-from streamgen_edge.timeline import BASE, HZ, STILL, LiveTimeline
+from streamgen_edge.timeline import BASE, HZ, LiveTimeline
 from streamgen_edge.viewing import Viewing
 
 BEAT_S = 0.1
@@ -260,8 +260,9 @@ class LiveStream:
             self.publisher.request_keyframe()  # it knows how often that makes sense
         for at in self.stills.due(now_ns):
             self.ledger.frames_in += 1
-            key, epoch = self._needs_key, self._timeline.epoch
-            self._send(attachment, Packet(b"", at, at, STILL, BASE, key, VIDEO, epoch), now_ns)
+            key, line = self._needs_key, self._timeline
+            still = Packet(b"", at, at, line.still, BASE, key, VIDEO, line.epoch)
+            self._send(attachment, still, now_ns)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -299,6 +300,7 @@ class LiveStream:
             self._gop.shift(self._timeline.begin(now_ns, sound=self._blank))
             self._beat()
             self.viewing.begin(self.session, self._wall_ns(), attachment.tracks)
+            self._timeline.still = self.viewing.still
         self.ledger.close("starting" if first else self._left)
         self._left = "worker_lost"
         if not first:

@@ -18,9 +18,11 @@ HZ = 90_000
 BASE = Fraction(1, HZ)
 """Time base of everything on the link: whole milliseconds and RTP's video clock fit exactly."""
 STILL = HZ // 6
-"""Distance of pictures that stand in for others: two fill a part of a third of a second."""
+"""Distance of pictures that stand in for others, before it is known how HLS is cut."""
 PATIENCE = HZ // 4
 """They come this much later than the wall clock says, so that what is on its way goes first."""
+_NEXT = HZ // 30
+"""Distance of the first picture of a publisher to the last one of another."""
 _JUMP = HZ
 """A hole before them that is longer is left as it is: nobody could have filled it in time."""
 _NS = 1_000_000_000
@@ -45,6 +47,8 @@ class LiveTimeline:
         """Where the present publisher's zero lies; None: not decided."""
         self.front = 0
         """End of the latest picture so far."""
+        self.still = STILL
+        """Distance of pictures that stand in for others: whole ones fill a part of HLS."""
         self._heard = 0
         """The latest sound so far."""
         self._lag = 0
@@ -83,9 +87,9 @@ class LiveTimeline:
         """The packet on the output's timeline. The first of a publisher is its first key frame."""
         mended = self._timeline.mend(packet)
         if self.begun and self.base is None:
-            # It goes on where the wall clock stands, and never before what was shown.
+            # It goes on where the wall clock stands, as the stills did: without a hole after them.
             first = _ticks(mended.pts, mended.time_base) or 0
-            self.base = max(self.elapsed(now_ns), self.front + 1) - first
+            self.base = self._onward(now_ns) - first
             self._telemetry.count("resumed", "publisher")
         self.epoch = self._former + mended.epoch
         video = packet.track.startswith("video")
@@ -111,16 +115,20 @@ class LiveTimeline:
         """Times, by now, of pictures that stand in for what does not come `after` the last one."""
         due = self.elapsed(now_ns) - PATIENCE
         if due - after > _JUMP:
-            after = due - STILL
-        for at in range(after + STILL, due + 1, STILL):
+            after = due - self.still
+        for at in range(after + self.still, due + 1, self.still):
             self.front = max(self.front, at)
             yield at
+
+    def _onward(self, now_ns: int) -> int:
+        """Where a picture lies that comes now, and says nothing of its time that can be used."""
+        return max(self.elapsed(now_ns) - PATIENCE, self.front + _NEXT)
 
     def catch_up(self, packet: Packet, now_ns: int) -> Packet:
         """The mended picture, which lies behind what stood in for it, and all that follow it go on
         where the wall clock stands; so does the sound, if it has stood still with them."""
         at = packet.pts or 0
-        by = max(self.elapsed(now_ns) - PATIENCE, self.front + 1) - at
+        by = self._onward(now_ns) - at
         self._telemetry.count("corrected", "stall")
         if -HZ < self._heard - at < HZ:
             self.base = (self.base or 0) + by

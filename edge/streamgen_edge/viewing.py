@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from streamgen.deliver.live import LivePackager, LiveSettings, LiveStart
 from streamgen.errors import OutputError
@@ -14,6 +15,7 @@ from streamgen_edge.feed import Feed
 
 HZ, SOUND_HZ = 90_000, 48_000
 """Of the times of pictures and of sound."""
+MOST_STILL = HZ // 5
 REST = 3 * HZ // 10
 MISSED = 5
 """The top rung gets no pictures now when it is behind the next one by both, time and pictures: by
@@ -54,6 +56,14 @@ class Viewing:
         """Name, width and height of each, for a worker that takes the session over."""
         pictures = (track for track in self.tracks if track.kind == "video")
         return [(t.name.removeprefix("video/"), t.width, t.height) for t in pictures]
+
+    @property
+    def still(self) -> int:
+        """Distance of pictures that stand in for others, 0.2 s at most, of which whole ones fill a
+        part: else parts would be longer than they may be."""
+        assert self.packager is not None
+        part = next(r.cutter.pace.part for r in self.packager.renditions.values() if r.track.video)
+        return part // ceil(part / MOST_STILL)
 
     @property
     def sound_ahead_ms(self) -> float | None:

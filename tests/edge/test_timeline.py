@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
-from streamgen_edge.timeline import HZ, LiveTimeline
+from streamgen_edge.timeline import BASE, HZ, PATIENCE, LiveTimeline
 
 S = 1_000_000_000
 MS = Fraction(1, 1000)
@@ -40,9 +40,20 @@ def test_a_publisher_that_comes_back_goes_on_where_the_wall_clock_stands() -> No
     line.mend(picture(1000), 1 * S)
     line.arrive()
     again = line.mend(picture(77_000_000, key=True, base=Fraction(1, 30_000)), 6 * S)
-    assert (again.pts, again.epoch, again.time_base) == (6 * HZ, 1, Fraction(1, HZ))
-    assert line.mend(picture(77_000_040, base=Fraction(1, 30_000)), 6 * S).pts == 6 * HZ + 3600
+    assert again.pts == 6 * HZ - PATIENCE and (again.epoch, again.time_base) == (1, BASE)
+    assert line.mend(picture(77_000_040, base=Fraction(1, 30_000)), 6 * S).pts == again.pts + 3600
     assert telemetry.counts("resumed") == {"publisher": 1}
+
+
+def test_a_publisher_that_takes_over_at_once_follows_the_former_ones_last_picture() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.begin(0)
+    last = line.mend(picture(1000), 1 * S)
+    line.arrive()
+    first = line.mend(picture(0, key=True), 1 * S)
+    assert (first.pts or 0) - (last.pts or 0) == HZ // 30
 
 
 def test_time_never_goes_back_even_if_the_clock_is_behind_the_pictures() -> None:
