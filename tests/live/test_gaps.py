@@ -36,7 +36,7 @@ def test_playlists_keep_the_rules_in_a_gap(
     look(0.5)
     publisher.kill()
     server.until(lambda: server.stream(name)["state"] == "gap", "gap")
-    look(3.5)
-    assert server.stream(name)["filled"]["picture"] > 12
+    look(2.2)
+    assert server.stream(name)["filled"]["picture"] > 8
     for place, trace in traces.items():
         assert len(trace.segments) > 4, place
