@@ -22,6 +22,7 @@ from streamgen.config import Bitrate, DurationNs, Settings, check, read_yaml
 from streamgen.control.keys import public_key
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
+from streamgen_edge.recording.settings import RecordingSettings
 
 PREFIX = "STREAMGEN_"
 NOT_OURS = frozenset({"CACHE", "RUN"})
@@ -201,7 +202,7 @@ class StreamSettings(Settings):
     """Names of the keys that may publish."""
     play: Literal["anyone"] | tuple[str, ...] = "anyone"
     record: bool = False
-    """Not in this release."""
+    """Into files, as `recording` says. Read again on SIGHUP."""
     push: tuple[str, ...] = ()
     """Not in this release."""
     grace: DurationNs = 20_000_000_000
@@ -210,9 +211,8 @@ class StreamSettings(Settings):
 
     @model_validator(mode="after")
     def _not_yet(self) -> StreamSettings:
-        for name in ("record", "push"):
-            if getattr(self, name):
-                raise ValueError(NOT_YET.format(name))
+        if self.push:
+            raise ValueError(NOT_YET.format("push"))
         return self
 
 
@@ -224,6 +224,8 @@ class Server(Settings):
     webrtc: WebRtc = WebRtc()
     auth: Auth = Auth()
     hls: Hls = Hls()
+    recording: RecordingSettings = RecordingSettings()
+    """Of streams with `record`."""
     pipeline: str = "starry"
     """Of streams that name none."""
     workers: int = Field(default=2, ge=0, le=64)
@@ -297,17 +299,30 @@ def load_server(
     node = None
     if path is not None:
         value, node = read_yaml(path)
-    check(Server, value, name=None if path is None else str(path), node=node)
+    problem = _problem(value, None if path is None else str(path), node)
     for key, text in environment.items():
         name = key.removeprefix(PREFIX)
         known = name.partition("__")[0].lower() in Server.model_fields
         if key.startswith(PREFIX) and known and name not in NOT_OURS:
             value = _with(value, name.lower().split("__"), _plain(key, text))
-            check(Server, value, name=key)
+            found = _problem(value, key)
+            problem = None if found is None else problem or found
     for key, change in changes.items():
         if change is not None:
             value = _with(value, key.split("__"), change)
-    return check(Server, value, name=None if path is None else str(path))
+    try:
+        return check(Server, value, name=None if path is None else str(path))
+    except ConfigError as error:
+        raise problem or error from error
+
+
+def _problem(value: dict[str, Any], name: str | None, node: Any = None) -> ConfigError | None:
+    """What is wrong so far. What comes over it may put it right: secrets that no file has, say."""
+    try:
+        check(Server, value, name=name, node=node)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _plain(key: str, text: str) -> Any:

@@ -47,7 +47,10 @@ def test_the_whole_file_of_the_documentation_is_taken(tmp_path: Path) -> None:
     [
         ("auth: {jwt: {jwks: 'https://example.org/keys'}}\n", 1, "jwt is not in this release"),
         ("auth: {callback: 'http://127.0.0.1/may'}\n", 1, "callback is not in this release"),
-        ("streams: {a: {publish: anyone, record: true}}\n", 1, "record is not in this release"),
+        ("recording: {split: 5}\n", 1, "recording.split"),
+        ("recording: {split: soon}\n", 1, "neither a length nor a size"),
+        ("recording: {split: 10ms}\n", 1, "files of less than 1s"),
+        ("recording: {min_free: much}\n", 1, "not a size"),
         ("streams: {a: {push: ['rtmp://x/y']}}\n", 1, "push is not in this release"),
         ("http: {tls: {cert: a.pem, key: }}\n", 1, "tls.key"),
         ("streams: {a: {play: [nobody]}}\n", None, "unknown key 'nobody'"),
@@ -130,6 +133,18 @@ def test_only_what_is_read_at_the_start_needs_another_start() -> None:
 def test_a_wrong_variable_is_named() -> None:
     with pytest.raises(ConfigError, match="STREAMGEN_RTMP__PORT"):
         load_server(None, {"STREAMGEN_RTMP__PORT": "many"})
+
+
+def test_what_a_file_lacks_may_come_from_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "streamgen.yaml"
+    path.write_text('http: {listen: "0.0.0.0:80"}\nstreams:\n  "*": {publish: [main]}\n')
+    told = {"STREAMGEN_AUTH__PUBLISH_KEYS": "{main: secret}"}
+    assert load_server(path, told).auth.publish_keys == {"main": "secret"}
+    for other in ({}, {"STREAMGEN_WORKERS": "1"}):
+        with pytest.raises(ConfigError, match=r"streamgen.yaml line 1: .*unknown key 'main'"):
+            load_server(path, other)
+    with pytest.raises(ConfigError, match="STREAMGEN_WORKERS"):
+        load_server(path, {**told, "STREAMGEN_WORKERS": "many"})
 
 
 def test_names_that_are_no_names_have_no_stream() -> None:
