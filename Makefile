@@ -92,7 +92,7 @@ $(HLSJS)/dist/hls.min.js:
 serve: $(VENV)/.ready-serve ## the live server: publish by RTMP, watch by HLS
 	@$(BIN)/streamgen serve $(if $(CONFIG),--config '$(CONFIG)') --pipeline '$(PIPELINE)'
 
-bench: $(VENV)/.ready-bench $(if $(INPUT),,$(CLIP)) ## run the benchmarks
+bench: $(VENV)/.ready-bench $(VENV)/.ready-serve $(if $(INPUT),,$(CLIP)) ## run the benchmarks
 	@$(BIN)/streamgen bench --clip $(if $(INPUT),"$${INPUT_PATH}",'$(CLIP)')
 
 check: $(VENV)/.ready-dev $(VENV)/.ready-test ## format, lint, types, imports

@@ -28,7 +28,7 @@ from typing import Any
 
 import av
 from interruptions import publisher_returns, worker_kills
-from player import in_chromium, key_times, renditions
+from player import Missing, in_chromium, key_times, renditions
 from publishing import Camera
 from scene import IDENTITY, Scene, Shown, ages, cores, spread
 from watching import mark_of
@@ -226,7 +226,10 @@ def main() -> None:
         numbers = (options.seconds, options.minutes, options.joins, options.kills)
         asked = Asked(folder, *numbers, options.every)
         for name in options.rows or ROWS:
-            row = ROWS[name](asked)
+            try:
+                row = ROWS[name](asked)
+            except Missing as missing:
+                row = {"row": name, "skipped": f"needs {missing}"}
             print(json.dumps(row) if options.json else _told(row), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

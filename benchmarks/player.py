@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -66,6 +67,10 @@ TAKE = "() => { const some = seen; window.seen = []; return some; }"
 TIMES = 5
 
 
+class Missing(Exception):
+    """A row needs what is not on this machine."""
+
+
 def renditions(index: str) -> list[str]:
     """Addresses of all picture rungs' playlists."""
     text = _get(index).decode()
@@ -85,11 +90,11 @@ def key_times(rung: str) -> set[int]:
 
 def in_chromium(url: str, seconds: float) -> dict[str, Any]:
     """Ages of the pictures on Chromium's screen, and seconds until the first of several visits."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None or not SCRIPT.is_file() or find_spec("playwright") is None:
+        raise Missing("chromium, playwright and hls.js (make test SYSTEM_DEPS=1 brings them)")
     from playwright.sync_api import sync_playwright  # of the `test` extra
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None or not SCRIPT.is_file():
-        raise SystemExit("this row needs chromium and hls.js (make test SYSTEM_DEPS=1)")
     firsts, found, unread, errors = [], [], 0, []
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
         context = playwright.chromium.launch_persistent_context(

@@ -43,8 +43,8 @@ class Watch:
         self.shown: list[Shown] = []
         self.facts: dict[str, Any] = {}
         """What it says of itself at its end."""
-        command = [sys.executable, str(HERE / "watching.py"), url, *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [*program("watching"), url, *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE)
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
@@ -111,10 +111,10 @@ class Scene:
         first: int = 0,
     ) -> subprocess.Popen[bytes]:
         url = self.server.url(f"/whip/{name}") if whip else self.server.publish_url(name)
-        command = [sys.executable, str(HERE / "publishing.py"), url, "--size", size]
+        command = [*program("publishing"), url, "--size", size]
         command += ["--rate", str(rate), "--gop", str(gop), "--bitrate", str(bitrate)]
         command += ["--seconds", str(seconds), "--first", str(first)]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=HERE)
         self._leaving.callback(ended, process)
         return process
 
@@ -139,6 +139,11 @@ class Scene:
     def stats(self, name: str) -> dict[str, Any]:
         stats: dict[str, Any] = self.server.stream(name)["stats"]
         return stats
+
+
+def program(module: str) -> list[str]:
+    """A process of its own for a module beside this one."""
+    return [sys.executable, "-c", f"from {module} import main; main()"]
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:

@@ -17,6 +17,9 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 @app.command()
 def bench(
     name: str | None = typer.Argument(None, help="One benchmark; without it, all in turn."),
+    more: list[str] | None = typer.Argument(
+        None, help="For the benchmark itself, after '--': 'bench live -- identity --seconds 5'."
+    ),
     clip: Path | None = typer.Option(None, help="The video that they work on."),
     as_json: bool = typer.Option(False, "--json", help="One JSON line per answer."),
 ) -> None:
@@ -33,6 +36,7 @@ def bench(
             if clip is None:
                 raise ConfigError(f"benchmark {stem} needs --clip FILE ('make bench' brings one)")
             command += ["--clip", str(clip)]
+        command += more or []
         status = subprocess.run(command, check=False).returncode
         if status:
             raise StreamGenError(f"benchmark {stem} failed with status {status}")

@@ -49,3 +49,14 @@ def test_a_benchmark_that_works_on_a_clip_is_given_one(
     assert told.exit_code == 2 and "needs --clip FILE" in told.stderr
     assert CliRunner().invoke(app, ["bench", "clipped", "--clip", "a b.mp4"]).exit_code == 0
     assert capfd.readouterr().out == "['--clip', 'a b.mp4'] True\n"
+
+
+def test_what_stands_after_two_dashes_is_for_the_benchmark(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "rows.py").write_text(
+        'import sys\nif __name__ == "__main__":\n    print(sys.argv[1:])\n'
+    )
+    told = CliRunner().invoke(app, ["bench", "--json", "rows", "--", "one", "--seconds", "5"])
+    assert told.exit_code == 0
+    assert capfd.readouterr().out == "['--json', 'one', '--seconds', '5']\n"
