@@ -72,6 +72,8 @@ class Cutter:
         self._bytes = 0
         self._index = 0
         self._last: int | None = None
+        self._step = 0
+        """Between the last two samples."""
         self._key: Sample | None = None
 
     def put(self, sample: Sample) -> None:
@@ -86,11 +88,13 @@ class Cutter:
         elif self._last is not None and at <= self._last:
             self._count("late")
             return
+        if sample.sync and self.number is not None and self._hole(sample):
+            self._bridge(sample, min(at, self._start(self.number + 1)))
         if self.number is None or number > self.number:
             if not sample.sync:  # numbers must go on, though nobody can begin here
                 self._count("without_key_frame")
-            self._cut(number, at)
-        elif self._samples and at - self._samples[0].time >= self.pace.part - self.pace.slack:
+            self._cut(number, sample)
+        if self._samples and at - self._samples[0].time >= self.pace.part - self.pace.slack:
             self._close(at)
         self._append(sample)
 
@@ -99,7 +103,7 @@ class Cutter:
         short; then come gaps, until it returns with a segment."""
         if self._samples and self.number is not None:
             full = self._samples[0].time + self.pace.part
-            self._close(min(full, self.pace.ticks(self._grid.start_of(self.number + 1))))
+            self._close(min(full, self._start(self.number + 1)))
         self.absent = True
         self._first_seen = None
         if self.end is not None:
@@ -139,7 +143,7 @@ class Cutter:
         return sample.sync and free and (whole or number > self._first_seen)
 
     def _return(self, number: int) -> None:
-        begin = self.pace.ticks(self._grid.start_of(number))
+        begin = self._start(number)
         while self.absent and self.end is not None and self.end < begin:
             self._gap(min(self.end + self.pace.part, begin))
         self.absent = False
@@ -150,32 +154,60 @@ class Cutter:
         number = self.cell(self.end)
         if number != self.number:
             self._next(number, self.end)
-        stop = min(until, self.pace.ticks(self._grid.start_of(number + 1)))
+        stop = min(until, self._start(number + 1))
         if stop - self.end > self.pace.slack:
             self._publish(b"", min(stop - self.end, self.pace.target), independent=False)
         self.end = max(stop, self.end + 1)
 
-    def _cut(self, number: int, at: int) -> None:
-        """Begin a segment. Cells without any sample, as when a worker died, show the last key
-        frame: players stop at holes, and numbers must not have any."""
-        if self.number is not None and self._key is not None:
+    def _start(self, number: int) -> int:
+        return self.pace.ticks(self._grid.start_of(number))
+
+    def _hole(self, sample: Sample) -> bool:
+        """Samples are missing before this one."""
+        usual = sample.duration or min(self._step or self.pace.part, self.pace.part // 2)
+        return self._last is not None and sample.time - self._last > 1.5 * usual
+
+    def _bridge(self, key: Sample, until: int) -> None:
+        """A hole in the segment before a key frame, as where a worker took over from another: parts
+        of their own show that key frame early, so that media and playlist agree."""
+        while self.end is not None:
+            begin = self._samples[0].time + self.pace.part if self._samples else self.end
+            if until - begin <= self.pace.slack:
+                return
+            self._show(key, begin)
+
+    def _cut(self, number: int, sample: Sample) -> None:
+        """Begin a segment. Cells without any sample, as when a worker died, show the key frame
+        behind them, or the last one: players stop at holes, and numbers must not have any."""
+        at, key = sample.time, sample if sample.sync else self._key
+        if self.number is not None and key is not None:
             if number - self.number > 2 * self._window.window_ns // self._grid.segment_ns:
                 self._close(at)
             else:
                 for missing in range(self.number + 1, number):
-                    self._still(missing, self._key)
+                    self._still(missing, key)
+                begin = self._start(number)
+                if sample.sync and at - begin > self.pace.slack and self._hole(sample):
+                    self._next(number, begin)
+                    self._show(sample, begin)
+                    self._bridge(sample, at)
+                    return
         self._next(number, at)
 
     def _still(self, number: int, key: Sample) -> None:
-        begin, end = (self.pace.ticks(self._grid.start_of(number + i)) for i in (0, 1))
+        begin, end = self._start(number), self._start(number + 1)
         self._next(number, begin)
         for at in range(begin, end, self.pace.part):
             if end - at < self.pace.slack:
                 break
-            if self._samples:
-                self._close(at)
-            self._count("still")
-            self._append(replace(key, time=at, offset=0, duration=0))
+            self._show(key, at)
+
+    def _show(self, key: Sample, at: int) -> None:
+        """Begin a part with a key frame at another time than its own."""
+        if self._samples:
+            self._close(at)
+        self._count("still")
+        self._append(replace(key, time=at, offset=0, duration=0))
 
     def _next(self, number: int, at: int) -> None:
         if self._samples:
@@ -190,8 +222,12 @@ class Cutter:
             self._count("too_big")
             return
         steady = self._last is None or sample.time - self._last <= 1.5 * sample.duration
-        self._samples.append(sample)
+        first = sample
+        if not self._samples and self._index and self.end is not None and not steady:
+            first = replace(sample, time=self.end)  # early: nothing else can fill the hole
+        self._samples.append(first)
         self._bytes += len(sample.data)
+        self._step = sample.time - (self._last or 0)
         self._last = sample.time
         self.end = sample.time + (sample.duration or 1)
         if sample.sync and self._video:
@@ -203,7 +239,7 @@ class Cutter:
         """Whether the part is known to be complete before the next sample comes. The last one of
         a segment is not: the segment ends with the next key frame."""
         assert self.number is not None
-        inside = self.pace.ticks(self._grid.start_of(self.number + 1)) - end > self.pace.slack
+        inside = self._start(self.number + 1) - end > self.pace.slack
         return inside and end - self._samples[0].time >= self.pace.part - self.pace.slack
 
     def _close(self, end: int) -> None:

@@ -143,29 +143,53 @@ def test_a_picture_that_comes_early_by_its_clock_s_rounding_does_not_begin_a_seg
     check_lengths(bench)
 
 
-def test_media_has_no_hole_where_pictures_are_missing() -> None:
+@pytest.mark.parametrize("begins_s", [2.4, 2.333])  # within a part, and behind a full one
+def test_media_has_no_hole_where_pictures_are_missing(begins_s: float) -> None:
     bench = Bench(Fraction(30))
-    at = [time for time in times(Fraction(30)) if not 2.4 * 90_000 <= time < 2.9 * 90_000]
+    at = [time for time in times(Fraction(30)) if not begins_s * 90_000 <= time < 2.9 * 90_000]
     bench.feed(at, 3000)
     spans = bench.spans()
     assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(spans))
     check_lengths(bench)
 
 
-def test_cells_that_lost_all_their_pictures_show_the_last_key_frame() -> None:
+@pytest.mark.parametrize("keyed", [True, False], ids=["then a key frame", "then none"])
+def test_cells_that_lost_all_their_pictures_show_a_key_frame(keyed: bool) -> None:
     bench = Bench(Fraction(30))
     at = [time for time in times(Fraction(30), 7) if not 2.4 * 90_000 <= time < 4.7 * 90_000]
-    bench.feed(at, 3000)
+    first = next(time for time in at if time > 4 * 90_000)
+    for time in at:
+        sync = time % 90_000 == 0 or time == 45_000 or (keyed and time == first)
+        bench.cutter.put(Sample(time, 0, 3000, time.to_bytes(8, "big"), sync))
     assert [number for number, _, _ in bench.shape()] == [0, 1, 2, 3, 4, 5, 6, 7]
     still = bench.window.pieces[4]
-    key = bench.window.pieces[3].parts[0]
-    assert key.data.find((2 * 90_000).to_bytes(8, "big")) > 0
-    assert all((2 * 90_000).to_bytes(8, "big") in part.data for part in still.parts)
+    shown = first if keyed else 2 * 90_000
+    assert all(shown.to_bytes(8, "big") in part.data for part in still.parts)
     assert all(part.independent for part in still.parts)
-    assert bench.counts["still"] == 3
     spans = bench.spans()
     assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(spans))
     check_lengths(bench)
+
+
+@pytest.mark.parametrize("begins_s", ["2.1", "2.34", "2.5", "2.99"])
+@pytest.mark.parametrize("lasts_s", ["0.1", "0.3", "0.5", "0.9", "1.6", "3.3"])
+@pytest.mark.parametrize("known", [True, False], ids=["known lengths", "unknown lengths"])
+def test_the_playlist_tells_the_time_of_a_hole_before_a_key_frame(
+    begins_s: str, lasts_s: str, known: bool
+) -> None:
+    bench = Bench(Fraction(30))
+    begin = int(Fraction(begins_s) * 90_000)
+    end = begin + int(Fraction(lasts_s) * 90_000)
+    at = [time for time in times(Fraction(30), 9) if not begin <= time < end]
+    first = next(time for time in at if time >= end)
+    for time in at:
+        sync = time % 90_000 == 0 or time == 45_000 or time == first
+        bench.cutter.put(Sample(time, 0, 3000 * known, time.to_bytes(8, "big"), sync))
+    spans = bench.spans()
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(spans))
+    check_lengths(bench)
+    for piece, following in itertools.pairwise(bench.window.pieces):
+        assert abs(piece.start_ns + piece.duration_ns - following.start_ns) < NS // 100
 
 
 def test_a_hole_longer_than_the_window_begins_a_new_one() -> None:
