@@ -90,15 +90,22 @@ def use_network(peer: RTCPeerConnection, network: Network) -> None:
         connection.query_consent = consent
 
 
+class _Datagrams(ice.StunProtocol):
+    """What comes by UDP, from whoever. The stack looks at the first byte of everything, and ends
+    the connection when there is none."""
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        if data:
+            super().datagram_received(data, addr)
+
+
 async def _gather(connection: Any, network: Network, component: int) -> list[Candidate]:
     """Host candidates, and what a configured STUN server sees of them (RFC 8445, 5.1.1)."""
     loop = asyncio.get_running_loop()
     found: list[Candidate] = []
     for address in network.listen:
         sock = network.bind(address)
-        _, protocol = await loop.create_datagram_endpoint(
-            lambda: ice.StunProtocol(connection), sock=sock
-        )
+        _, protocol = await loop.create_datagram_endpoint(lambda: _Datagrams(connection), sock=sock)
         protocol.plain_socket = sock  # type: ignore[attr-defined]
         host, port = sock.getsockname()[:2]
         protocol.local_candidate = Candidate(
@@ -160,15 +167,20 @@ def on_receiving(
 
 
 def _forgiving(dtls: RTCDtlsTransport) -> RTCDtlsTransport:
-    """RTCP that cannot be read is passed over: the stack's reader raises more than it catches, and
-    would end the connection."""
-    handle = dtls._handle_rtcp_data
+    """RTP and RTCP that cannot be read are passed over: the stack's readers raise more than it
+    catches, and would end the connection."""
+    control, media = dtls._handle_rtcp_data, dtls._handle_rtp_data
 
-    async def forgiving(data: bytes) -> None:
+    async def forgiving_control(data: bytes) -> None:
         with suppress(struct.error, IndexError):
-            await handle(data)
+            await control(data)
 
-    dtls._handle_rtcp_data = forgiving  # type: ignore[method-assign]
+    async def forgiving_media(data: bytes, arrival_time_ms: int) -> None:
+        with suppress(struct.error):
+            await media(data, arrival_time_ms)
+
+    dtls._handle_rtcp_data = forgiving_control  # type: ignore[method-assign]
+    dtls._handle_rtp_data = forgiving_media  # type: ignore[method-assign]
     return dtls
 
 

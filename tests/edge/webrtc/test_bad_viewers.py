@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import re
+import socket
 import struct
 import time
 from typing import Any
@@ -77,6 +78,35 @@ async def test_reports_that_make_no_sense_disturb_nobody() -> None:
         assert every_picture(await seeing)
         assert len(app.sessions) == 2
         await bad.frames(5)
+
+
+@looped
+async def test_datagrams_of_strangers_end_no_session() -> None:
+    async with playing(gop=25) as (app, _), watching(app) as good:
+        await good.frames(5)
+        connection: Any = media(app)[0].peer.getTransceivers()[0].receiver.transport.transport
+        address = connection._connection._protocols[0].plain_socket.getsockname()
+        dice = random.Random(1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for kind in (b"", b"\0", b"\x14", b"\x16", b"\x80", b"\x90", b"\xbf", b"\xff"):
+                for length in (0, 1, 12, 60):
+                    stranger.sendto(kind + dice.randbytes(length if kind else 0), address)
+        assert every_picture(await good.frames(40))
+        assert len(app.sessions) == 1
+
+
+@looped
+async def test_rtp_with_a_header_extension_of_the_wrong_length_ends_nothing() -> None:
+    async with playing(gop=25) as (app, _), watching(app) as bad:
+        await bad.frames(5)
+        dtls: Any = media(app)[0].peer.getTransceivers()[0].receiver.transport
+        ids = dtls._rtp_header_extensions_map._HeaderExtensionsMap__ids
+        ids.transport_sequence_number = 3
+        head = struct.pack(">BBHII", 0x90, 111, 1, 1, 1) + struct.pack(
+            ">HHBBBB", 0xBEDE, 1, 48, 1, 0, 0
+        )
+        await say(bad, [head + b"payload"])
+        assert every_picture(await bad.frames(20))
 
 
 @pytest.mark.parametrize("wish", ["PLI", "FIR", "NACK"])
