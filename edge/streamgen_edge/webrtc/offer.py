@@ -14,7 +14,7 @@ from ipaddress import ip_address
 MOST_BYTES = 64 << 10
 MOST_LINES = 32
 KINDS = ("audio", "video")
-_FMTP = re.compile(r"a=fmtp:(\d+) (.*)")
+_FMTP = re.compile(r"a=fmtp:(\d{1,3}) (.*)")
 _LEVEL = re.compile(r"profile-level-id=([0-9a-fA-F]{6})")
 _CANDIDATE = re.compile(r"a=candidate:\S+ \d+ (?i:udp) \d+ (\S+) (\d{1,5}) typ \S+")
 _FINGERPRINT = re.compile(r"a=fingerprint:(?i:sha-(?:256|384|512)) [0-9a-fA-F:]{95,191}")
@@ -65,7 +65,7 @@ class Offer:
         return 0x1F
 
     def payload_types(self, kind: str, codec: str) -> list[int]:
-        pattern = re.compile(rf"a=rtpmap:(\d+) {codec}/", re.IGNORECASE)
+        pattern = re.compile(rf"a=rtpmap:(\d{{1,3}}) {codec}/", re.IGNORECASE)
         return [
             int(match[1])
             for at in self.kept
@@ -81,6 +81,9 @@ def read_offer(text: str, *, direction: Iterable[str], candidates: bool) -> Offe
     lines = [line for line in lines if line]
     if not lines or lines[0] != "v=0":
         raise BadOffer("not a session description")
+    if any(len(line.splitlines()) > 1 for line in lines):
+        # The stack would read two lines where we have checked one.
+        raise BadOffer("a line of the offer holds a line break that is none in SDP")
     starts = [at for at, line in enumerate(lines) if line.startswith("m=")]
     if not starts:
         raise BadOffer("the offer has no media")
@@ -110,7 +113,9 @@ def read_offer(text: str, *, direction: Iterable[str], candidates: bool) -> Offe
 
 
 def _section(lines: list[str]) -> Section:
-    kind = lines[0][2:].partition(" ")[0]
+    kind, *rest = lines[0][2:].split(" ")
+    if len(rest) < 3:
+        raise BadOffer("a media line is cut short (RFC 8866, 5.14)")
     mid = next((line[6:] for line in lines if line.startswith("a=mid:")), "")
     return Section(kind, lines, mid)
 

@@ -65,6 +65,9 @@ def test_candidates_are_knocked_at_only_where_we_must_and_names_never() -> None:
         (HEAD + SOUND.replace("recvonly", "sendonly"), "'sendonly'"),
         (HEAD.replace("a=group:BUNDLE 0 1 2\r\n", "") + SOUND + PICTURE, "bundled"),
         (HEAD + SOUND * 33, "too many"),
+        (HEAD + SOUND + "m=x\r\n", "cut short"),
+        (HEAD + SOUND + "a=x\x0ba=candidate:1 1 udp 1 127.0.0.1 5000 typ host\r\n", "line break"),
+        (HEAD + SOUND + "a=x\ra=candidate:1 1 udp 1 169.254.0.1 80 typ host\r\n", "line break"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_the_reason(text: str, reason: str) -> None:
@@ -97,6 +100,13 @@ def test_clients_are_told_the_advertised_addresses() -> None:
 def test_the_level_is_that_of_the_payload_type() -> None:
     offer = read_offer(HEAD + SOUND + PICTURE, direction=("recvonly",), candidates=False)
     assert (offer.level(102), offer.level(103), offer.level(9)) == (0x1F, 0x34, 0x1F)
+
+
+def test_payload_types_that_are_none_are_passed_over() -> None:
+    long = "1" * 5000
+    lines = f"a=fmtp:{long} x=1\r\na=rtpmap:{long} H264/90000\r\n"
+    offer = read_offer(HEAD + PICTURE + lines, direction=("recvonly",), candidates=False)
+    assert offer.level(9) == 0x1F and offer.payload_types("video", "H264") == [102, 103]
 
 
 def rung(height: int, level: int, profile: int = 66) -> Facts:
