@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 MOST = 2048
 """Packets held; more are as good as lost."""
@@ -62,11 +63,12 @@ class JitterBuffer:
     def blocked(self) -> bool:
         return self._blocked_ns is not None
 
-    def missing(self) -> list[int]:
-        """Sequence numbers on 16 bits that are waited for, oldest first."""
+    def missing(self, most: int = MOST) -> list[int]:
+        """Sequence numbers on 16 bits that are waited for, oldest first, and no more than that."""
         if self._next is None:
             return []
-        return [at & 0xFFFF for at in range(self._next, self._high) if at not in self._held]
+        waited = (at & 0xFFFF for at in range(self._next, self._high) if at not in self._held)
+        return list(islice(waited, most))
 
     def add(self, sequence: int, packet: Arrived, now_ns: int) -> list[Unit]:
         """One packet in any order; the units that are whole now."""

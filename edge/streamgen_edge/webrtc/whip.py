@@ -143,7 +143,7 @@ class Receiver:
             self.ask()
         if buffer.blocked:
             if self._kind == "video":
-                for lost in rising(buffer.missing()[:64]):
+                for lost in rising(buffer.missing(64)):
                     nack = RtcpRtpfbPacket(RTCP_RTPFB_NACK, self._owner.ssrc, self._primary)
                     nack.lost = lost
                     self._owner.control(bytes(nack))

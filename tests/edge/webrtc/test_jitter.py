@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +96,17 @@ def test_a_hole_behind_one_that_was_mended_has_its_own_time() -> None:
     assert len(fed([numbered[4]], one, 190 * MS)) == 1
     assert one.expire(201 * MS) == [] and one.blocked and not one.broken
     assert len(fed([numbered[8]], one, 210 * MS)) == 4
+
+
+def test_holes_of_thousands_are_told_of_and_given_up_in_no_time() -> None:
+    one = buffer()
+    began = time.monotonic()
+    for number in range(MOST):
+        one.add(number * 2999 & 0xFFFF, Arrived(3000 * number, True, b"p"), 0)
+    for _ in range(20):
+        assert len(one.missing(64)) == 64
+    one.expire(200 * MS)
+    assert time.monotonic() - began < 2 and one.missing() == []
 
 
 def test_a_retransmission_in_time_loses_nothing() -> None:
