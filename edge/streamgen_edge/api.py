@@ -236,6 +236,8 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "refused": counts("refused"),
         "sound_ahead_ms": viewing.sound_ahead_ms,
         "gop_dropped": counts("gop_dropped"),
+        "recording": None if viewing.recording is None else viewing.recording.facts(),
+        "recording_dropped": counts("recording_dropped"),
         "stats": stream.ledger.stats(),
     }
 
@@ -265,7 +267,10 @@ def _from_elsewhere(request: Request) -> bool:
     """A browser says that another site's page asks; programs say nothing."""
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    try:
+        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    except ValueError:
+        foreign = True
     return foreign or site not in ("same-origin", "none")
 
 

@@ -69,7 +69,11 @@ class Asked:
         origin = self.headers.get(b"origin")
         if origin is None:
             return False
-        return urlsplit(origin.decode("latin-1")).netloc.encode() != self.headers.get(b"host")
+        try:
+            place = urlsplit(origin.decode("latin-1")).netloc
+        except ValueError:
+            return True
+        return place.encode() != self.headers.get(b"host")
 
     def needs(self, content_type: str) -> None:
         """Raises `Refusal` for a body of another type."""

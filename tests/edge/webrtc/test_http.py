@@ -140,6 +140,8 @@ async def test_a_page_of_another_site_needs_a_token_to_publish() -> None:
         names = {"host": "127.0.0.1:8080", "origin": "https://elsewhere.example"}
         answer = await ask(app, "POST", "/whip/cam", text, **names)
         assert answer.status == 403 and not hub.baskets
+        names["origin"] = "http://["
+        assert (await ask(app, "POST", "/whip/cam", text, **names)).status == 403
         names["origin"] = "http://127.0.0.1:8080"
         assert (await ask(app, "POST", "/whip/cam", text, **names)).status == 201
         away = await ask(app, "OPTIONS", "/whep/show")
