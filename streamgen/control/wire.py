@@ -10,6 +10,7 @@ is known (`media/credit.py`).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,12 +99,20 @@ def encoded(message: Message) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode()
 
 
+def _finite(text: str) -> float:
+    """What neither side ever sends, and what no whole number can be made of."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
 def decoded(data: bytes) -> dict[str, Any]:
     """One control message. Raises `LinkError`."""
     if len(data) > MOST_CONTROL_BYTES:
         raise LinkError(f"a control message of {len(data)} bytes")
     try:
-        message = json.loads(data)
+        message = json.loads(data, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise LinkError("a control message that is not JSON") from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
