@@ -24,9 +24,11 @@ class Settings(BaseModel):
 
 S = TypeVar("S", bound=BaseModel)
 
-_BITRATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)(?:bit/s|bps)?")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min)")
+_BITRATE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kM]?)(?:bit/s|bps)?")
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|min)")
 _DURATION_NS = {"ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000}
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kMGT])B?")
+_SIZE_BYTES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def parse_bitrate(text: Any) -> Any:
@@ -54,6 +56,16 @@ def parse_duration(text: Any) -> Any:
     raise ValueError(f"not a duration: {text!r} (write 2s, 333ms or 1min)")
 
 
+def parse_size(text: Any) -> Any:
+    """`500M`, `2G` or a plain number of bytes. Powers of ten, as on disks."""
+    if isinstance(text, str):
+        match = _SIZE.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"not a size: {text!r} (write 500M, 2G or bytes)")
+        return round(float(match[1]) * _SIZE_BYTES[match[2]])
+    return text
+
+
 Bitrate = Annotated[int, BeforeValidator(parse_bitrate)]
 """Bits per second; written as `2500k` or `2.5M`."""
 DurationNs = Annotated[
@@ -62,6 +74,8 @@ DurationNs = Annotated[
     WithJsonSchema({"type": "integer", "x-unit": "ns"}),
 ]
 """Nanoseconds; written as `2s` or `333ms`."""
+SizeBytes = Annotated[int, BeforeValidator(parse_size)]
+"""Bytes; written as `500M` or `2G`."""
 
 
 def written_duration(ns: int) -> str:
@@ -95,11 +109,15 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Any]:
         problem = getattr(error, "problem", None) or "not YAML"
         line = None if mark is None else mark.line + 1
         raise ConfigError(problem, path=str(path), line=line) from error
+    except ValueError as error:  # 2026-02-30, or a number of 5000 digits
+        raise ConfigError(f"not a value: {error}", path=str(path)) from error
+    except RecursionError as error:
+        raise ConfigError("nested too deep, or within itself", path=str(path)) from error
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
         raise ConfigError(f"expected keys and values, got {found}", path=str(path))
     try:
-        _refuse_duplicates(node, str(path))
+        _refuse_duplicates(node, str(path), set())
     except RecursionError as error:
         raise ConfigError("nested too deep, or within itself", path=str(path)) from error
     return value, node
@@ -159,7 +177,10 @@ def line_of(node: Any, location: tuple[int | str, ...]) -> int | None:
     return line
 
 
-def _refuse_duplicates(node: Any, name: str) -> None:
+def _refuse_duplicates(node: Any, name: str, looked: set[int]) -> None:
+    """`looked` are the nodes that were looked at: an alias may name one many times."""
+    if id(node) in looked:
+        return
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -168,10 +189,11 @@ def _refuse_duplicates(node: Any, name: str) -> None:
                     f"key '{key.value}' stands twice", path=name, line=key.start_mark.line + 1
                 )
             seen.add(key.value)
-            _refuse_duplicates(value, name)
+            _refuse_duplicates(value, name, looked)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_duplicates(item, name)
+            _refuse_duplicates(item, name, looked)
+    looked.add(id(node))
 
 
 def cache_dir() -> Path:

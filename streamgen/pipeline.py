@@ -279,7 +279,7 @@ def _override(value: dict[str, Any], override: str) -> dict[str, Any]:
         raise ConfigError(f"--set takes stage.param=value or key=value, got '{override}'")
     try:
         new = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {target}: not a value: '{text}'") from error
     for place in places:
         value = _with(value, [*place, *rest], new, target)

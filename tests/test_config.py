@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,40 @@ def test_durations_have_units(text: str, ns: int) -> None:
 def test_a_duration_without_a_known_unit_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("unit", ["", "k", "s", "min"])
+def test_numbers_beyond_all_measure_are_refused(unit: str) -> None:
+    for read in (parse_bitrate, parse_duration):
+        with pytest.raises(ValueError, match="not a"):
+            read("9" * 400 + unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("at: 2026-02-30", "not a value"),
+        ("n: " + "9" * 5000, "not a value"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested too deep"),
+        ("a: &a\n  b: *a", "nested too deep|unhashable|recursive|within itself"),
+    ],
+    ids=["no such day", "long number", "deep", "within itself"],
+)
+def test_yaml_that_makes_no_values_names_the_file(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        read_yaml(path)
+
+
+def test_a_few_lines_of_aliases_are_read_in_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "laughs.yaml"
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    path.write_text("\n".join(lines))
+    began = time.monotonic()
+    read_yaml(path)
+    assert time.monotonic() - began < 2
 
 
 @given(st.integers(0, 10**9))

@@ -328,7 +328,7 @@ def _problem(value: dict[str, Any], name: str | None, node: Any = None) -> Confi
 def _plain(key: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{key}: not a value") from error
 
 
