@@ -11,6 +11,7 @@ from streamgen.control.keys import read_key
 from streamgen.errors import ConfigError
 from streamgen.pipeline import load_pipeline
 from streamgen_edge.certificate import read_certificate
+from streamgen_edge.recording.settings import refuse_unwritable
 from streamgen_edge.settings import Server, load_server
 from streamgen_edge.webrtc.network import Network
 
@@ -34,7 +35,8 @@ def check(file: Path = typer.Argument(..., help="Such as streamgen.yaml.")) -> N
 
 
 def refuse_unusable(server: Server) -> None:
-    """Look at everything that a configuration names: pipelines, certificates, keys, addresses.
+    """Look at everything that a configuration names: pipelines, certificates, keys, folders,
+    addresses.
 
     Raises `ConfigError`.
     """
@@ -45,5 +47,7 @@ def refuse_unusable(server: Server) -> None:
             read_certificate(tls.cert, tls.key)
     if server.link is not None:
         read_key(server.link.key)
+    if any(stream.record for stream in server.streams.values()):
+        refuse_unwritable(server.recording)
     web = server.webrtc
     Network(web.listen, web.udp_ports, web.advertise, web.ice_servers, web.turn, wall_s=time.time)

@@ -40,6 +40,8 @@ DRAIN_S = 5.0
 """Longest time that streams get to finish when the server stops."""
 LINGER_S = 0.5
 """After that players fetch what was last."""
+RECORD_S = 2.0
+"""Longest time for the last of the recordings to reach the disk."""
 CLOSE_S = 1.5
 """Longest time for answers that are on their way."""
 DESCRIPTORS = 65_536
@@ -103,6 +105,8 @@ async def serve(
         ends.append(asyncio.create_task(reloading.run()))
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await _drain(streams)
+        if not await streams.recordings.finished(RECORD_S):
+            log.error("a recording was not finished: its disk is too slow")
         for end in ends:
             end.cancel()
     for end in done:

@@ -18,6 +18,7 @@ from streamgen.telemetry import Metrics
 from streamgen_edge.allowance import Allowance
 from streamgen_edge.hls import Viewer
 from streamgen_edge.link import Link, WorkerSeen
+from streamgen_edge.recording.recording import Recordings
 from streamgen_edge.rtmp.demux import Track
 from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
 from streamgen_edge.settings import Server, StreamSettings, fits
@@ -42,6 +43,7 @@ class Streams:
         """The server closes, and the last stream has finished."""
         self.watching: Callable[[str], int] = lambda _: 0
         """How many viewers a stream has by WebRTC; set by who serves them."""
+        self.recordings = Recordings()
         self._link = link
         self._metrics = metrics
         self._wall_ns = wall_ns
@@ -53,6 +55,17 @@ class Streams:
 
     def __iter__(self) -> Any:
         return iter(list(self._streams.values()))
+
+    def use(self, server: Server) -> None:
+        """Another configuration, also for the streams that are there."""
+        self.server = server
+        for stream in self._streams.values():
+            self._record(stream)
+
+    def _record(self, stream: LiveStream) -> None:
+        settings = self.server.stream(stream.name)
+        wanted = self.server.recording if settings is not None and settings.record else None
+        self.recordings.apply(stream.name, stream.viewing, stream.telemetry, wanted)
 
     def find(self, name: str) -> LiveStream | None:
         """The stream that goes on, or the last one of this name that has just ended."""
@@ -142,6 +155,7 @@ class Streams:
         )
         self._streams[name] = stream
         self._metrics.add(name, stream.telemetry)
+        self._record(stream)
         return stream
 
     def _over(self, stream: LiveStream) -> None:

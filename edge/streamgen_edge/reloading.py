@@ -58,7 +58,7 @@ class Reloading:
         await self._certify(server)
         if server.link is not None:
             self._link.admit(guest_keys(server.link))
-        self._streams.server = server
+        self._streams.use(server)
         log.info("the configuration was read again")
 
     async def _certify(self, server: Server) -> None:

@@ -12,6 +12,7 @@ from streamgen.telemetry import Telemetry
 from streamgen_edge.allowance import Audience
 from streamgen_edge.attachment import OutTrack
 from streamgen_edge.feed import Feed
+from streamgen_edge.recording.recording import Recording
 
 HZ, SOUND_HZ = 90_000, 48_000
 """Of the times of pictures and of sound."""
@@ -33,6 +34,7 @@ class Viewing:
         self.feed = Feed()
         self.audience = Audience()
         """Who watches by HLS."""
+        self.recording: Recording | None = None
         self.frames = 0
         """Pictures of the top rung so far."""
         self.resting: set[str] = set()
@@ -50,6 +52,16 @@ class Viewing:
         self.packager = LivePackager(
             start, live, telemetry=self._telemetry, settings=self._settings
         )
+        if self.recording is not None:
+            self.recording.follow(self.packager)
+
+    def record(self, recording: Recording | None) -> None:
+        """The next segment begins this recording; the one before it ends now."""
+        if self.recording is not None:
+            self.recording.end()
+        self.recording = recording
+        if recording is not None and self.packager is not None:
+            recording.follow(self.packager)
 
     @property
     def rungs(self) -> list[tuple[str, int, int]]:
@@ -121,3 +133,5 @@ class Viewing:
         if self.packager is not None and not self.packager.ended:
             self.packager.end()
         self.feed.end()
+        if self.recording is not None:
+            self.recording.end()

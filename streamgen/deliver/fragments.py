@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from streamgen.deliver.boxes import payload
 from streamgen.deliver.h264 import Parameters
 
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
@@ -17,6 +18,10 @@ _SYNC, _OTHER = 0x02000000, 0x01010000
 """Sample flags: depends on no other sample; depends on others and is no sync sample."""
 _UNDETERMINED = b"\x55\xc4"
 """Language `und`, packed in five bits a letter."""
+_LENGTH_ROOM = struct.pack(">I4s12x", 20, b"free")
+"""Stands in a joint header where `length` belongs, once it is known."""
+_SEQUENCE_AT, _TRACK_AT, _TIME_AT, _NUMBER_AT = 20, 44, 64, 84
+"""Places in every `fragment`: of `mfhd`, `tfhd`, `tfdt` and `trun`."""
 
 
 @dataclass(slots=True)
@@ -89,6 +94,50 @@ def fragment(sequence: int, samples: Sequence[Sample], *, video: bool) -> bytes:
     data = [sample.data for sample in samples]
     mdat = struct.pack(">I4s", 8 + sum(map(len, data)), b"mdat")
     return b"".join([_box(b"moof", head, _box(b"traf", track, run)), mdat, *data])
+
+
+def joint_header(headers: Sequence[bytes]) -> tuple[bytes, int]:
+    """`ftyp` and `moov` of all tracks, numbered from 1, whose own headers these are; and where
+    `length` is to be written over it once the last fragment is there.
+    """
+    tracks, extends = [], []
+    for number, header in enumerate(headers, start=1):
+        track = bytearray(payload(header, "moov", "trak"))
+        struct.pack_into(">I", track, 20, number)  # tkhd: track_ID
+        tracks.append(_box(b"trak", bytes(track)))
+        extends.append(_full(b"trex", 0, 0, struct.pack(">5I", number, 1, 0, 0, 0)))
+    movie = payload(headers[0], "moov", "mvhd")[:-4] + struct.pack(">I", len(headers) + 1)
+    moov = _box(
+        b"moov",
+        _box(b"mvhd", movie),
+        *tracks,
+        _box(b"mvex", _LENGTH_ROOM, *extends),
+    )
+    file = _box(b"ftyp", payload(headers[0], "ftyp")) + moov
+    return file, file.rindex(_LENGTH_ROOM)
+
+
+def length(ticks: int) -> bytes:
+    """The box that says how long all fragments are, in the timescale of the first track."""
+    return _full(b"mehd", 1, 0, struct.pack(">Q", ticks))
+
+
+def renumbered(fragment: bytes, sequence: int, track: int) -> bytes:
+    """A `fragment` as one of a file with several tracks."""
+    out = bytearray(fragment)
+    struct.pack_into(">I", out, _SEQUENCE_AT, sequence & 0xFFFFFFFF)
+    struct.pack_into(">I", out, _TRACK_AT, track)
+    return bytes(out)
+
+
+def decode_time(fragment: bytes) -> int:
+    """Of the first sample of a `fragment`, in the track's timescale."""
+    return int.from_bytes(fragment[_TIME_AT : _TIME_AT + 8], "big")
+
+
+def sample_count(fragment: bytes) -> int:
+    """How many pictures, or frames of sound, a `fragment` holds."""
+    return int.from_bytes(fragment[_NUMBER_AT : _NUMBER_AT + 4], "big")
 
 
 def _header(

@@ -92,6 +92,10 @@ class LivePackager:
         """`callback(rendition)` is called after each publication of parts."""
         self._watchers.append(callback)
 
+    def unwatch(self, callback: Callable[[Rendition], None]) -> None:
+        """It is called no more."""
+        self._watchers.remove(callback)
+
     def write(self, packet: Packet) -> None:
         """Take the next packet of a track, on the output timeline.
 
@@ -171,5 +175,5 @@ class LivePackager:
                     self._tell(rendition)
 
     def _tell(self, rendition: Rendition) -> None:
-        for callback in self._watchers:
+        for callback in tuple(self._watchers):
             callback(rendition)
