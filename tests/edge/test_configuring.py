@@ -17,6 +17,8 @@ from streamgen.cli import app
         ("pipeline: starry\nhls: {part: 333}\n", 2, "line 2"),
         ("streams: {a: {pipeline: nothing-like-it, publish: anyone}}\n", 2, "nothing-like-it"),
         ("http: {tls: {cert: /nowhere.pem, key: /nowhere.key}}\n", 2, "/nowhere.pem: No such file"),
+        ("recording: {folder: /dev/null}\nstreams: {a: {record: true}}\n", 2, "is no folder"),
+        ("recording: {folder: /dev/null}\nstreams: {a: {record: false}}\n", 0, "ok"),
     ],
 )
 def test_a_file_is_all_right_or_says_why_not(
