@@ -68,7 +68,7 @@ class LiveTimeline:
             self.epoch = self._former
             self.base = None
         else:
-            self.front = self._heard = 0
+            self.front = self._heard = self.epoch = 0
         self._lag = 0
 
     def begin(self, now_ns: int, *, sound: bool = False) -> int:
@@ -91,7 +91,9 @@ class LiveTimeline:
             first = _ticks(mended.pts, mended.time_base) or 0
             self.base = self._onward(now_ns) - first
             self._telemetry.count("resumed", "publisher")
-        self.epoch = self._former + mended.epoch
+        # A track that has not jumped yet is in an epoch before that of the others.
+        epoch = self._former + mended.epoch
+        self.epoch = max(self.epoch, epoch)
         video = packet.track.startswith("video")
         base = (self.base or 0) + (self._lag if video else 0)
         pts, dts = _ticks(mended.pts, mended.time_base), _ticks(mended.dts, mended.time_base)
@@ -102,7 +104,7 @@ class LiveTimeline:
             dts=None if dts is None else dts + base,
             duration=duration,
             time_base=BASE,
-            epoch=self.epoch,
+            epoch=epoch,
         )
         at = out.pts if out.pts is not None else out.dts or 0
         if video:

@@ -130,6 +130,18 @@ def test_a_jump_within_one_publisher_is_another_epoch_too() -> None:
     assert line.mend(picture(0, key=True), 1 * S).epoch == 2
 
 
+def test_a_publisher_s_epochs_are_none_of_the_former_one_s_though_its_sound_never_jumped() -> None:
+    line = LiveTimeline(Telemetry())
+    line.arrive()
+    line.mend(picture(0, key=True), 0)
+    line.mend(sound(0), 0)
+    line.begin(0)
+    assert line.mend(picture(900_000, key=True), 0).epoch == 1
+    assert line.mend(sound(23), 0).epoch == 0
+    line.arrive()
+    assert line.mend(picture(0, key=True), 1 * S).epoch == 2
+
+
 def test_a_publisher_that_leaves_before_anything_was_shown_leaves_no_trace() -> None:
     line = LiveTimeline(Telemetry())
     line.arrive()
