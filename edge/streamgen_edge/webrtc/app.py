@@ -42,8 +42,11 @@ from streamgen_edge.webrtc.whip import Incoming
 CONNECT_S = 15.0
 """Longest time from the answer to media flowing."""
 CERTIFICATE_S = 20 * 86_400
-MALFORMED = (ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError)
-"""What the stack's SDP parser raises for nonsense."""
+MALFORMED = (
+    *(ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError),
+    *(StopIteration, RuntimeError),
+)
+"""What the stack's SDP parser raises for nonsense; the last is the last but one in a coroutine."""
 P256_HINT = (
     "the publisher's certificate uses the curve secp224r1, which OpenSSL refuses; give it a P-256 "
     "certificate (FFmpeg: -cert_file and -key_file, made with openssl req -x509 -newkey ec "

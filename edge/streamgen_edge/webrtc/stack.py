@@ -90,13 +90,14 @@ def use_network(peer: RTCPeerConnection, network: Network) -> None:
         connection.query_consent = consent
 
 
-class _Datagrams(ice.StunProtocol):
+class Datagrams(ice.StunProtocol):
     """What comes by UDP, from whoever. The stack looks at the first byte of everything, and ends
-    the connection when there is none."""
+    the connection when there is none; of STUN its reader raises more than it catches."""
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         if data:
-            super().datagram_received(data, addr)
+            with suppress(struct.error, IndexError):
+                super().datagram_received(data, addr)
 
 
 async def _gather(connection: Any, network: Network, component: int) -> list[Candidate]:
@@ -105,7 +106,7 @@ async def _gather(connection: Any, network: Network, component: int) -> list[Can
     found: list[Candidate] = []
     for address in network.listen:
         sock = network.bind(address)
-        _, protocol = await loop.create_datagram_endpoint(lambda: _Datagrams(connection), sock=sock)
+        _, protocol = await loop.create_datagram_endpoint(lambda: Datagrams(connection), sock=sock)
         protocol.plain_socket = sock  # type: ignore[attr-defined]
         host, port = sock.getsockname()[:2]
         protocol.local_candidate = Candidate(

@@ -43,11 +43,12 @@ def setup(value: str) -> Change:
         (lambda text: text.replace("a=recvonly", "a=inactive"), "'inactive'"),
         (lambda text: re.sub(r"a=fingerprint:\S+ \S+", "a=fingerprint:md5 00", text), "SHA-256"),
         (lambda text: text.replace("a=rtpmap:", "a=rtpmap:x"), "cannot be read"),
+        (lambda text: text + "a=fmtp:77 x=1\r\n", "cannot be read"),
         (lambda text: re.sub(r"m=video \d+ ", "m=video x ", text), "cannot be read"),
     ],
     ids=[
         *("1000 lines", "no ufrag", "no password", "no fingerprint", "no setup", "holdconn"),
-        *("setup", "inactive", "fingerprint", "rtpmap", "port"),
+        *("setup", "inactive", "fingerprint", "rtpmap", "fmtp", "port"),
     ],
 )
 @looped
