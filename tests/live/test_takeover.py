@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.deliver.live_trace import Trace
 from tests.live.playlists import Seen, renditions
 from tests.live.serving import Publisher, Server, needs_ffmpeg
 
@@ -23,10 +24,13 @@ def test_viewers_keep_their_segments_when_the_worker_is_killed(
     publish(name, gop=gop)
     places = server.until(lambda: renditions(server, name), "playlists")
     seen = {place: Seen() for place in places}
+    rules = {place: Trace(len(places) - 1) for place in places}
 
     def look() -> bool:
         for place, one in seen.items():
-            one.look(server.get(place)[1])
+            text = server.get(place)[1]
+            one.look(text)
+            rules[place].poll(text)
         return False
 
     for _ in range(2):
