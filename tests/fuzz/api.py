@@ -1,0 +1,52 @@
+"""The API of a real server asked all that its OpenAPI allows, and what it does not: never a 5xx."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.live.serving import FFMPEG, Publisher, Server
+
+_CASES = re.compile(r"(\d+) generated")
+
+
+def asked(seconds: float, kept: Path) -> dict[str, object]:
+    """Ask for about so long; what was said is written to `kept`/api.log."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder), "--pipeline", "transcode", workers=2)
+        publisher = None if FFMPEG is None else Publisher(server, "cam", seconds=seconds + 60)
+        try:
+            text = _schemathesis(f"http://127.0.0.1:{server.http}/openapi.json", seconds)
+            text += f"\n\n{server.log()}"
+            alive = server.process.poll() is None and server.get("/healthz")[0] == 200
+        finally:
+            if publisher is not None:
+                publisher.close()
+            server.stop()
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / "api.log").write_text(text)
+    broke = not alive or "Traceback" in text or "Server error" in text
+    cases = sum(int(number) for number in _CASES.findall(text))
+    took = round(time.monotonic() - began, 1)
+    return {"target": "api", "seconds": took, "executions": cases, "broke": int(broke)}
+
+
+def _schemathesis(url: str, seconds: float) -> str:
+    command = [Path(sys.executable).with_name("schemathesis"), "run", url]
+    command += ["--checks", "not_a_server_error", "--mode", "all", "--max-time", f"{seconds:.0f}"]
+    done = subprocess.run(
+        [*map(str, command)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=seconds + 120,
+        check=False,
+    )
+    return done.stdout
