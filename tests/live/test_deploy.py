@@ -1,0 +1,159 @@
+"""Alerts and dashboard ask for figures that a server in all kinds of trouble really gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import ROOT
+from tests.live.serving import Publisher, Server, needs_ffmpeg, two_ports
+from tests.live.test_link import Away, made
+
+pytestmark = needs_ffmpeg
+DEPLOY = ROOT / "edge" / "deploy"
+SECRET = "s3cret-of-main"
+OURS = re.compile(r"(streamgen_\w+)(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
+JUMPING = shlex.split(
+    "ffmpeg -nostdin -loglevel quiet -re -f lavfi -i testsrc2=size=160x90:rate=25 -c:v libx264"
+    " -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 25 -t 60"
+    " -bsf:v \"setts=ts='TS+if(gte(N,50),30000,0)'\" -f flv"
+)
+"""After two seconds its clock jumps by thirty."""
+Sample = tuple[str, dict[str, str]]
+
+
+def queries() -> Iterator[str]:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text(encoding="utf-8"))
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            yield rule["expr"]
+    board = json.loads((DEPLOY / "grafana" / "dashboards" / "streamgen.json").read_text())
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            yield target["expr"].replace("$stream", ".*")
+
+
+def selectors() -> set[tuple[str, str]]:
+    return {(name, inside) for query in queries() for name, inside in OURS.findall(query)}
+
+
+class Troubles:
+    """A server, what befalls it, and every sample that it ever showed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = two_ports()
+        self.keys = {name: made(folder / f"{name}.key") for name in ("edge", "known", "odd")}
+        self.server = Server(
+            folder,
+            config=f"""
+auth: {{publish_keys: {{main: {SECRET}}}}}
+link: {{listen: "127.0.0.1:{self.port}", key: {folder}/edge.key, workers: [{self.keys["known"]}]}}
+pipeline: transcode
+streams:
+  "cam": {{publish: [main]}}
+  "jumping": {{publish: anyone}}
+  "fat": {{publish: anyone, limits: {{bitrate: 300k}}}}
+""",
+        )
+        self.seen: list[Sample] = []
+
+    def scrape(self, name: str, **labels: str) -> bool:
+        """Whether such a sample is there now; whatever is there is kept."""
+        status, text = self.server.get("/metrics")
+        assert status == 200
+        now = [
+            (sample.name, dict(sample.labels))
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        ]
+        self.seen += now
+        return any(name == other and labels.items() <= found.items() for other, found in now)
+
+    def until(self, name: str, **labels: str) -> None:
+        self.server.until(lambda: self.scrape(name, **labels), f"{name} {labels}", 25)
+
+    def publish(self, name: str, **options: str) -> Publisher:
+        return Publisher(self.server, name, query=f"?token={SECRET}", **options)  # type: ignore[arg-type]
+
+
+def _befall(one: Troubles, some: list[Publisher]) -> None:
+    server = one.server
+    some.append(Publisher(server, "cam", query="?token=wrong"))
+    one.until("streamgen_rtmp_refused_total")
+    some.append(one.publish("cam"))
+    one.until("streamgen_latency_ms", stream="cam", of="p95")
+    os.kill(server.pids()[server.stream("cam")["worker"]], signal.SIGKILL)
+    one.until("streamgen_takeovers_total", stream="cam", reason="done")
+    one.until("streamgen_frames_dropped", stream="cam", of="worker_lost")
+    some[-1].process.send_signal(signal.SIGSTOP)  # it stands still
+    one.until("streamgen_stalls_total", stream="cam")
+    some[-1].kill()  # it is lost
+    one.until("streamgen_filled_total", stream="cam", reason="picture")
+    one.until("streamgen_rtmp_closed_total")
+    some.append(one.publish("cam"))
+    one.until("streamgen_resumed_total", stream="cam")
+    jumping = subprocess.Popen([*JUMPING, f"rtmp://127.0.0.1:{server.rtmp}/live/jumping"])
+    try:
+        one.until("streamgen_corrected_total", stream="jumping")
+    finally:
+        jumping.terminate()
+        jumping.wait(10)
+    some.append(one.publish("fat", size="640x360"))
+    one.until("streamgen_refused_total", stream="fat")
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sample]]:
+    one = Troubles(tmp_path_factory.mktemp("troubles"))
+    stranger = Away(one.folder, "odd", one.port, one.keys["edge"])
+    some: list[Publisher] = []
+    try:
+        one.until("streamgen_link_refused_total", reason="unknown_key")
+        stranger.stop()
+        _befall(one, some)
+        yield one.seen
+    finally:
+        stranger.stop()
+        for publisher in some:
+            publisher.close()
+        one.server.stop()
+
+
+def fits(labels: dict[str, str], inside: str) -> bool:
+    """Whether Prometheus would select a sample with these labels."""
+    for label, sign, value in MATCHER.findall(inside):
+        found = labels.get(label, "")
+        same = found == value if "~" not in sign else re.fullmatch(value, found) is not None
+        if same == sign.startswith("!"):
+            return False
+    return True
+
+
+def test_every_figure_that_is_asked_for_is_given(seen: list[Sample]) -> None:
+    asked = selectors()
+    assert len({name for name, _ in asked}) >= 12
+    missing = [
+        (name, inside)
+        for name, inside in sorted(asked)
+        if not any(name == other and fits(labels, inside) for other, labels in seen)
+    ]
+    assert not missing
+
+
+def test_every_figure_that_names_a_stream_says_what_it_is_of(seen: list[Sample]) -> None:
+    for query in queries():
+        for label in re.findall(r"ignoring \((\w+)\)|by \(([\w, ]+)\)", query):
+            for name in filter(None, re.split(r", ", "".join(label))):
+                assert name == "instance" or any(name in labels for _, labels in seen), query
