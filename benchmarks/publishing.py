@@ -1,7 +1,6 @@
 """A publisher of barcodes in real time, in a process of its own: RTMP by FFmpeg, WHIP by aiortc.
 
-    python benchmarks/publishing.py rtmp://127.0.0.1:1935/live/me --size 640x360 --rate 30
-    python benchmarks/publishing.py http://127.0.0.1:8080/whip/me
+Its `main` takes an address: rtmp://127.0.0.1:1935/live/me or http://127.0.0.1:8080/whip/me.
 
 The time in a picture is that of its drawing; then come x264 (ultrafast, zerolatency) and the way
 out. No sound: the server fills in silence.
@@ -131,7 +130,3 @@ def main() -> None:
         publish_rtmp(asked.url, camera, asked.seconds)
     else:
         asyncio.run(publish_whip(asked.url, camera, asked.seconds))
-
-
-if __name__ == "__main__":
-    main()

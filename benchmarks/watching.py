@@ -1,7 +1,6 @@
 """A viewer that reads barcodes, in a process of its own; one line of JSON for each picture.
 
-    python benchmarks/watching.py http://127.0.0.1:8080/whep/me?rung=240p --seconds 20
-    python benchmarks/watching.py http://127.0.0.1:8080/hls/me/index.m3u8 --seconds 20
+Its `main` takes the address of a WHEP endpoint or of a multivariant playlist.
 
 A line is [when it was there (CLOCK_MONOTONIC, s), number (null: unreadable), age in ms, its time in
 the output (s)]; the last line, also after SIGTERM, says how the viewer fared (with
@@ -114,7 +113,3 @@ def main() -> None:
     else:
         facts = asyncio.run(watch_whep(asked.url, over))
     print(json.dumps(facts), flush=True)
-
-
-if __name__ == "__main__":
-    main()
