@@ -20,6 +20,7 @@ from streamgen.pipeline import load_pipeline, parse_pipeline, pipeline_value
 from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
 from streamgen_edge.knobs import knobs, refuse_wrong
+from streamgen_edge.picture import NoPicture, Pictures
 from streamgen_edge.publishing import RtmpSink, Streams
 from streamgen_edge.settings import fits, is_loopback
 from streamgen_edge.stream import LiveStream
@@ -57,6 +58,7 @@ def api(
     _problems(app)
     admin = [Depends(_admin(streams))]
     _streams(app, streams, admin)
+    _picture(app, streams, admin)
     _pipelines_of(app, streams, admin)
     _catalog(app, admin)
     _place(app, streams, rtmp_port, admin)
@@ -83,6 +85,25 @@ def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     @app.delete("/v1/streams/{name}", dependencies=admin, status_code=204)
     async def end_stream(name: str) -> None:
         _found(streams, name).end()
+
+
+def _picture(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
+    pictures = Pictures()
+    jpeg: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+
+    @app.get(
+        "/v1/streams/{name}/picture", dependencies=admin, response_class=Response, responses=jpeg
+    )
+    async def picture(name: str) -> Response:
+        """The key frame of the newest segment, as JPEG; a new one once a second at most."""
+        packager = _found(streams, name).viewing.packager
+        try:
+            if packager is None:
+                raise NoPicture("there is no picture yet", 503)
+            data = await pictures.jpeg(packager)
+        except NoPicture as error:
+            raise HTTPException(error.status, str(error), {"retry-after": "1"}) from error
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "no-store"})
 
 
 def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
