@@ -29,8 +29,6 @@ _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|min)")
 _DURATION_NS = {"ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000}
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kMGT])B?")
 _SIZE_BYTES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kMGT])B?")
-_SIZE_BYTES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def parse_bitrate(text: Any) -> Any:
@@ -68,16 +66,6 @@ def parse_size(text: Any) -> Any:
     return text
 
 
-def parse_size(text: Any) -> Any:
-    """`500M`, `2G` or a plain number of bytes. Powers of ten, as on disks."""
-    if isinstance(text, str):
-        match = _SIZE.fullmatch(text.strip())
-        if match is None:
-            raise ValueError(f"not a size: {text!r} (write 500M, 2G or bytes)")
-        return round(float(match[1]) * _SIZE_BYTES[match[2]])
-    return text
-
-
 Bitrate = Annotated[int, BeforeValidator(parse_bitrate)]
 """Bits per second; written as `2500k` or `2.5M`."""
 DurationNs = Annotated[
@@ -86,8 +74,6 @@ DurationNs = Annotated[
     WithJsonSchema({"type": "integer", "x-unit": "ns"}),
 ]
 """Nanoseconds; written as `2s` or `333ms`."""
-SizeBytes = Annotated[int, BeforeValidator(parse_size)]
-"""Bytes; written as `500M` or `2G`."""
 SizeBytes = Annotated[int, BeforeValidator(parse_size)]
 """Bytes; written as `500M` or `2G`."""
 

@@ -259,8 +259,6 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "gop_dropped": counts("gop_dropped"),
         "recording": None if viewing.recording is None else viewing.recording.facts(),
         "recording_dropped": counts("recording_dropped"),
-        "recording": None if viewing.recording is None else viewing.recording.facts(),
-        "recording_dropped": counts("recording_dropped"),
         "stats": stream.ledger.stats(),
     }
 
