@@ -32,6 +32,8 @@ from streamgen_edge.settings import LinkSettings
 
 RETRY_S = 0.005
 """A worker's socket was full: the next try."""
+NOT_UNDERSTOOD = (LinkError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+"""What a message of the right form and the wrong content may end in."""
 log = logging.getLogger("streamgen.edge.link")
 
 
@@ -234,7 +236,7 @@ class Link:
             name, head, *_ = await door.control.recv_multipart()
             try:
                 self._heard(door, name.decode("ascii", "replace"), decoded(head))
-            except (LinkError, KeyError, TypeError, ValueError) as error:
+            except NOT_UNDERSTOOD as error:
                 log.warning("a message of a worker is not understood: %s", error)
 
     def _heard(self, door: Door, name: str, message: Mapping[str, Any]) -> None:

@@ -46,6 +46,8 @@ class Seat:
         self.gone = False
 
     def told(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "told":
+            raise IndexError
         self.messages.append(message)
 
     def received(self, envelope: Envelope) -> None:
@@ -183,6 +185,10 @@ def test_what_is_not_understood_harms_nobody(tmp_path: Path) -> None:
         link.workers["w"].streams[1] = seat
         for junk in (b"", b"{", b"[]", b'{"type": 5}', b'{"type": "beat"}', b"\xff" * 100):
             await worker.control.send(junk)
+        wrong = {"type": "credit", "stream": 1, "term": 1, "bytes": 0, "ms": 10**400}
+        await worker.say(**wrong)
+        await worker.say(**{**wrong, "ms": "x"})
+        await worker.say(type="told", stream=1, term=1)  # the seat finds nothing at this place
         for parts in ((b"x",), (b"x", b"y"), (b"", b"", b"", b"")):
             await worker.media.send_multipart(parts)
         await worker.say(type="stats", stream=1, term=1, stats={})
