@@ -159,11 +159,25 @@ def test_the_drawing_of_the_page_is_what_is_drawn_today(installed: Path) -> None
     )
 
 
-@pytest.mark.parametrize("page", ["plugins.md", "graphs.md", "serving.md"])
+def anchors(path: Path) -> set[str]:
+    """Names of the headings of a page, as its readers' programs make them."""
+    heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
 def test_every_link_leads_somewhere(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)", text):
-        assert target.startswith("https://") or (DOCS / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text):
+        path = DOCS / (target or page)
+        assert target.startswith("https://") or path.exists(), target
+        assert not anchor or target.startswith("https://") or anchor in anchors(path), anchor
+
+
+def test_the_readme_names_every_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", text))
+    assert named == {path.name for path in DOCS.glob("*.md")}
 
 
 def test_the_lines_about_live_parameters_work(

@@ -19,6 +19,7 @@ from streamgen.cli import app
 from streamgen_edge.settings import Server, StreamLimits, StreamSettings, load_server
 from tests.test_docs import DOCS, blocks
 
+PAGES = ["serving.md", "publishing.md", "watching.md", "nat.md", "proxies.md", "migrating.md"]
 TEXT = (DOCS / "serving.md").read_text(encoding="utf-8")
 
 
@@ -77,5 +78,29 @@ def test_a_key_is_made_as_the_page_says(tmp_path: Path) -> None:
     assert told.exit_code == 0 and re.fullmatch(r"[0-9a-f]{64}\n", told.output)
 
 
-def test_the_page_is_short_enough_to_be_read() -> None:
-    assert len(TEXT.splitlines()) <= 200
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_short_enough_to_be_read(page: str) -> None:
+    assert len((DOCS / page).read_text(encoding="utf-8").splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_what_the_other_pages_write_into_the_file_is_taken(page: str, tmp_path: Path) -> None:
+    for block in blocks(page):
+        if block.language == "yaml":
+            path = tmp_path / "streamgen.yaml"
+            path.write_text(block.text)
+            assert load_server(path, {})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_key_that_a_page_speaks_of_is_one(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    sections = {
+        name: field.annotation
+        for name, field in Server.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    sections |= {"limits": StreamLimits}
+    for section, key in re.findall(r"`(\w+)\.(\w+)[`:]", text):
+        if section in sections:
+            assert key in sections[section].model_fields, f"{section}.{key}"  # type: ignore[union-attr]
