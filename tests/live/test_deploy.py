@@ -55,19 +55,26 @@ class Troubles:
         self.folder = folder
         self.port = two_ports()
         self.keys = {name: made(folder / f"{name}.key") for name in ("edge", "known", "odd")}
-        self.server = Server(
-            folder,
-            config=f"""
+        self.server = Server(folder, config=self.config(min_free="0"))
+        self.seen: list[Sample] = []
+
+    def config(self, min_free: str) -> str:
+        here = f"127.0.0.1:{self.port}"
+        return f"""
 auth: {{publish_keys: {{main: {SECRET}}}}}
-link: {{listen: "127.0.0.1:{self.port}", key: {folder}/edge.key, workers: [{self.keys["known"]}]}}
+link: {{listen: "{here}", key: {self.folder}/edge.key, workers: [{self.keys["known"]}]}}
 pipeline: transcode
+recording: {{folder: {self.folder}/kept, min_free: {min_free}}}
 streams:
-  "cam": {{publish: [main]}}
+  "cam": {{publish: [main], record: true}}
   "jumping": {{publish: anyone}}
   "fat": {{publish: anyone, limits: {{bitrate: 300k}}}}
-""",
-        )
-        self.seen: list[Sample] = []
+"""
+
+    def fill_the_disk(self) -> None:
+        """As the server sees it."""
+        (self.folder / "streamgen.yaml").write_text(self.config(min_free="1000T"))
+        self.server.process.send_signal(signal.SIGHUP)
 
     def scrape(self, name: str, **labels: str) -> bool:
         """Whether such a sample is there now; whatever is there is kept."""
@@ -94,6 +101,9 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
     one.until("streamgen_rtmp_refused_total")
     some.append(one.publish("cam"))
     one.until("streamgen_latency_ms", stream="cam", of="p95")
+    one.until("streamgen_recording_bytes_total", stream="cam")
+    one.fill_the_disk()
+    one.until("streamgen_recording_dropped_total", stream="cam")
     os.kill(server.pids()[server.stream("cam")["worker"]], signal.SIGKILL)
     one.until("streamgen_takeovers_total", stream="cam", reason="done")
     one.until("streamgen_frames_dropped", stream="cam", of="worker_lost")
