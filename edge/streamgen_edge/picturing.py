@@ -25,6 +25,7 @@ def jpeg(movie: bytes) -> bytes:
     """Raises `StreamGenError` for what has no picture."""
     try:
         with av.open(io.BytesIO(movie), "r") as file:
+            file.streams.video[0].codec_context.thread_count = 1  # each takes address space
             frame = next(file.decode(video=0)).reformat(format="yuvj420p")
     except (av.error.FFmpegError, StopIteration, IndexError) as error:
         raise StreamGenError("no picture can be decoded") from error

@@ -108,6 +108,7 @@ def test_one_file_holds_a_stream_over_its_workers_and_publishers(
     server.until(lambda: server.stream("kept")["took_over_s"], "another worker")
     out = server.frames_out("kept")
     server.until(lambda: server.frames_out("kept") > out + 50, "motion after it")
+    check_whole(path)
 
     publisher.kill()
     server.until(lambda: server.stream("kept")["state"] == "gap", "a gap")
