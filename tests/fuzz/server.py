@@ -91,6 +91,8 @@ def envelope(data: bytes) -> None:
 def control(data: bytes) -> None:
     message = decoded(data)
     assert isinstance(message["type"], str)
+    numbers = [value for value in message.values() if isinstance(value, float)]
+    assert all(map(math.isfinite, numbers))
     with suppress(UnicodeEncodeError, RecursionError):
         assert decoded(encoded(message)) == message
 
