@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from tests.edge.webrtc.test_browser import FLAGS
 from tests.live.serving import Publisher, Server
+
+FAKE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +32,24 @@ def publish(server: Server) -> Iterator[Callable[..., Publisher]]:
     yield start
     for one in some:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium with a camera that is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=chromium,
+            headless=False,  # a flag asks for the new headless mode
+            args=[*FLAGS, *FAKE],
+            timeout=20_000,
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -20,7 +20,6 @@ import pytest
 from streamgen.testing import synthetic_clip
 from tests.edge.certificates import certified, needs_openssl
 from tests.live.serving import Publisher, Server, needs_ffmpeg
-from tests.live.test_page import browser  # noqa: F401
 from tests.test_docs import blocks
 
 pytestmark = needs_ffmpeg
@@ -115,10 +114,9 @@ def snippet(page: str, language: str) -> str:
 
 
 @pytest.mark.browser
-def test_the_lines_for_browsers_publish_and_play(server: Server, browser: Any) -> None:  # noqa: F811
+def test_the_lines_for_browsers_publish_and_play(server: Server, browser: Any) -> None:
     page = browser.new_page()
     try:
-        page.goto(f"http://127.0.0.1:{server.http}/page/icon.svg")
         page.goto(f"http://127.0.0.1:{server.http}/")
         publishing = here(snippet("publishing.md", "js"), server, "typed-js")
         page.evaluate("async () => {" + publishing + "; window.kept = peer; }")
@@ -142,7 +140,7 @@ def test_the_lines_for_browsers_publish_and_play(server: Server, browser: Any) -
 @pytest.mark.browser
 def test_the_page_with_hls_js_plays_from_another_site(
     server: Server,
-    browser: Any,  # noqa: F811
+    browser: Any,
     publish: Callable[..., Publisher],
 ) -> None:
     script = Path(os.environ.get("STREAMGEN_TEST_HLSJS", "node_modules/hls.js/dist/hls.min.js"))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.edge.webrtc.test_browser import FLAGS
 from tests.live.serving import Server
 
-FAKE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 LOOK = """() => {
   const video = document.getElementById('video');
   const [w, h] = [64, 36], g = Object.assign(document.createElement('canvas'),
@@ -30,26 +27,6 @@ LOOK = """() => {
           color: colors.reduce((a, b) => a + b) / colors.length};
 }"""
 STATE = "() => document.getElementById('stage').dataset.state"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=chromium,
-            headless=False,  # a flag asks for the new headless mode
-            args=[*FLAGS, *FAKE],
-            timeout=20_000,
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 @pytest.fixture
