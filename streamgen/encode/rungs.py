@@ -37,7 +37,7 @@ class Rung(Settings):
 
     height: int | Literal["source"]
     """Short side of the picture, before and after rotation; `source` keeps the input's size."""
-    bitrate: Bitrate = Field(ge=1_000)
+    bitrate: Bitrate = Field(ge=1_000, le=500_000_000)
     """Target, such as `2500k`; peaks stay below 1.1 times this, over the buffer's length."""
     codec: Codec = "x264"
     profile: str | None = None

@@ -39,6 +39,12 @@ def test_the_short_side_is_the_one_that_is_short_on_the_display() -> None:
     assert sizes(480, 576, sar=Fraction(8, 5)) == [(400, 480), (200, 240)]
 
 
+@pytest.mark.parametrize("bitrate", [999, 500_000_001, 10**30])
+def test_a_bitrate_that_no_encoder_takes_is_refused(bitrate: int) -> None:
+    with pytest.raises(ConfigError, match="bitrate"):
+        check(Rung, {"height": "source", "bitrate": bitrate})
+
+
 def test_a_rung_above_the_picture_is_left_out_and_said_so() -> None:
     plan = plan_rungs(LADDER, 854, 480)
     assert [rung.name for rung in plan.rungs] == ["480p", "240p"]
