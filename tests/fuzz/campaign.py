@@ -71,9 +71,10 @@ def main() -> None:
     names = asked.targets or [*TARGETS, "api"]
     hunts = [name for name in names if name != "api"]
     share = API_SHARE * asked.seconds if "api" in names and hunts else 0.0
-    broke = False
-    for name in hunts:
-        row = hunted(name, (asked.seconds - share) / len(hunts))
+    end, broke = time.monotonic() + asked.seconds - share, False
+    for at, name in enumerate(hunts):
+        # What loading the former ones took is taken from those that follow.
+        row = hunted(name, (end - time.monotonic()) / (len(hunts) - at))
         broke |= bool(row["broke"])
         print(json.dumps(row), flush=True)
     if "api" in names:
