@@ -62,7 +62,7 @@ def api(
     _pipelines_of(app, streams, admin)
     _catalog(app, admin)
     _place(app, streams, rtmp_port, admin)
-    _health(app, metrics, ready, admin)
+    _health(app, streams, metrics, ready, admin)
     return app
 
 
@@ -172,10 +172,19 @@ def _place(app: FastAPI, streams: Streams, rtmp_port: Callable[[], int], admin: 
 
 
 def _health(
-    app: FastAPI, metrics: Metrics, ready: Callable[[], str | None], admin: list[Any]
+    app: FastAPI,
+    streams: Streams,
+    metrics: Metrics,
+    ready: Callable[[], str | None],
+    admin: list[Any],
 ) -> None:
     @app.get("/metrics", dependencies=admin)
     async def prometheus() -> Response:
+        now = time.monotonic()
+        for stream in streams:
+            gauge = stream.telemetry.gauge
+            gauge("viewers", "webrtc", streams.watching(stream.name))
+            gauge("viewers", "hls", stream.viewing.audience.count(now))
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     @app.get("/healthz")

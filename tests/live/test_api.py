@@ -66,9 +66,12 @@ def test_metrics_are_named_by_convention_and_bounded(
 ) -> None:
     one = publish("measured")
     server.until(lambda: server.frames_out("measured") > 30, "motion")
+    assert server.get("/hls/measured/index.m3u8")[0] == 200  # somebody watches
     _, text = server.get("/metrics")
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert {"streamgen_step_seconds", "streamgen_workers"} <= set(families)
+    ours = [s for s in families["streamgen_viewers"].samples if s.labels["stream"] == "measured"]
+    assert {s.labels["of"]: s.value for s in ours} == {"webrtc": 0, "hls": 1}
     assert families["streamgen_workers"].samples[0].value == 2
     for name, family in families.items():
         assert re.fullmatch(r"streamgen_[a-z0-9_]+", name)
