@@ -15,12 +15,11 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from scene import ended
+from scene import ended, program
 
 from streamgen_edge.demo.own_server import OwnServer
 
@@ -59,9 +58,10 @@ def measured(folder: Path, pairs: int, seconds: float, size: str) -> dict[str, o
     file = folder / "streamgen.yaml"
     configure(file, record=False)
     with OwnServer(folder / "serve.log", "--config", str(file)) as server:
-        command = [sys.executable, str(Path(__file__).with_name("publishing.py"))]
-        command += [server.publish_url(NAME), "--size", size, "--rate", "30", "--seconds", "600"]
-        publisher = subprocess.Popen(command)
+        command = [*program("publishing"), server.publish_url(NAME), "--size", size]
+        command += ["--rate", "30", "--seconds", "600"]
+        here = Path(__file__).parent
+        publisher = subprocess.Popen(command, cwd=here)
         try:
             server.until(lambda: server.frames_out(NAME) > 90, "pictures", 30)
             rows: list[tuple[float, float]] = []
