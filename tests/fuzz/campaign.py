@@ -72,9 +72,12 @@ def main() -> None:
     hunts = [name for name in names if name != "api"]
     share = API_SHARE * asked.seconds if "api" in names and hunts else 0.0
     end, broke = time.monotonic() + asked.seconds - share, False
+    load_s = 0.0  # of the former target; libFuzzer does not count it
     for at, name in enumerate(hunts):
-        # What loading the former ones took is taken from those that follow.
-        row = hunted(name, (end - time.monotonic()) / (len(hunts) - at))
+        left = end - time.monotonic()
+        seconds = max(1.0, left / (len(hunts) - at) - load_s)
+        row = hunted(name, seconds)
+        load_s = max(0.0, left - (end - time.monotonic()) - seconds)
         broke |= bool(row["broke"])
         print(json.dumps(row), flush=True)
     if "api" in names:
