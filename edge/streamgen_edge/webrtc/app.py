@@ -41,6 +41,9 @@ from streamgen_edge.webrtc.whip import Incoming
 
 CONNECT_S = 15.0
 """Longest time from the answer to media flowing."""
+LAST_WORD_S = 0.5
+"""A publisher whose connection has ended may still say by DELETE that it meant to: a page that is
+closed sends both at once."""
 CERTIFICATE_S = 20 * 86_400
 MALFORMED = (
     *(ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError),
@@ -205,7 +208,7 @@ class WebRtcApp:
         publisher = Publisher(request, line, Limits())
         share = self._share(name)
         incoming = Incoming(
-            peer, publisher, share.bitrate_bps, lambda reason: self._end(session, reason)
+            peer, publisher, share.bitrate_bps, lambda reason: self._lose(session, reason)
         )
         session.media = incoming
         line.request_keyframe = incoming.ask
@@ -258,7 +261,7 @@ class WebRtcApp:
         if state == "connected" and session.deadline is not None:
             session.deadline.cancel()
         elif state in ("failed", "closed"):
-            self._end(session, session.fault or f"the connection {state}")
+            self._lose(session, session.fault or f"the connection {state}")
 
     async def _session(self, scope: Scope, receive: Receive, send: Send, place: str) -> None:
         session = self.sessions[place]
@@ -295,13 +298,24 @@ class WebRtcApp:
                     raise Refusal(400, "not a candidate") from error
                 await stack.add_candidate(session.peer, candidate)
 
+    def _lose(self, session: Session, reason: str) -> None:
+        """The connection is gone; nobody has said that the session is over."""
+        if not isinstance(session.media, Incoming):
+            self._end(session, reason)
+        elif not session.media.closed:
+            session.media.close()
+            if session.deadline is not None:
+                session.deadline.cancel()
+            loop = asyncio.get_running_loop()
+            session.deadline = loop.call_later(LAST_WORD_S, self._end, session, reason)
+
     def _end(self, session: Session, reason: str, explicit: bool = False) -> None:
         """The session is over; its peer is closed in the background."""
         self.sessions.pop(session.place, None)
         if session.deadline is not None:
             session.deadline.cancel()
         media = session.media
-        if session.peer.signalingState == "closed" or session.fault == "ended":
+        if session.fault == "ended":
             return
         session.fault = "ended"
         media.close()

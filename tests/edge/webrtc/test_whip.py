@@ -78,6 +78,20 @@ async def test_a_publisher_that_goes_without_a_word_may_come_back() -> None:
 
 
 @looped
+async def test_a_publisher_may_say_that_it_meant_to_go_when_its_connection_has_ended() -> None:
+    async with taking() as (app, hub):
+        peer, answer = await publish(posting(app), "/whip/cam", VideoStreamTrack())
+        basket = hub.baskets["cam"]
+        await until(lambda: basket.packets)
+        (session,) = app.sessions.values()
+        await peer.close()
+        await until(lambda: session.media.closed)
+        assert basket.end is None
+        assert (await ask(app, "DELETE", answer.headers["location"])).status == 200
+        assert basket.end is not None and basket.end.explicit
+
+
+@looped
 async def test_a_publisher_that_vanishes_is_noticed_within_ten_seconds() -> None:
     async with taking() as (app, hub):
         proxy = Proxy()
