@@ -152,7 +152,8 @@ def run(session: Session) -> None:
     packets: Bounded[Packet] = Bounded(64, name="packets")
     audio: Bounded[Packet] = Bounded(8 << 20, name="audio", weigh=_size_bytes)
     # Live waits nowhere for long; offline, deep queues even out costly pictures between the steps.
-    depth, ahead = (s.parallel, LIVE_AHEAD) if s.mode is Mode.LIVE else (s.parallel + 6, 8)
+    live = s.mode is Mode.LIVE
+    depth, ahead = (s.parallel, LIVE_AHEAD) if live else (s.parallel + 6, 8)
     seat = s.seat = Seat(
         s.lane, s.graph, s.telemetry, depth=depth, parallel=s.parallel, director=s.director
     )
@@ -162,16 +163,19 @@ def run(session: Session) -> None:
     s.queues |= {f"encode/{e.track.name}": q for e, q in zip(encoders, pictures, strict=True)}
     cpu_s, s.started_ns = time.process_time(), s.telemetry.clock.now_ns()
 
-    with StepGroup(s.source, seat, packets, audio, rungs, *pictures) as s.group:
+    # Offline the largest rung sets the pace, and all that feeds it goes first.
+    niceness = 0 if live else AHEAD_NICENESS
+    with StepGroup(s.source, seat, packets, audio, rungs, *pictures, niceness=niceness) as s.group:
         s.group.start("pull", pull, s, packets, audio, rungs)
         s.group.start("decode", decode, s, packets, seat)
         if len(encoders) == 1:  # one rung needs no hand-off
             one = (picture for (picture,) in sized(s, seat))
-            s.group.start("encode", encode, s, encoders[0], one, rungs)
+            s.group.start("encode", encode, s, encoders[0], one, rungs, leads=True)
         else:
-            s.group.start("split", split, s, seat, pictures)
+            s.group.start("split", split, s, seat, pictures, leads=True)
             for encoder, queue in zip(encoders, pictures, strict=True):
-                s.group.start(encoder.track.name, encode, s, encoder, queue, rungs)
+                first = encoder is encoders[0]
+                s.group.start(encoder.track.name, encode, s, encoder, queue, rungs, leads=first)
         if s.sounds:
             s.group.start("audio", transcode, s, audio, rungs)
         s.group.start("deliver", deliver, s, rungs)
@@ -367,6 +371,9 @@ def deliver(s: Session, rungs: Bounded[Delivery]) -> None:
         s.notes += [note for note in outlet.dropped_tracks if note not in s.notes]
 
 
+AHEAD_NICENESS = 10
+"""Of the steps that run ahead of the one that sets the pace: a tenth more pictures a second where
+the network is cheap and two cores do everything (`benchmarks/offline.py`)."""
 LIVE_AHEAD = 2
 """Live pictures that may wait for each encoder."""
 MOST_WAITING = 1000

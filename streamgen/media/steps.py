@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -21,22 +23,30 @@ class StepGroup:
 
     A step that raises cancels everything in `cancels`, so that the others end with `Cancelled`;
     the first real error is raised from the block.
+
+    `niceness` is added to that of each thread but those that lead: where one step sets the pace,
+    the others run ahead of it, and must not take its processor.
     """
 
-    def __init__(self, *cancels: Cancellable) -> None:
+    def __init__(self, *cancels: Cancellable, niceness: int = 0) -> None:
         self._cancels = cancels
+        self._niceness = niceness
         self._steps: list[tuple[threading.Thread, threading.Event]] = []
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self.cancelled = False
 
-    def start(self, name: str, step: Callable[..., None], *arguments: Any) -> None:
+    def start(
+        self, name: str, step: Callable[..., None], *arguments: Any, leads: bool = False
+    ) -> None:
         """Run `step(*arguments)` on a thread of its own named `name`."""
 
         ended = threading.Event()
+        niceness = 0 if leads else self._niceness
 
         def guarded() -> None:
             try:
+                _give_way(niceness)
                 step(*arguments)
             except Cancelled:
                 pass
@@ -89,3 +99,10 @@ class StepGroup:
             ended.wait()
         for thread, _ in self._steps:
             thread.join()
+
+
+def _give_way(niceness: int) -> None:
+    """Of the calling thread alone, where the system knows such a thing."""
+    if niceness and sys.platform == "linux":
+        own = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + niceness)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
 
@@ -46,6 +48,21 @@ def test_an_error_in_the_block_itself_stops_the_steps() -> None:
     with pytest.raises(KeyError), StepGroup(queue) as steps:
         steps.start("wait", lambda: list(queue))
         raise KeyError("x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux")
+def test_steps_give_way_to_the_one_that_leads() -> None:
+    found: dict[str, int] = {}
+
+    def look(name: str) -> None:
+        found[name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    with StepGroup(niceness=3) as steps:
+        steps.start("leads", look, "leads", leads=True)
+        steps.start("feeds", look, "feeds")
+    assert found == {"leads": usual, "feeds": min(usual + 3, 19)}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == usual
 
 
 def test_cancelling_a_group_is_not_an_error() -> None:
