@@ -19,6 +19,7 @@ import pytest
 
 from streamgen.testing import synthetic_clip
 from tests.edge.certificates import certified, needs_openssl
+from tests.edge.webrtc.test_relay import free_port
 from tests.live.serving import Publisher, Server, needs_ffmpeg
 from tests.test_docs import blocks
 
@@ -241,9 +242,7 @@ def test_the_relay_of_the_page_lets_viewers_through(tmp_path: Path) -> None:
         pytest.skip("coturn is not installed")
     text = snippet("nat.md", "ini").replace("203.0.113.7", "127.0.0.1")
     text = re.sub(r"^(tls-listening-port|cert|pkey|min-port|max-port)=.*\n", "", text, flags=re.M)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as some:
-        some.bind(("127.0.0.1", 0))
-        port = some.getsockname()[1]
+    port = free_port()
     text = text.replace("listening-port=3478", f"listening-port={port}")
     text = text.replace("=shared-with-coturn", "=sesame")
     text += "no-tls\nno-dtls\nallow-loopback-peers\nlistening-ip=127.0.0.1\nrelay-ip=127.0.0.1\n"

@@ -28,14 +28,28 @@ from tests.edge.webrtc.test_http import offer, open_app
 TURN = shutil.which("turnserver")
 
 
+def free_port() -> int:
+    """One that a relay can have for TCP and for UDP: it takes both."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind(("127.0.0.1", 0))
+            port = int(tcp.getsockname()[1])
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[int]:
     """coturn on loopback; its port."""
     if TURN is None:
         pytest.skip("coturn is not installed")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as some:
-        some.bind(("127.0.0.1", 0))
-        port = some.getsockname()[1]
+    port = free_port()
     command = [TURN, "-n", "--no-cli", "--no-tls", "--no-dtls", "--use-auth-secret"]
     command += ["--static-auth-secret=sesame", "--realm=test", "--allow-loopback-peers"]
     command += ["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}"]
