@@ -162,11 +162,6 @@ def test_the_page_with_hls_js_plays_from_another_site(
         page.close()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as some:
-        return int(some.getsockname()[1])
-
-
 @pytest.fixture
 def proxy(server: Server, tmp_path: Path) -> Iterator[int]:
     """nginx with the file of the page; its port."""
