@@ -56,6 +56,7 @@ class Loop:
     def __init__(self) -> None:
         self.feed = Feed()
         self.tracks = [Facts]
+        self.resting: frozenset[str] = frozenset()
         self.packets = _encoded()
         self.key = False
 
