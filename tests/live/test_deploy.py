@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,7 +105,10 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
     one.until("streamgen_recording_bytes_total", stream="cam")
     one.fill_the_disk()
     one.until("streamgen_recording_dropped_total", stream="cam")
-    os.kill(server.pids()[server.stream("cam")["worker"]], signal.SIGKILL)
+    worker = server.pids()[server.stream("cam")["worker"]]
+    os.kill(worker, signal.SIGSTOP)  # pictures wait in it
+    time.sleep(0.3)
+    os.kill(worker, signal.SIGKILL)
     one.until("streamgen_takeovers_total", stream="cam", reason="done")
     one.until("streamgen_frames_dropped", stream="cam", of="worker_lost")
     some[-1].process.send_signal(signal.SIGSTOP)  # it stands still

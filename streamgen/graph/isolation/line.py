@@ -145,7 +145,7 @@ class Line:
         )
 
     def _send(self, hand: Hand, request: Reply) -> None:
-        """Raises `StageUnavailable`, or `StageError` where the request itself cannot cross."""
+        """Raises `StageError` where the request itself cannot cross."""
         self._number = number = (self._number + 1) & 0xFFFFFFFF
         lending = hand.lending
         extra: dict[str, Any] = {}
@@ -158,8 +158,10 @@ class Line:
         except WireError as error:
             lending.withdraw(lending.taken())
             raise self._error(str(error), request) from error
-        except OSError as error:
-            raise self._unavailable(request) from error
+        except OSError:  # its death is on the way to the keeper: who comes next is asked
+            request.sent = False
+        else:
+            request.sent = True
         finally:
             for fd in fds:
                 os.close(fd)
@@ -238,7 +240,7 @@ class Line:
         with self.lock:
             requests, self._requests = self._requests, deque()
             self._hand = heir
-            if requests:
+            if requests and requests[0].sent:
                 self._fatal[hand] = requests.popleft()
             for request in requests:
                 try:

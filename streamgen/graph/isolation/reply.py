@@ -35,7 +35,7 @@ class Reply:
 
     __slots__ = (
         *("_error", "_value", "calls", "gate", "hand", "leases"),
-        *("limit_ns", "line", "number", "passed", "pts"),
+        *("limit_ns", "line", "number", "passed", "pts", "sent"),
     )
     kind: ClassVar[Message]
 
@@ -48,6 +48,8 @@ class Reply:
         self.line: Asked
         self.hand: Hand | None = None
         """Who was asked, until it is answered."""
+        self.sent = False
+        """To the one who was asked; what died before was not killed by this."""
         self.passed = False
         self.gate: threading.Lock | None = None
         self.calls: list[Callable[[], None]] | None = None

@@ -56,6 +56,25 @@ def test_pictures_behind_the_fatal_one_go_to_the_spare_worker(opened: Opened) ->
         assert is_negative(reply.outputs()["picture"], source)
 
 
+def test_a_worker_that_dies_between_two_pictures_costs_none(opened: Opened) -> None:
+    stage = opened("Troubled")
+    source = picture(64, 48)
+    stage.prepare(64, 48, source.color)
+    for _ in range(5):
+        spared(stage)
+        for _ in range(3):  # or its start counts as failed
+            assert is_negative(result_of(stage, source), source)
+        os.kill(stage.line.keeper.pid, signal.SIGKILL)
+        replies = [stage.process({"picture": source}, stage.Params()) for _ in range(3)]
+        lost = 0
+        for reply in replies:
+            try:
+                assert is_negative(reply.outputs()["picture"], source)
+            except StageError:
+                lost += 1
+        assert lost <= 1  # what it had taken up already
+
+
 def test_limits_may_do_without_a_spare_worker(opened: Opened) -> None:
     stage = opened("Troubled", limits=Limits(spare=False))
     source = picture(64, 48)
