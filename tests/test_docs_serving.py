@@ -19,7 +19,10 @@ from streamgen.cli import app
 from streamgen_edge.settings import Server, StreamLimits, StreamSettings, load_server
 from tests.test_docs import DOCS, blocks
 
-PAGES = ["serving.md", "publishing.md", "watching.md", "nat.md", "proxies.md", "migrating.md"]
+PAGES = [
+    *("serving.md", "security.md", "publishing.md", "watching.md"),
+    *("nat.md", "proxies.md", "migrating.md"),
+]
 TEXT = (DOCS / "serving.md").read_text(encoding="utf-8")
 
 

@@ -19,10 +19,11 @@ from streamgen.errors import ConfigError, StreamGenError
 from streamgen.pipeline import load_pipeline, parse_pipeline, pipeline_value
 from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
+from streamgen_edge.auth.asking import Asking, Scope
+from streamgen_edge.auth.settings import is_loopback
 from streamgen_edge.knobs import knobs, refuse_wrong
 from streamgen_edge.picture import NoPicture, Pictures
 from streamgen_edge.publishing import RtmpSink, Streams
-from streamgen_edge.settings import fits, is_loopback
 from streamgen_edge.stream import LiveStream
 from streamgen_edge.tenure import Refusal
 
@@ -279,16 +280,17 @@ def _admin(streams: Streams) -> Callable[[Request], Awaitable[None]]:
     async def admin(request: Request) -> None:
         if request.method not in SAFE and _from_elsewhere(request):
             raise HTTPException(403, "a page of another site may change nothing here")
-        keys = streams.server.auth.admin_keys
-        if not keys:
+        access = streams.access
+        if not access.guards_api:
             if request.client is not None and is_loopback(request.client.host):
                 return
             raise HTTPException(403, "the API is for this machine only; configure auth.admin_keys")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
-        if not fits(token, keys.values()):
-            raise HTTPException(403, "this token may not administer")
+        status = await access.status(Asking(Scope.ADMIN, "", token))
+        if status is not None:
+            raise HTTPException(status, "this token may not administer")
 
     return admin
 

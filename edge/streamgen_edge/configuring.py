@@ -10,6 +10,7 @@ import typer
 from streamgen.control.keys import read_key
 from streamgen.errors import ConfigError
 from streamgen.pipeline import load_pipeline
+from streamgen_edge.auth.opening import refuse_unusable_keys
 from streamgen_edge.certificate import read_certificate
 from streamgen_edge.recording.settings import refuse_unwritable
 from streamgen_edge.settings import Server, load_server
@@ -45,6 +46,7 @@ def refuse_unusable(server: Server) -> None:
     for tls in (server.http.tls, server.rtmp.tls):
         if tls is not None:
             read_certificate(tls.cert, tls.key)
+    refuse_unusable_keys(server.auth)
     if server.link is not None:
         read_key(server.link.key)
     if any(stream.record for stream in server.streams.values()):

@@ -16,12 +16,16 @@ from streamgen.media.packet import Packet
 from streamgen.pipeline import parse_pipeline, pipeline_value
 from streamgen.telemetry import Metrics
 from streamgen_edge.allowance import Allowance
+from streamgen_edge.auth.access import LATER
+from streamgen_edge.auth.asking import Asking, Scope
+from streamgen_edge.auth.opening import open_access
 from streamgen_edge.hls import Viewer
 from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.recording.recording import Recordings
+from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.demux import Track
 from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
-from streamgen_edge.settings import Server, StreamSettings, fits
+from streamgen_edge.settings import Server, StreamSettings
 from streamgen_edge.stream import LiveStream
 
 KEPT_S = 30.0
@@ -38,6 +42,7 @@ class Streams:
         self, server: Server, link: Link, metrics: Metrics, wall_ns: Callable[[], int]
     ) -> None:
         self.server = server
+        self.access = open_access(server.auth)
         self.closing = False
         self.over = asyncio.Event()
         """The server closes, and the last stream has finished."""
@@ -58,6 +63,8 @@ class Streams:
 
     def use(self, server: Server) -> None:
         """Another configuration, also for the streams that are there."""
+        if server.auth != self.server.auth:
+            self.access = open_access(server.auth)
         self.server = server
         for stream in self._streams.values():
             self._record(stream)
@@ -100,10 +107,8 @@ class Streams:
             return 403
         if settings.play == "anyone":
             return None
-        keys = self.server.auth.publish_keys
-        if viewer.token is None:
-            return 401
-        return None if fits(viewer.token, (keys[k] for k in settings.play if k in keys)) else 403
+        asking = Asking(Scope.PLAY, viewer.stream, viewer.token)
+        return await self.access.status(asking, settings.play)
 
     async def publish(self, publisher: Publisher) -> Sink:
         """Let an RTMP publisher in (`rtmp.publisher.OnPublish`). Raises `Refused`."""
@@ -113,8 +118,7 @@ class Streams:
             raise Refused("the server stops")
         if settings is None:
             raise Refused("there is no such stream here")
-        if not self.server.may_publish(settings, request.token):
-            raise Refused("this key may not publish here")
+        await self._refuse_strangers(request, settings)
         stream = self._opened(request.stream, settings)
         former = stream.publisher
         sink = RtmpSink(stream, publisher, Allowance(settings.limits.bitrate))
@@ -122,6 +126,17 @@ class Streams:
         if isinstance(former, RtmpSink):
             former.close("another publisher has taken the stream over")
         return sink
+
+    async def _refuse_strangers(self, request: Publish, settings: StreamSettings) -> None:
+        """Raises `Refused` for who may not publish this stream."""
+        if settings.publish == "anyone":
+            return
+        asking = Asking(Scope.PUBLISH, request.stream, request.token)
+        status = await self.access.status(asking, settings.publish)
+        if status == LATER:
+            raise Refused("whether this key may publish here cannot be said now")
+        if status is not None:
+            raise Refused("this key may not publish here")
 
     def choose(self, name: str, pipeline: dict[str, Any]) -> None:
         """The pipeline of the next session under this name, instead of the configured one."""

@@ -6,12 +6,10 @@ like override the file, key by key.
 
 from __future__ import annotations
 
-import hmac
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,13 +20,12 @@ from streamgen.config import Bitrate, DurationNs, Settings, check, read_yaml
 from streamgen.control.keys import public_key
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
+from streamgen_edge.auth.settings import NOT_YET, Auth, is_loopback
 from streamgen_edge.recording.settings import RecordingSettings
 
 PREFIX = "STREAMGEN_"
 NOT_OURS = frozenset({"CACHE", "RUN"})
 """Variables of that prefix that are no keys of the file; tests have theirs, too."""
-NOT_YET = "{} is not in this release: remove it"
-"""Better than to take it and do nothing."""
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\[\]]+):(\d{1,5})")
 _PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
 STREAM_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -120,34 +117,6 @@ class WebRtc(Settings):
         return value
 
 
-class Jwt(Settings):
-    """Tokens that another service signs. Not in this release."""
-
-    jwks: str | None = None
-    audience: str | None = None
-    algorithms: tuple[str, ...] = ("ES256",)
-
-
-class Auth(Settings):
-    """Who may do what; three scopes, none implies another."""
-
-    publish_keys: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Secrets by name; streams name those that may publish them."""
-    admin_keys: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Secrets for the API. Without any, only this machine may use it."""
-    jwt: Jwt | None = None
-    callback: str | None = None
-    """Not in this release."""
-
-    @model_validator(mode="after")
-    def _not_yet(self) -> Auth:
-        if self.jwt is not None and (self.jwt.jwks or self.jwt.audience):
-            raise ValueError(NOT_YET.format("jwt"))
-        if self.callback is not None:
-            raise ValueError(NOT_YET.format("callback"))
-        return self
-
-
 class Hls(Settings):
     """Low-latency HLS."""
 
@@ -201,6 +170,7 @@ class StreamSettings(Settings):
     publish: tuple[str, ...] | Literal["anyone"] = ()
     """Names of the keys that may publish."""
     play: Literal["anyone"] | tuple[str, ...] = "anyone"
+    """Names of the keys that may play; tokens may let others in, here and to publish."""
     record: bool = False
     """Into files, as `recording` says. Read again on SIGHUP."""
     push: tuple[str, ...] = ()
@@ -238,54 +208,47 @@ class Server(Settings):
 
     @model_validator(mode="after")
     def _keys(self) -> Server:
+        auth = self.auth
         for pattern, stream in self.streams.items():
             if not re.fullmatch(r"[A-Za-z0-9_*?-]{1,64}", pattern):
                 raise ValueError(f"streams: '{pattern}' is no name or pattern")
-            for names in (stream.publish, stream.play):
-                unknown = set() if names == "anyone" else set(names) - set(self.auth.publish_keys)
+            players = {**auth.publish_keys, **auth.play_keys}
+            for names, keys in ((stream.publish, auth.publish_keys), (stream.play, players)):
+                unknown = set() if names == "anyone" else set(names) - set(keys)
                 if unknown:
                     raise ValueError(f"streams.{pattern}: unknown key '{min(unknown)}'")
-        open_to_all = not self.streams or any(s.publish == "anyone" for s in self.streams.values())
-        for name, place in (("rtmp", self.rtmp), ("http", self.http)):
-            if open_to_all and not place.loopback:
-                raise ValueError(
-                    f"{name} listens to others and anyone may publish: name streams and their keys"
-                )
         if self.workers == 0 and self.link is None:
             raise ValueError("workers: 0 without link: nobody would do the work")
         return self
+
+    @model_validator(mode="after")
+    def _not_in_the_open(self) -> Server:
+        """Others may come, and nobody asks who they are: refuse that."""
+        open_to_all = self._nameless == "anyone" and not self.streams
+        if not open_to_all and all(s.publish != "anyone" for s in self.streams.values()):
+            return self
+        for name, place in (("rtmp", self.rtmp), ("http", self.http)):
+            if not place.loopback:
+                raise ValueError(
+                    f"{name} listens to others and anyone may publish: name streams and their keys"
+                )
+        return self
+
+    @property
+    def _nameless(self) -> Literal["anyone"] | tuple[str, ...]:
+        """Who may publish and play where no streams are named."""
+        return () if self.auth.tokens is not None else "anyone"
 
     def stream(self, name: str) -> StreamSettings | None:
         """The settings of a stream; None: there is no such stream here."""
         if not STREAM_NAME.fullmatch(name):
             return None
         if not self.streams:
-            return StreamSettings(publish="anyone")
+            return StreamSettings(publish=self._nameless, play=self._nameless)
         for pattern, settings in self.streams.items():
             if fnmatchcase(name, pattern):
                 return settings
         return None
-
-    def may_publish(self, settings: StreamSettings, token: str | None) -> bool:
-        if settings.publish == "anyone":
-            return True
-        secrets = (self.auth.publish_keys[name] for name in settings.publish)
-        return token is not None and fits(token, secrets)
-
-
-def fits(token: str, secrets: Iterable[str]) -> bool:
-    """Whether it is one of the secrets; takes as long for every wrong one."""
-    given = token.encode()
-    return sum(hmac.compare_digest(given, secret.encode()) for secret in secrets) > 0
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load_server(

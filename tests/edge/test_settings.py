@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from streamgen.errors import ConfigError
-from streamgen_edge.settings import Server, fits, is_loopback, load_server, restart_needed
+from streamgen_edge.auth.settings import fits, is_loopback
+from streamgen_edge.settings import Server, load_server, restart_needed
 
 EVERYTHING = """
 http: {listen: 127.0.0.1:8080, tls: {cert: , key: }, hosts: [localhost]}
@@ -27,7 +28,7 @@ def test_without_a_file_everything_is_open_to_this_machine_only() -> None:
     assert server.http.loopback and server.rtmp.loopback
     assert (server.http.number, server.rtmp.number) == (8080, 1935)
     stream = server.stream("any_Name-1")
-    assert stream is not None and server.may_publish(stream, None)
+    assert stream is not None and stream.publish == stream.play == "anyone"
     assert stream.grace == 20_000_000_000
 
 
@@ -38,14 +39,19 @@ def test_the_whole_file_of_the_documentation_is_taken(tmp_path: Path) -> None:
     stream = server.stream("live-7")
     assert stream is not None and stream.limits.bitrate == 12_000_000
     assert server.stream("other") is None
-    assert server.may_publish(stream, "abc")
-    assert not server.may_publish(stream, "abd") and not server.may_publish(stream, None)
+    assert stream.publish == ("key-one",) and server.auth.publish_keys == {"key-one": "abc"}
 
 
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        ("auth: {jwt: {jwks: 'https://example.org/keys'}}\n", 1, "jwt is not in this release"),
+        ("auth: {jwt: {jwks: 'https://example.org/keys'}}\n", 1, "by an address .* is not in this"),
+        ("auth: {jwt: {jwks: keys.json}}\n", 1, "jwks and audience go together"),
+        ("auth: {jwt: {jwks: k, audience: a, algorithms: [HS256]}}\n", 1, "algorithms"),
+        ("auth: {jwt: {jwks: k, audience: a, algorithms: [none]}}\n", 1, "algorithms"),
+        ("auth: {publish_keys: {a: ''}}\n", 1, "publish_keys.a is empty"),
+        ("auth: {play_keys: {a: x}, admin_keys: {b: x}}\n", 1, "no scope implies another"),
+        ("auth: {play_keys: {a: x}, publish_keys: {a: y}}\n", 1, "a name in publish_keys and in"),
         ("auth: {callback: 'http://127.0.0.1/may'}\n", 1, "callback is not in this release"),
         ("recording: {split: 5}\n", 1, "recording.split"),
         ("recording: {split: soon}\n", 1, "neither a length nor a size"),
@@ -110,7 +116,7 @@ def test_every_key_of_the_file_is_a_variable_too() -> None:
     assert server.link is not None and server.link.workers == (PUBLIC,)
     stream = server.stream("a")
     assert stream is not None and stream.grace == 5_000_000_000
-    assert server.may_publish(stream, "abc") and not server.may_publish(stream, None)
+    assert stream.publish == ("one",) and server.auth.publish_keys == {"one": "abc"}
 
 
 def test_only_what_is_read_at_the_start_needs_another_start() -> None:

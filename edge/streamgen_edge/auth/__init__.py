@@ -1,0 +1,1 @@
+"""Who may publish, play and administer: by keys, and by tokens of other services."""
