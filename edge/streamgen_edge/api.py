@@ -152,11 +152,21 @@ def _pipeline(value: str | dict[str, Any], stream: str) -> dict[str, Any]:
             if value not in pipeline_files():
                 raise HTTPException(422, f"no pipeline '{value}'")
             value = pipeline_value(value)
+        elif _names_interpreter(value):
+            raise HTTPException(422, "python: only files of this machine may name an interpreter")
         value.setdefault("name", stream)
         parse_pipeline(value)
     except StreamGenError as error:
         raise HTTPException(422, str(error)) from error
     return value
+
+
+def _names_interpreter(value: dict[str, Any]) -> bool:
+    """It would be started when the pipeline is looked at: anything on this machine could be."""
+    stages, graph = value.get("stages"), value.get("graph")
+    nodes = [*(stages if isinstance(stages, list) else ())]
+    nodes += graph.values() if isinstance(graph, dict) else ()
+    return any(isinstance(node, dict) and "python" in node for node in nodes)
 
 
 def _place(app: FastAPI, streams: Streams, rtmp_port: Callable[[], int], admin: list[Any]) -> None:
