@@ -90,7 +90,7 @@ async def serve(
         rtmps = _tls(server.rtmp)
         rtmp = RtmpServer(server.rtmp.listen_at, streams.publish, tls=rtmps, telemetry=own)
         rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port)
-        webrtc = webrtc_app(streams, server)
+        webrtc = webrtc_app(streams, server, own)
         leaving.push_async_callback(webrtc.close)
         front = Front(hls_app(streams, streams.may_play), webrtc, PageApp(), rest, server.http)
         web = web_server(front, server.http)

@@ -107,12 +107,15 @@ class WebRtcApp:
         network: Network,
         *,
         share: Callable[[str], Share] = lambda _: Share(),
+        count: Callable[[str, str], None] = lambda name, reason: None,
     ) -> None:
+        """`count` hears of `webrtc_ended`, by what ended a session."""
         self.sessions: dict[str, Session] = {}
         self.channels: dict[str, Channel] = {}
         self._streams = streams
         self._network = network
         self._share = share
+        self._count = count
         self._certificate = stack.new_certificate()
         self._certified = time.monotonic()
         self._ending: set[asyncio.Task[None]] = set()
@@ -162,7 +165,7 @@ class WebRtcApp:
             raise Refusal(503, "too many viewers", ("retry-after", "10"))
         peer = stack.open_peer(self._network, self._valid_certificate())
         session = Session(_place("whep", name), name, peer, _etag(), None)  # type: ignore[arg-type]
-        viewing = Viewing(peer, channel, lambda: self._end(session, "the stream ended"))
+        viewing = Viewing(peer, channel, lambda: self._end(session, "the stream ended", "closed"))
         session.media = viewing
         try:
             viewing.prepare(offer)
@@ -170,10 +173,10 @@ class WebRtcApp:
             viewing.attach(offer, asked.query)
             answer = await self._answer(session, offer)
         except Refusal:
-            self._end(session, "refused")
+            self._end(session, "refused", "refused")
             raise
         except NoRung as error:
-            self._end(session, "refused")
+            self._end(session, "refused", "refused")
             raise Refusal(406, str(error)) from error
         return session, answer
 
@@ -204,7 +207,7 @@ class WebRtcApp:
         request = Publish("whip", name, asked.token, asked.address, software)
         peer = stack.open_peer(self._network, self._valid_certificate())
         session = Session(_place("whip", name), name, peer, _etag(), None)  # type: ignore[arg-type]
-        line = _Line(lambda reason: self._end(session, reason))
+        line = _Line(lambda reason: self._end(session, reason, "closed"))
         publisher = Publisher(request, line, Limits())
         share = self._share(name)
         incoming = Incoming(
@@ -219,12 +222,12 @@ class WebRtcApp:
             stack.watch_certificate(peer, lambda: self._blame(session))
             answer = await self._answer(session, offer, start_kbps=share.bitrate_bps // 4000)
         except Refused as refused:
-            self._end(session, "refused")
+            self._end(session, "refused", "refused")
             status = 401 if asked.token is None else 403
             challenge = (("www-authenticate", "Bearer"),) if status == 401 else ()
             raise Refusal(status, str(refused), *challenge) from refused
         except Refusal:
-            self._end(session, "refused")
+            self._end(session, "refused", "refused")
             raise
         return session, answer
 
@@ -252,7 +255,7 @@ class WebRtcApp:
 
         self.sessions[session.place] = session
         session.deadline = asyncio.get_running_loop().call_later(
-            CONNECT_S, self._end, session, "the client did not connect in time"
+            CONNECT_S, self._end, session, "the client did not connect in time", "timeout"
         )
         return rebuilt(peer.localDescription.sdp, offer, network.told, fmtp)
 
@@ -269,7 +272,7 @@ class WebRtcApp:
             case "OPTIONS":
                 await http.preflight(send, http.TRICKLE)
             case "DELETE":
-                self._end(session, "the client ended it", explicit=True)
+                self._end(session, "the client ended it", "ended")
                 await http.answer(send, 200)
             case "PATCH":
                 await self._trickle(session, Asked.of(scope), receive)
@@ -301,15 +304,15 @@ class WebRtcApp:
     def _lose(self, session: Session, reason: str) -> None:
         """The connection is gone; nobody has said that the session is over."""
         if not isinstance(session.media, Incoming):
-            self._end(session, reason)
+            self._end(session, reason, "lost")
         elif not session.media.closed:
             session.media.close()
             if session.deadline is not None:
                 session.deadline.cancel()
             loop = asyncio.get_running_loop()
-            session.deadline = loop.call_later(LAST_WORD_S, self._end, session, reason)
+            session.deadline = loop.call_later(LAST_WORD_S, self._end, session, reason, "lost")
 
-    def _end(self, session: Session, reason: str, explicit: bool = False) -> None:
+    def _end(self, session: Session, reason: str, kind: str) -> None:
         """The session is over; its peer is closed in the background."""
         self.sessions.pop(session.place, None)
         if session.deadline is not None:
@@ -320,9 +323,10 @@ class WebRtcApp:
         session.fault = "ended"
         media.close()
         if isinstance(media, Incoming):
-            media.publisher.end(Ended(explicit, reason))
-        kind = session.place.split("/")[1]
-        log.info("a %s session ended: %s", kind, reason, extra={"stream": session.stream})
+            media.publisher.end(Ended(kind == "ended", reason))
+        self._count("webrtc_ended", kind)
+        protocol = session.place.split("/")[1]
+        log.info("a %s session ended: %s", protocol, reason, extra={"stream": session.stream})
         task = asyncio.get_running_loop().create_task(session.peer.close())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
@@ -335,7 +339,7 @@ class WebRtcApp:
     async def close(self) -> None:
         """End all sessions and wait for their sockets."""
         for session in list(self.sessions.values()):
-            self._end(session, "the server stops")
+            self._end(session, "the server stops", "closed")
         for channel in list(self.channels.values()):
             channel.close()
         if self._ending:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from streamgen.telemetry import Telemetry
 from streamgen_edge.publishing import Streams
 from streamgen_edge.rtmp.publisher import Publisher, Sink
 from streamgen_edge.settings import Server
@@ -60,7 +61,7 @@ class ServedStreams:
         return await self._streams.publish(publisher)
 
 
-def webrtc_app(streams: Streams, server: Server) -> WebRtcApp:
+def webrtc_app(streams: Streams, server: Server, telemetry: Telemetry) -> WebRtcApp:
     """The application as a server's configuration has it. Raises `ConfigError`."""
     settings = server.webrtc
     network = Network(
@@ -79,6 +80,6 @@ def webrtc_app(streams: Streams, server: Server) -> WebRtcApp:
         by_hls = 0 if stream is None else stream.viewing.audience.count(time.monotonic())
         return Share(found.limits.bitrate, found.limits.viewers - by_hls)
 
-    app = WebRtcApp(ServedStreams(streams), network, share=share)
+    app = WebRtcApp(ServedStreams(streams), network, share=share, count=telemetry.count)
     streams.watching = app.watching
     return app

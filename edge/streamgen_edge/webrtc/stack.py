@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pylibsrtp
 from aioice import ice, stun
@@ -91,13 +91,44 @@ def use_network(peer: RTCPeerConnection, network: Network) -> None:
 
 
 class Datagrams(ice.StunProtocol):
-    """What comes by UDP, from whoever. The stack looks at the first byte of everything, and ends
-    the connection when there is none; of STUN its reader raises more than it catches."""
+    """What comes by UDP, from whoever.
+
+    Of strangers only STUN is read: the stack shakes hands with whoever says hello first, and keeps
+    all that comes before. It ends the connection for a datagram without a byte, and of STUN it
+    raises more than it catches.
+    """
+
+    def __init__(self, connection: ice.Connection) -> None:
+        super().__init__(connection)
+        self.heard_at: tuple[Any, ...] | None = None
+        """Where the peer's last datagram came from."""
+        self._checked: set[tuple[Any, ...]] = set()
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        address = addr[:2]
+        if self._is_peer(address):
+            self.heard_at = address
+        elif not _is_stun(data):
+            return
         if data:
-            with suppress(struct.error, IndexError):
+            with suppress(struct.error, IndexError, KeyError):
                 super().datagram_received(data, addr)
+
+    def _is_peer(self, address: tuple[Any, ...]) -> bool:
+        """Whether ICE checks this address, or has done so (RFC 8445, 7.3.1)."""
+        if address not in self._checked:
+            if all(pair.remote_addr != address for pair in self.receiver._check_list):
+                return False
+            self._checked.add(address)
+        return True
+
+
+def _is_stun(data: bytes | str) -> bool:
+    try:
+        stun.parse_message(cast(bytes, data))
+    except (ValueError, struct.error, IndexError):
+        return False
+    return True
 
 
 async def _gather(connection: Any, network: Network, component: int) -> list[Candidate]:
@@ -135,7 +166,7 @@ async def _watch_consent(connection: Any) -> None:
     spread = random.Random(connection._tie_breaker)
     while failures < CONSENT_FAILURES:
         await asyncio.sleep(CONSENT_S * (0.8 + 0.4 * spread.random()))
-        for pair in connection._nominated.values():
+        for pair in list(connection._nominated.values()):
             request = connection.build_request(pair, nominate=False)
             key = connection.remote_password.encode()
             try:
@@ -145,8 +176,18 @@ async def _watch_consent(connection: Any) -> None:
                 failures = 0
             except stun.TransactionError:
                 failures += 1
+                _follow(connection, pair)
     connection._query_consent_task = None
     await connection.close()
+
+
+def _follow(connection: Any, silent: Any) -> None:
+    """The peer does not answer where it was. Where it was heard last, and has answered, is its
+    address now: a NAT has given it another port, say, and it has not noticed."""
+    for pair in connection._check_list:
+        there = pair.protocol is silent.protocol and pair.remote_addr == pair.protocol.heard_at
+        if there and pair is not silent and pair.state is ice.CandidatePair.State.SUCCEEDED:
+            connection._nominated[pair.component] = pair
 
 
 def on_sending(

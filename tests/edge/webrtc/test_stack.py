@@ -49,6 +49,9 @@ def test_the_stack_looks_our_names_up_when_it_calls() -> None:
     gather = source(ice.Connection.gather_candidates)
     assert "self.get_component_candidates(component=component, addresses=addresses)" in gather
     assert "self.query_consent()" in source(ice.Connection.connect)
+    assert "self._check_list.append(pair)" in source(ice.Connection.check_incoming)
+    assert "self.receiver = receiver" in source(ice.StunProtocol.__init__)
+    assert "active_pair = self._nominated.get(component)" in source(ice.Connection.sendto)
     assert "self.transport._recv()" in source(RTCDtlsTransport._recv_next)
     assert "self._handle_rtcp_data(data)" in source(RTCDtlsTransport._recv_next)
     assert "self._recv = self._connection.recv" in source(RTCIceTransport.__init__)
