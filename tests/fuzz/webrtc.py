@@ -6,6 +6,7 @@ import asyncio
 import struct
 from contextlib import suppress
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, cast
 
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
@@ -191,7 +192,9 @@ async def _heard(heard: Feedback, data: bytes) -> None:
 
 
 class _Connection:
-    """Takes what is no STUN."""
+    """Takes what is no STUN, and checks one address."""
+
+    _check_list = (SimpleNamespace(remote_addr=("192.0.2.1", 5000)),)
 
     def data_received(self, data: bytes, component: int) -> None:
         assert data
@@ -201,14 +204,15 @@ class _Connection:
 
 
 def datagram(data: bytes) -> None:
-    """Of anybody, before there is any key."""
+    """Of anybody, before there is any key, and of whom ICE checks."""
     asyncio.run(_came(data))
 
 
 async def _came(data: bytes) -> None:
     protocol = stack.Datagrams(cast(Any, _Connection()))
     protocol.local_candidate = cast(Any, type("Candidate", (), {"component": 1}))
-    protocol.datagram_received(data, ("192.0.2.1", 5000))
+    for address in (("192.0.2.2", 5000), ("192.0.2.1", 5000)):
+        protocol.datagram_received(data, address)
 
 
 # What honest clients send.
