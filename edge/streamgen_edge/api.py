@@ -21,9 +21,11 @@ from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
 from streamgen_edge.auth.asking import Asking, Scope
 from streamgen_edge.auth.settings import is_loopback
+from streamgen_edge.events import Events, EventStream
 from streamgen_edge.knobs import knobs, refuse_wrong
 from streamgen_edge.picture import NoPicture, Pictures
-from streamgen_edge.publishing import RtmpSink, Streams
+from streamgen_edge.publishing import Streams
+from streamgen_edge.showing import Showing, shown
 from streamgen_edge.stream import LiveStream
 from streamgen_edge.tenure import Refusal
 
@@ -59,6 +61,7 @@ def api(
     _problems(app)
     admin = [Depends(_admin(streams))]
     _streams(app, streams, admin)
+    _events(app, streams, admin)
     _picture(app, streams, admin)
     _pipelines_of(app, streams, admin)
     _catalog(app, admin)
@@ -86,6 +89,16 @@ def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     @app.delete("/v1/streams/{name}", dependencies=admin, status_code=204)
     async def end_stream(name: str) -> None:
         _found(streams, name).end()
+
+
+def _events(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
+    events, again = Events(Showing(streams)), _admin(streams)
+
+    @app.get("/v1/events", dependencies=admin, response_class=EventStream)
+    async def told(request: Request, stream: str | None = None) -> Response:
+        """How all streams do, once a second and when a state changes; all there is to know of one
+        of them."""
+        return events.answer(stream, lambda: again(request))
 
 
 def _picture(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
@@ -245,42 +258,6 @@ def _catalog(app: FastAPI, admin: list[Any]) -> None:
             }
             for model in models().values()
         ]
-
-
-def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
-    """A stream as the API tells of it; so many are `watching` by WebRTC."""
-    publisher = stream.publisher
-    counts = stream.telemetry.counts
-    attachment, viewing = stream.tenure.attachment, stream.viewing
-    return {
-        "name": stream.name,
-        "session": stream.session,
-        "state": stream.state.value,
-        "error": stream.error or None,
-        "publisher": publisher.facts() if isinstance(publisher, RtmpSink) else None,
-        "worker": None if attachment is None else attachment.worker.name,
-        "pipeline": stream.pipeline,
-        "params": stream.params,
-        "version": stream.version,
-        "viewers": watching + viewing.audience.count(time.monotonic()),
-        "hls": f"/hls/{stream.name}/index.m3u8" if viewing.packager is not None else None,
-        "tracks": [track.name for track in viewing.tracks],
-        "notes": [] if attachment is None else attachment.notes,
-        "takeovers": counts("takeovers"),
-        "took_over_s": [round(s, 3) for s in stream.tenure.took_over_s[-20:]],
-        "left_out": counts("left_out"),  # of the publishers before
-        "unused": counts("unused"),
-        "corrected": counts("corrected"),
-        "filled": counts("filled"),
-        "stalls": counts("stalls"),
-        "rested": counts("rested"),
-        "refused": counts("refused"),
-        "sound_ahead_ms": viewing.sound_ahead_ms,
-        "gop_dropped": counts("gop_dropped"),
-        "recording": None if viewing.recording is None else viewing.recording.facts(),
-        "recording_dropped": counts("recording_dropped"),
-        "stats": stream.ledger.stats(),
-    }
 
 
 def _admin(streams: Streams) -> Callable[[Request], Awaitable[None]]:
