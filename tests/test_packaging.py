@@ -55,6 +55,14 @@ def test_the_wheel_carries_the_page(wheel: zipfile.ZipFile) -> None:
         assert f"streamgen_edge/page/{path.name}" in wheel.namelist()
 
 
+def test_the_wheel_carries_the_page_s_player_where_it_was_fetched(wheel: zipfile.ZipFile) -> None:
+    fetched = ROOT / "edge/streamgen_edge/page/vendor"
+    names = sorted(path.name for path in fetched.iterdir()) if fetched.is_dir() else []
+    assert names in ([], ["hls.LICENSE", "hls.mjs"])
+    carried = [name for name in wheel.namelist() if "/vendor/" in name]
+    assert sorted(carried) == [f"streamgen_edge/page/vendor/{name}" for name in names]
+
+
 def test_the_wheel_is_small(wheel: zipfile.ZipFile) -> None:
     assert sum(info.compress_size for info in wheel.infolist()) < 20e6
 

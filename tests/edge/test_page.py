@@ -33,6 +33,16 @@ async def test_every_file_is_served_as_what_it_is() -> None:
 
 
 @looped
+async def test_without_hls_js_a_module_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = await asked("/page/hls.mjs")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    fetched = FOLDER / "vendor" / "hls.mjs"
+    assert not fetched.exists() or answer.text == fetched.read_text(encoding="utf-8")
+    monkeypatch.setattr("streamgen_edge.page.app._ours", lambda: [FOLDER / "index.html"])
+    assert (await asked("/page/hls.mjs")).text == "export default null;\n"
+
+
+@looped
 async def test_a_browser_that_has_a_file_does_not_load_it_again() -> None:
     first = await asked("/page/main.js")
     assert first.headers["cache-control"] == "no-cache"
@@ -57,6 +67,8 @@ async def test_nothing_but_the_page_s_files_is_found() -> None:
         "/page//etc/passwd",
         "/page/main.js/",
         "/page/index.html",
+        "/page/vendor/hls.mjs",
+        "/page/hls.LICENSE",
     ):
         assert (await asked(path)).status == 404, path
 

@@ -2,6 +2,8 @@
 
     /                  index.html
     /page/{file}       its style sheet and modules
+    /page/hls.mjs      hls.js as published, where `make setup` could fetch it; else a module that
+                       says so
 
 The files are read once; a path is only ever looked up among them. Nothing else may load into the
 page or embed it: it can administer this server.
@@ -24,24 +26,30 @@ TYPES = {
     ".html": b"text/html; charset=utf-8",
     ".css": b"text/css; charset=utf-8",
     ".js": b"text/javascript; charset=utf-8",
+    ".mjs": b"text/javascript; charset=utf-8",
     ".svg": b"image/svg+xml",
 }
 POLICY = b"; ".join(
     [
         b"default-src 'self'",
+        b"media-src 'self' blob:",  # hls.js hands its pictures to the browser so
         b"object-src 'none'",
         b"base-uri 'none'",
         b"form-action 'none'",
         b"frame-ancestors 'none'",
     ]
 )
+PLAYER = "/page/hls.mjs"
 _GUARDS: Headers = [
     (b"content-security-policy", POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(self), microphone=(self), geolocation=()"),
+    (
+        b"permissions-policy",
+        b"camera=(self), microphone=(self), display-capture=(self), geolocation=()",
+    ),
 ]
 _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -50,7 +58,8 @@ class PageApp:
     """Serves what lies beside this module; any loop."""
 
     def __init__(self) -> None:
-        self._files = {_place(file.name): _File(file) for file in _ours()}
+        self._files = {_place(file.name): _File(file.name, file.read_bytes()) for file in _ours()}
+        self._files.setdefault(PLAYER, _File(PLAYER, b"export default null;\n"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         file = self._files.get(scope["path"])
@@ -68,15 +77,18 @@ class PageApp:
 class _File:
     """One file as it is sent."""
 
-    def __init__(self, path: Traversable) -> None:
-        self.body = path.read_bytes()
-        self.kind = (b"content-type", TYPES[_ending(path.name)])
+    def __init__(self, name: str, body: bytes) -> None:
+        self.body = body
+        self.kind = (b"content-type", TYPES[_ending(name)])
         self.tag = b'"%s"' % sha256(self.body).hexdigest()[:20].encode()
         self.head = [(b"etag", self.tag), (b"cache-control", b"no-cache")]
 
 
 def _ours() -> list[Traversable]:
-    return [file for file in files(__package__).iterdir() if _ending(file.name) in TYPES]
+    own = files(__package__)
+    fetched = own / "vendor"
+    every = [*own.iterdir(), *(fetched.iterdir() if fetched.is_dir() else ())]
+    return [file for file in every if _ending(file.name) in TYPES]
 
 
 def _ending(name: str) -> str:
