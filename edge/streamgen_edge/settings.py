@@ -21,6 +21,7 @@ from streamgen.control.keys import public_key
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
 from streamgen_edge.auth.settings import NOT_YET, Auth, is_loopback
+from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.recording.settings import RecordingSettings
 
 PREFIX = "STREAMGEN_"
@@ -196,6 +197,7 @@ class Server(Settings):
     hls: Hls = Hls()
     recording: RecordingSettings = RecordingSettings()
     """Of streams with `record`."""
+    outbound: OutboundSettings = OutboundSettings()
     pipeline: str = "starry"
     """Of streams that name none."""
     workers: int = Field(default=2, ge=0, le=64)
