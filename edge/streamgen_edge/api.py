@@ -25,6 +25,7 @@ from streamgen_edge.events import Events, EventStream
 from streamgen_edge.knobs import knobs, refuse_wrong
 from streamgen_edge.picture import NoPicture, Pictures
 from streamgen_edge.publishing import Streams
+from streamgen_edge.push.routes import push_routes
 from streamgen_edge.showing import Showing, shown
 from streamgen_edge.stream import LiveStream
 from streamgen_edge.tenure import Refusal
@@ -63,6 +64,7 @@ def api(
     _streams(app, streams, admin)
     _events(app, streams, admin)
     _picture(app, streams, admin)
+    push_routes(app, streams, admin)
     _pipelines_of(app, streams, admin)
     _catalog(app, admin)
     _place(app, streams, rtmp_port, admin)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from streamgen.media.packet import Packet
 
 MOST_BYTES = 4 << 20
 """What one subscriber may be behind: about 8 s at 4 Mbit/s. Beyond it drops to a key frame."""
+
+
+class Subscriber(Protocol):
+    """Neither call waits."""
+
+    def put(self, packet: Packet) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class Subscription:
@@ -57,25 +66,29 @@ class Subscription:
         return packet
 
     def close(self) -> None:
-        self._feed.leave(self)
+        self._feed.leave(self.track, self)
 
 
 class Feed:
     """Fan-out of one stream: by track, and the last key frame's GOP of each picture track."""
 
     def __init__(self) -> None:
-        self._subscribers: dict[str, set[Subscription]] = {}
+        self._subscribers: dict[str, set[Subscriber]] = {}
 
     def __len__(self) -> int:
         return sum(len(some) for some in self._subscribers.values())
 
     def subscribe(self, track: str) -> Subscription:
         one = Subscription(self, track)
-        self._subscribers.setdefault(track, set()).add(one)
+        self.join(track, one)
         return one
 
-    def leave(self, one: Subscription) -> None:
-        self._subscribers.get(one.track, set()).discard(one)
+    def join(self, track: str, one: Subscriber) -> None:
+        """Everything of the track from now on, without a queue in between."""
+        self._subscribers.setdefault(track, set()).add(one)
+
+    def leave(self, track: str, one: Subscriber) -> None:
+        self._subscribers.get(track, set()).discard(one)
 
     def put(self, packet: Packet) -> None:
         for one in self._subscribers.get(packet.track, ()):

@@ -42,6 +42,8 @@ LINGER_S = 0.5
 """After that players fetch what was last."""
 RECORD_S = 2.0
 """Longest time for the last of the recordings to reach the disk."""
+PUSH_S = 2.0
+"""Longest time, at the same time, for pushes to take leave of their targets."""
 CLOSE_S = 1.5
 """Longest time for answers that are on their way."""
 DESCRIPTORS = 65_536
@@ -105,7 +107,10 @@ async def serve(
         ends.append(asyncio.create_task(reloading.run()))
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await _drain(streams)
-        if not await streams.recordings.finished(RECORD_S):
+        recorded, _ = await asyncio.gather(
+            streams.recordings.finished(RECORD_S), streams.pushes.finished(PUSH_S)
+        )
+        if not recorded:
             log.error("a recording was not finished: its disk is too slow")
         for end in ends:
             end.cancel()

@@ -21,6 +21,8 @@ from streamgen_edge.auth.asking import Asking, Scope
 from streamgen_edge.auth.opening import open_access
 from streamgen_edge.hls import Viewer
 from streamgen_edge.link import Link, WorkerSeen
+from streamgen_edge.push.pushes import Pushes
+from streamgen_edge.push.settings import PushSettings, named
 from streamgen_edge.recording.recording import Recordings
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.demux import Track
@@ -49,6 +51,7 @@ class Streams:
         self.watching: Callable[[str], int] = lambda _: 0
         """How many viewers a stream has by WebRTC; set by who serves them."""
         self.recordings = Recordings()
+        self.pushes = Pushes()
         self._link = link
         self._metrics = metrics
         self._wall_ns = wall_ns
@@ -67,12 +70,36 @@ class Streams:
             self.access = open_access(server.auth)
         self.server = server
         for stream in self._streams.values():
-            self._record(stream)
+            self._carry(stream)
 
-    def _record(self, stream: LiveStream) -> None:
+    def _carry(self, stream: LiveStream) -> None:
+        """Record the stream and push it, as it is wanted now."""
         settings = self.server.stream(stream.name)
         wanted = self.server.recording if settings is not None and settings.record else None
         self.recordings.apply(stream.name, stream.viewing, stream.telemetry, wanted)
+        self._push(stream)
+
+    def _push(self, stream: LiveStream) -> None:
+        self.pushes.apply(stream, self._configured(stream.name), self.server.outbound)
+
+    def _configured(self, name: str) -> dict[str, PushSettings]:
+        settings = self.server.stream(name)
+        return named(() if settings is None else settings.push)
+
+    def ask_push(self, name: str, id: str, wish: PushSettings) -> None:
+        """The API wants a stream pushed. Raises `ValueError` where there are too many."""
+        self.pushes.ask(name, id, wish)
+        if name in self._streams:
+            self._push(self._streams[name])
+
+    def ends_push(self, name: str, id: str) -> bool:
+        """The API wants a stream pushed there no more. False: it is not."""
+        configured = self._configured(name)
+        if not self.pushes.forget(name, id, configured=id in configured):
+            return False
+        if name in self._streams:
+            self._push(self._streams[name])
+        return True
 
     def find(self, name: str) -> LiveStream | None:
         """The stream that goes on, or the last one of this name that has just ended."""
@@ -170,7 +197,7 @@ class Streams:
         )
         self._streams[name] = stream
         self._metrics.add(name, stream.telemetry)
-        self._record(stream)
+        self._carry(stream)
         return stream
 
     def _over(self, stream: LiveStream) -> None:

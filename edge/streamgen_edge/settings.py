@@ -20,8 +20,9 @@ from streamgen.config import Bitrate, DurationNs, Settings, check, read_yaml
 from streamgen.control.keys import public_key
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
-from streamgen_edge.auth.settings import NOT_YET, Auth, is_loopback
+from streamgen_edge.auth.settings import Auth, is_loopback
 from streamgen_edge.outbound.settings import OutboundSettings
+from streamgen_edge.push.settings import PushSettings, WrittenPush, named
 from streamgen_edge.recording.settings import RecordingSettings
 
 PREFIX = "STREAMGEN_"
@@ -174,17 +175,18 @@ class StreamSettings(Settings):
     """Names of the keys that may play; tokens may let others in, here and to publish."""
     record: bool = False
     """Into files, as `recording` says. Read again on SIGHUP."""
-    push: tuple[str, ...] = ()
-    """Not in this release."""
+    push: tuple[WrittenPush, ...] = ()
+    """Servers that get the stream, too: addresses, or `{url, token, rung, id}`. Read again on
+    SIGHUP."""
     grace: DurationNs = 20_000_000_000
     """How long a lost publisher is waited for."""
     limits: StreamLimits = StreamLimits()
 
-    @model_validator(mode="after")
-    def _not_yet(self) -> StreamSettings:
-        if self.push:
-            raise ValueError(NOT_YET.format("push"))
-        return self
+    @field_validator("push")
+    @classmethod
+    def _once(cls, value: tuple[PushSettings, ...]) -> tuple[PushSettings, ...]:
+        named(value)
+        return value
 
 
 class Server(Settings):

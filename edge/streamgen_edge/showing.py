@@ -77,6 +77,7 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "refused": counts("refused"),
         "sound_ahead_ms": viewing.sound_ahead_ms,
         "gop_dropped": counts("gop_dropped"),
+        "pushes": [] if viewing.pushes is None else viewing.pushes.facts(),
         "recording": None if viewing.recording is None else viewing.recording.facts(),
         "recording_dropped": counts("recording_dropped"),
         "stats": stream.ledger.stats(),

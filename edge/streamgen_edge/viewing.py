@@ -12,6 +12,7 @@ from streamgen.telemetry import Telemetry
 from streamgen_edge.allowance import Audience
 from streamgen_edge.attachment import OutTrack
 from streamgen_edge.feed import Feed
+from streamgen_edge.push.pushes import StreamPushes
 from streamgen_edge.recording.recording import Recording
 
 HZ, SOUND_HZ = 90_000, 48_000
@@ -35,6 +36,7 @@ class Viewing:
         self.audience = Audience()
         """Who watches by HLS."""
         self.recording: Recording | None = None
+        self.pushes: StreamPushes | None = None
         self.frames = 0
         """Pictures of the top rung so far."""
         self.resting: set[str] = set()
@@ -54,6 +56,14 @@ class Viewing:
         )
         if self.recording is not None:
             self.recording.follow(self.packager)
+        if self.pushes is not None:
+            self.pushes.follow(self)
+
+    def push(self, pushes: StreamPushes) -> None:
+        """From the beginning on, these are sent what viewers get."""
+        self.pushes = pushes
+        if self.packager is not None:
+            pushes.follow(self)
 
     def record(self, recording: Recording | None) -> None:
         """The next segment begins this recording; the one before it ends now."""
@@ -133,5 +143,7 @@ class Viewing:
         if self.packager is not None and not self.packager.ended:
             self.packager.end()
         self.feed.end()
+        if self.pushes is not None:
+            self.pushes.end()
         if self.recording is not None:
             self.recording.end()

@@ -16,7 +16,9 @@ _NTP_1970 = 2_208_988_800
 _NS = 1_000_000_000
 _LEFT_OUT = frozenset({9, 12})
 """Access unit delimiters and filler say nothing that RTP does not."""
-_STAP_A, _FU_A = 24, 28
+_SPS, _STAP_A, _FU_A = 7, 24, 28
+BASELINE = 66
+"""`profile_idc` that every peer decodes (RFC 7742, 6.2)."""
 _SR, _SDES, _BYE, _CNAME = 200, 202, 203, 1
 
 pack_header = _HEADER.pack
@@ -32,6 +34,14 @@ def nal_units(unit: bytes) -> Iterator[bytes]:
         one = (unit[begin:at] if at >= 0 else unit[begin:]).rstrip(b"\x00")
         if one:
             yield one
+
+
+def profile_and_level(config: bytes) -> tuple[int, int] | None:
+    """`profile_idc` and `level_idc` of the first sequence parameter set in Annex B."""
+    for unit in nal_units(config):
+        if unit[0] & 0x1F == _SPS and len(unit) > 3:
+            return unit[1], unit[3]
+    return None
 
 
 def h264_payloads(unit: bytes, most: int = MTU) -> list[bytes]:

@@ -5,24 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from streamgen.deliver.rtp import nal_units
+from streamgen.deliver.rtp import BASELINE, profile_and_level
 from streamgen_edge.webrtc.channel import TrackFacts
 
-_SPS = 7
-_BASELINE = 66
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 
 class NoRung(ValueError):
     """Nothing fits; the text is for the client."""
-
-
-def profile_and_level(config: bytes) -> tuple[int, int] | None:
-    """`profile_idc` and `level_idc` of the first sequence parameter set in Annex B."""
-    for unit in nal_units(config):
-        if unit[0] & 0x1F == _SPS and len(unit) > 3:
-            return unit[1], unit[3]
-    return None
 
 
 def choose(tracks: Sequence[TrackFacts], level: int, asked: Mapping[str, str]) -> TrackFacts:
@@ -52,4 +42,4 @@ def choose(tracks: Sequence[TrackFacts], level: int, asked: Mapping[str, str]) -
 
 def _fits(track: TrackFacts, level: int) -> bool:
     found = profile_and_level(track.config)
-    return found is None or (found[0] == _BASELINE and found[1] <= level)
+    return found is None or (found[0] == BASELINE and found[1] <= level)

@@ -1,0 +1,35 @@
+"""A stream sent on by RTMP: what arrives, and what a bad target does to it: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streamgen_edge.push.push import State
+from streamgen_edge.rtmp import RtmpServer
+from tests.edge.push.show import playing, pushing
+from tests.edge.rtmp.basket import Owner
+from tests.edge.rtmp.peer import LOCAL, until
+from tests.edge.webrtc.peers import looped
+
+
+@looped
+async def test_a_stream_arrives_with_picture_and_sound() -> None:
+    owner = Owner(token="s3cret")
+    server = RtmpServer(LOCAL, owner)
+    await server.start()
+    url = f"rtmp://127.0.0.1:{server.port}/live/there?token=s3cret"
+    async with playing() as show, pushing(show, url) as push:
+        await until(lambda: owner.baskets and len(owner.basket.of("video/0")) > 60)
+        assert push.state is State.LIVE
+        push.end()
+        async with asyncio.timeout(10):
+            await owner.basket.done.wait()
+    basket = owner.basket
+    print(
+        len(basket.of("video/0")),
+        len(basket.of("audio/0")),
+        basket.end,
+        basket.tracks,
+        push.facts(),
+    )
+    await server.close()
