@@ -34,6 +34,8 @@ _AT_ONCE = 64 << 10
 class Answer:
     status: int
     body: bytes
+    location: str | None = None
+    """Where what was made lies, or where to ask instead: as the other says it."""
 
     @property
     def good(self) -> bool:
@@ -61,17 +63,17 @@ class Client:
     async def get(self, url: Url, *, within_s: float, most_bytes: int) -> Answer:
         """Raises `OutboundError`, also where the body is longer than that."""
         headers = {"accept": "application/json"}
-        return await self._ask(url, "GET", headers, b"", within_s, most_bytes)
+        return await self.ask(url, "GET", headers, b"", within_s, most_bytes)
 
     async def post(
         self, url: Url, body: bytes, headers: Mapping[str, str], *, within_s: float
     ) -> int:
         """JSON; the status of the answer, whose body is not looked at. Raises `OutboundError`."""
         all_headers = {"content-type": "application/json", "accept": "*/*", **headers}
-        answer = await self._ask(url, "POST", all_headers, body, within_s, None)
+        answer = await self.ask(url, "POST", all_headers, body, within_s, None)
         return answer.status
 
-    async def _ask(
+    async def ask(
         self,
         url: Url,
         method: str,
@@ -80,7 +82,8 @@ class Client:
         within_s: float,
         most_bytes: int | None,
     ) -> Answer:
-        """`within_s` is for all together, from the name to the last byte."""
+        """`within_s` is for all together, from the name to the last byte; `most_bytes` None: the
+        body does not matter. Raises `OutboundError`."""
         try:
             async with asyncio.timeout(within_s):
                 addresses = await resolve(url.host, url.port, self._outbound, self._lookup)
@@ -146,21 +149,25 @@ async def _answer(
 ) -> Answer:
     """`most_bytes` None: its body does not matter."""
     status, size, parts = 0, 0, []
+    location: str | None = None
     while True:
         event = line.next_event()
         if event is h11.NEED_DATA:
             line.receive_data(await reader.read(_AT_ONCE))
         elif isinstance(event, h11.Response):
             status = event.status_code
+            location = next(
+                (v.decode("latin-1") for k, v in event.headers if k == b"location"), None
+            )
             if most_bytes is None:
-                return Answer(status, b"")
+                return Answer(status, b"", location)
         elif isinstance(event, h11.Data):
             size += len(event.data)
             if most_bytes is not None and size > most_bytes:
                 raise OutboundError(host, f"its answer is longer than {most_bytes} bytes")
             parts.append(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage):
-            return Answer(status, b"".join(parts))
+            return Answer(status, b"".join(parts), location)
         elif not isinstance(event, h11.InformationalResponse):
             raise OutboundError(host, "it broke off")
 
