@@ -12,9 +12,6 @@ MOST_BYTES = 4 << 20
 MOST_AT_ONCE = 256 << 10
 SILENT = 90_000
 """A rung that is this much behind another is not there, rest or not: 1 s."""
-SOUNDS = 8
-"""Sound waits for the next picture, so that the process is woken once for both; but never more
-than so many pieces, 170 ms."""
 
 
 class Backlog:
@@ -28,9 +25,12 @@ class Backlog:
         rungs: Sequence[str],
         resting: Callable[[], Collection[str]],
         dropped: Callable[[int], None],
+        *,
+        sounds: int = 1,
     ) -> None:
         """`rungs`: the one that is wanted, then those that stand in. `dropped` hears how many
-        pictures were lost."""
+        pictures were lost. Up to so many `sounds` wait for the next picture, so that the process is
+        woken once for all of them."""
         self.bytes = 0
         self.rung = ""
         """The one that is sent now."""
@@ -41,6 +41,7 @@ class Backlog:
         self._dropped = dropped
         self._items: list[Packet] = []
         self._sounds = 0
+        self._most_sounds = sounds
         self._await_key = True
         self._shedding = False
         self._changed = asyncio.Event()
@@ -62,7 +63,7 @@ class Backlog:
             return
         else:
             self._sounds += 1
-            if self._sounds >= SOUNDS:
+            if self._sounds >= self._most_sounds:
                 self._changed.set()
         self._items.append(packet)
         self.bytes += packet.size_bytes

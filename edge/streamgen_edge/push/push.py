@@ -35,6 +35,8 @@ ENDS_S = 1.8
 AGAIN_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Before a process that died is started again; the last one for every further time."""
 HEALTHY_S = 10.0
+SOUNDS = 8
+"""Pieces of sound that may wait for a picture, 170 ms, where the target has a buffer anyway."""
 _LINE = 1 << 16
 log = logging.getLogger("streamgen.edge.push")
 
@@ -268,7 +270,8 @@ class Push:
         assert source is not None and process is not None and process.stdin is not None
         self._stop_pump()
         rungs = [one.name for one in offered(source.tracks, self.settings)]
-        backlog = Backlog(rungs, lambda: source.resting, self._drop)
+        sounds = SOUNDS if by_rtmp(self.settings.target) else 1
+        backlog = Backlog(rungs, lambda: source.resting, self._drop, sounds=sounds)
         self._backlog = backlog
         for track in self._tracks(source):
             source.feed.join(track, backlog)

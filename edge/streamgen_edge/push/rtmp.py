@@ -99,7 +99,7 @@ class RtmpPush:
                 reader, writer = await _connected(target, addresses)
                 push = cls(reader, writer, target, order)
                 with ExitStack() as failing:
-                    failing.callback(push.abort)
+                    failing.callback(writer.transport.abort)
                     await push._publish()
                     failing.pop_all()
         except TimeoutError:
@@ -146,9 +146,9 @@ class RtmpPush:
                 self._writer.close()
                 await self._writer.wait_closed()
         except (TimeoutError, Failure, OSError):
-            self.abort()
+            await self.abort()
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         self._writer.transport.abort()
 
     async def _out(self, data: bytes) -> None:

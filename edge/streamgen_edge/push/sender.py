@@ -32,8 +32,13 @@ _READ = 1 << 18
 class Sending(Protocol):
     """One connection that the target has accepted."""
 
-    bytes: int
-    pictures: int
+    @property
+    def bytes(self) -> int:
+        """Sent so far."""
+        ...
+
+    @property
+    def pictures(self) -> int: ...
 
     async def send(self, packets: Sequence[Packet]) -> None:
         """From a key frame on. Raises `Failure`."""
@@ -47,7 +52,9 @@ class Sending(Protocol):
         """Take leave."""
         ...
 
-    def abort(self) -> None: ...
+    async def abort(self) -> None:
+        """Leave what does not work."""
+        ...
 
 
 Open = Callable[[Mapping[str, Any]], Awaitable[Sending]]
@@ -97,7 +104,7 @@ class Sender:
             self._bytes += sending.bytes
             self._pictures += sending.pictures
             listening.cancel()
-            sending.abort()
+            await sending.abort()
 
     async def take(self, packets: Sequence[Packet]) -> None:
         """Send, or leave it where nobody takes it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from streamgen.errors import StreamGenError
-from streamgen_edge.auth.settings import NOT_YET
 from streamgen_edge.outbound.url import Url
 
 SCHEMES = ("rtmp", "rtmps", "https", "http")
@@ -22,9 +21,7 @@ class Failure(StreamGenError):
 def target_of(text: str) -> Url:
     """Raises `ValueError`, whose text holds nothing of the address."""
     target = Url.of(text, SCHEMES)
-    if not by_rtmp(target):
-        raise ValueError(NOT_YET.format("push by WHIP"))
-    if not all(publishing(target)):
+    if by_rtmp(target) and not all(publishing(target)):
         raise ValueError("application and key are missing (write rtmp://host/app/key)")
     return target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -16,6 +17,7 @@ from streamgen_edge.feed import Feed
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.push.push import Push
 from streamgen_edge.push.settings import PushSettings
+from tests.deliver.conftest import encode_audio
 from tests.deliver.live_packets import live_audio, live_video, mixed, moved
 
 LOOPBACK = OutboundSettings(allow=("127.0.0.0/8",))
@@ -32,12 +34,15 @@ def recorded() -> tuple[list[OutTrack], list[Packet]]:
     _, large = live_video("video/180p", size=(320, 180), seconds=SECONDS)
     _, small = live_video("video/90p", size=(160, 90), seconds=SECONDS)
     track, sound = live_audio("audio/aac", seconds=SECONDS)
+    done = encode_audio("audio/opus", codec="libopus", seconds=SECONDS)
+    opus = [replace(packet, data=bytes(packet.data)) for packet in done.packets]
     tracks = [
         picture("video/180p", (320, 180)),
         picture("video/90p", (160, 90)),
         OutTrack("audio/aac", "audio", "aac", 0, 0, None, 128_000, 48_000, 2, track.config),
+        OutTrack("audio/opus", "audio", "opus", 0, 0, None, 128_000, 48_000, 2, b""),
     ]
-    return tracks, [one for one in mixed(large, small, sound) if (one.pts or 0) >= 0]
+    return tracks, [one for one in mixed(large, small, sound, opus) if (one.pts or 0) >= 0]
 
 
 class Show:

@@ -10,6 +10,7 @@ from tests.edge.push.show import playing, pushing
 from tests.edge.rtmp.basket import Owner
 from tests.edge.rtmp.peer import LOCAL, until
 from tests.edge.webrtc.peers import looped
+from tests.edge.webrtc.serving import Served
 
 
 @looped
@@ -33,3 +34,19 @@ async def test_a_stream_arrives_with_picture_and_sound() -> None:
         push.facts(),
     )
     await server.close()
+
+
+def test_a_stream_arrives_by_whip_with_picture_and_sound() -> None:
+    with Served() as served:
+
+        async def push_it() -> None:
+            url = f"http://127.0.0.1:{served.port}/whip/there"
+            async with playing() as show, pushing(show, url, token="s3cret") as push:
+                await until(lambda: push.pictures > 60)
+                print(push.facts())
+
+        asyncio.run(push_it())
+        basket = served.hub.baskets["there"]
+        served.until(lambda: basket.end is not None, "end of the publisher")
+        print(len(basket.of("video/0")), len(basket.of("audio/0")), basket.end)
+        print(served.hub.publishers["there"].request)

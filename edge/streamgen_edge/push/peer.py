@@ -1,0 +1,195 @@
+"""`PeerPush`: one WebRTC connection to a WHIP server, as its publisher. Everything is encoded."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc.exceptions import InvalidStateError, OperationError
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpparameters import RTCRtpSendParameters
+from aiortc.rtcrtptransceiver import RTCRtpTransceiver
+
+from streamgen.deliver.rtp import goodbye
+from streamgen.deliver.webrtc import MediaClock, Numbers, RtpSender, RtpTrack
+from streamgen.media.packet import Packet
+from streamgen_edge.push.target import Failure
+from streamgen_edge.webrtc import stack
+from streamgen_edge.webrtc.network import UDP_BUFFER, Network
+from streamgen_edge.webrtc.whep import Feedback, preferred
+
+CONNECTS_S = 10.0
+CONSENT_S = 0.5
+"""A silent target is noticed within 3 s."""
+ASK_S = 1.05
+"""Key frames are asked for no more often, as with viewers."""
+REPORT_S = 1.0
+RATES_HZ = {"video": 90_000, "audio": 48_000}
+
+
+class Outward(Network):
+    """Any port of the address that the way to a host begins at: nobody comes to us uncalled."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Raises `OSError` where there is no way."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, port))  # sends nothing
+            own = str(probe.getsockname()[0])
+        super().__init__((own,), wall_s=time.time)
+
+    def bind(self, address: str) -> socket.socket:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.bind((address, 0))
+        sock.setblocking(False)
+        for kind in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, kind, UDP_BUFFER)
+        return sock
+
+
+class PeerPush:
+    """What of `sender.Sending` goes over the connection itself."""
+
+    def __init__(self, network: Network, kinds: Sequence[str], ask: Callable[[], None]) -> None:
+        """`ask` is called where the target cannot go on without a key frame."""
+        self.pictures = 0
+        self.left = asyncio.Event()
+        """The connection has ended."""
+        self._network = network
+        self._kinds = kinds
+        self._on_ask = ask
+        self._asked_at = float("-inf")
+        self._peer: RTCPeerConnection = stack.open_peer(network, stack.new_certificate())
+        self._line: stack.SecureLine | None = None
+        self._cname = b""
+        self._senders: dict[str, RtpSender] = {}
+        self._ssrcs: list[int] = []
+        self._connected = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        clock = MediaClock(time.monotonic_ns, time.time_ns)
+        self._tracks = {
+            kind: RtpTrack(
+                video=kind == "video",
+                rate_hz=RATES_HZ[kind],
+                origin=secrets.randbits(32),
+                clock=clock,
+                later=loop.call_later,
+                ask=self._ask if kind == "video" else _nothing,
+            )
+            for kind in kinds
+        }
+        self._tick = loop.call_later(REPORT_S, self._report)
+
+    @property
+    def bytes(self) -> int:
+        return sum(sender.octets for sender in self._senders.values())
+
+    async def offer(self) -> str:
+        """Our side: what we send, and from where."""
+        for kind in self._kinds:
+            line = self._peer.addTransceiver(kind, direction="sendonly")
+            codecs = ("H264", "rtx") if kind == "video" else ("opus",)
+            line.setCodecPreferences(preferred(kind, *codecs))
+            stack.on_sending(line, self._beginner(line))
+        self._peer.on("connectionstatechange", self._changed)
+        description = await self._peer.createOffer()
+        stack.use_network(self._peer, self._network)
+        await self._peer.setLocalDescription(description)
+        return str(self._peer.localDescription.sdp)
+
+    async def connect(self, answer: str) -> None:
+        """The target's side. Returns when media can be sent; raises `Failure`."""
+        try:
+            async with asyncio.timeout(CONNECTS_S):
+                await self._peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+                waits = [asyncio.create_task(e.wait()) for e in (self._connected, self.left)]
+                try:
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for wait in waits:
+                        wait.cancel()
+        except TimeoutError:
+            raise Failure("no WebRTC connection to the target comes about") from None
+        except (ValueError, KeyError, IndexError, InvalidStateError, OperationError):
+            raise Failure("the target's answer cannot be used", refused=True) from None
+        if "video" not in self._senders:
+            raise Failure("the target takes no H.264", refused=True)
+
+    def _changed(self) -> None:
+        if self._peer.connectionState == "connected":
+            self._connected.set()
+        elif self._peer.connectionState in ("failed", "closed"):
+            self.left.set()
+
+    def _beginner(
+        self, line: RTCRtpTransceiver
+    ) -> Callable[[RTCRtpSendParameters, RTCDtlsTransport], None]:
+        return lambda parameters, dtls: self._begin(line, parameters, dtls)
+
+    def _begin(
+        self, line: RTCRtpTransceiver, parameters: RTCRtpSendParameters, dtls: RTCDtlsTransport
+    ) -> None:
+        """The way is open: send."""
+        if self._line is None:
+            self._line = stack.SecureLine(dtls)
+        self._cname = (parameters.rtcp.cname or "").encode()
+        ssrc, again = stack.own_ssrcs(line)
+        codec = parameters.codecs[0]
+        kind = int(codec.payloadType or 0)
+        rtx = next((c for c in parameters.codecs if c.parameters.get("apt") == kind), None)
+        numbers = Numbers(
+            ssrc,
+            kind,
+            secrets.randbits(15),
+            None if rtx is None else (again, int(rtx.payloadType or 0), secrets.randbits(15)),
+        )
+        sender = self._senders[line.kind] = RtpSender(self._line, numbers)
+        track = self._tracks[line.kind]
+        stack.register_sender(dtls, Feedback(ssrc, sender, track.ask), parameters)
+        self._ssrcs.append(ssrc)
+        sender.play(track)
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        if now - self._asked_at > ASK_S:
+            self._asked_at = now
+            self._on_ask()
+
+    def _report(self) -> None:
+        for sender in self._senders.values():
+            sender.report(self._cname)
+        self._tick = asyncio.get_running_loop().call_later(REPORT_S, self._report)
+
+    async def send(self, packets: Sequence[Packet]) -> None:
+        for packet in packets:
+            kind = "video" if packet.track.startswith("video/") else "audio"
+            if kind in self._tracks:
+                self._tracks[kind].put(packet)
+                self.pictures += kind == "video"
+
+    async def lost(self) -> Failure:
+        await self.left.wait()
+        return Failure("the target is silent")
+
+    async def close(self) -> None:
+        self.stop()
+        await self._peer.close()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._tick.cancel()
+        for sender in self._senders.values():
+            sender.stop()
+        if self._line is not None:
+            for ssrc in self._ssrcs:
+                self._line.control(goodbye(ssrc))
+            self._line = None
+
+
+def _nothing() -> None:
+    """Sound has no key frames."""
