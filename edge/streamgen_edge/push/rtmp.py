@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -17,6 +16,7 @@ from streamgen.media.packet import Packet
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.outbound.url import Url
 from streamgen_edge.push.flv import Tags, on_meta_data
+from streamgen_edge.push.reach import connected, why
 from streamgen_edge.push.sender import main, resolved
 from streamgen_edge.push.target import Failure, by_rtmp, publishing, target_of
 from streamgen_edge.rtmp import amf0
@@ -44,7 +44,7 @@ from streamgen_edge.rtmp.messages import (
 OPENS_S = 10.0
 """From the connection to the first byte of media."""
 STALLED_S = 10.0
-"""A target that takes less than what is buffered in so long is left."""
+"""A target that does not take what is buffered in so long is left."""
 CLOSES_S = 1.0
 MOST_HOPS = 3
 OUT_CHUNK = 60_000
@@ -96,7 +96,7 @@ class RtmpPush:
         """Connect to the first address that answers, and publish. Raises `Failure`."""
         try:
             async with asyncio.timeout(OPENS_S):
-                reader, writer = await _connected(target, addresses)
+                reader, writer = await connected(target, addresses)
                 push = cls(reader, writer, target, order)
                 with ExitStack() as failing:
                     failing.callback(writer.transport.abort)
@@ -110,12 +110,12 @@ class RtmpPush:
         """Raises `Failure`. Waits while the target takes less than comes."""
         parts: list[bytes] = []
         for packet in packets:
-            if not self._told and packet.keyframe and packet.track.startswith("video/"):
-                self._told = True
-                about = on_meta_data(self._order, bytes(packet.data))
-                body = amf0.encode(["@setDataFrame", "onMetaData", about])
-                parts.append(chunked(_MEDIA, DATA, self._stream, body, OUT_CHUNK))
             try:
+                if not self._told and packet.keyframe and packet.track.startswith("video/"):
+                    about = on_meta_data(self._order, bytes(packet.data))
+                    body = amf0.encode(["@setDataFrame", "onMetaData", about])
+                    parts.append(chunked(_MEDIA, DATA, self._stream, body, OUT_CHUNK))
+                    self._told = True
                 for kind, at, body in self._tags.of(packet):
                     parts.append(chunked(_MEDIA, kind, self._stream, body, OUT_CHUNK, at))
                     self.pictures += kind == VIDEO and body[1] == 1
@@ -159,7 +159,7 @@ class RtmpPush:
         except TimeoutError:
             raise Failure("the target is too slow") from None
         except OSError as error:
-            raise Failure(_why(error)) from None
+            raise Failure(why(error)) from None
 
     # What is said before the media.
 
@@ -226,7 +226,7 @@ class RtmpPush:
         try:
             data = await self._reader.read(65536)
         except OSError as error:
-            raise Failure(_why(error)) from None
+            raise Failure(why(error)) from None
         if not data:
             raise Failure("the target closed the connection")
         self._received += len(data)
@@ -261,6 +261,8 @@ class RtmpPush:
             raise Failure("the target closed the stream")
         if said[0] == "onStatus":
             level, code = _status(said)
+            if code == "NetConnection.Connect.ReconnectRequest":  # E-RTMP v2: it is about to stop
+                raise Failure("the target asks to come again")
             success = code.endswith((".Start", ".Success"))
             if level == "error" or (code.startswith(_ENDS) and not success):
                 raise _refusal(said)
@@ -297,38 +299,6 @@ _CODES = frozenset(
     | {"NetStream.Publish.BadName", "NetStream.Publish.Denied", "NetStream.Publish.Rejected"}
     | {"NetStream.Publish.Failed", "NetStream.Failed"}
 )
-
-
-async def _connected(
-    target: Url, addresses: Sequence[str]
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    tls = ssl.create_default_context() if target.secure else None
-    failure = Failure("the target has no address")
-    for address in addresses:
-        try:
-            return await asyncio.open_connection(
-                address, target.port, ssl=tls, server_hostname=target.host if tls else None
-            )
-        except ssl.SSLCertVerificationError:
-            failure = Failure("the target's certificate is not valid for its name", refused=True)
-        except OSError as error:
-            failure = Failure(_why(error))
-    raise failure
-
-
-def _why(error: OSError) -> str:
-    match error:
-        case ConnectionRefusedError():
-            return "the target refuses connections"
-        case ConnectionResetError() | BrokenPipeError():
-            return "the target broke the connection"
-        case ssl.SSLError():
-            return "no TLS with the target"
-    return (
-        f"the target cannot be reached: {os.strerror(error.errno)}"
-        if error.errno
-        else ("the target cannot be reached")
-    )
 
 
 async def opened(order: Mapping[str, Any]) -> RtmpPush:
