@@ -14,11 +14,13 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpSendParameters
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 
+from streamgen.deliver.media_clock import MediaClock
 from streamgen.deliver.rtp import goodbye
-from streamgen.deliver.webrtc import MediaClock, Numbers, RtpSender, RtpTrack
+from streamgen.deliver.webrtc import Numbers, RtpSender, RtpTrack
 from streamgen.media.packet import Packet
 from streamgen_edge.push.target import Failure
 from streamgen_edge.webrtc import stack
+from streamgen_edge.webrtc.line import SecureLine
 from streamgen_edge.webrtc.network import UDP_BUFFER, Network
 from streamgen_edge.webrtc.whep import Feedback, preferred
 
@@ -65,7 +67,7 @@ class PeerPush:
         self._on_ask = ask
         self._asked_at = float("-inf")
         self._peer: RTCPeerConnection = stack.open_peer(network, stack.new_certificate())
-        self._line: stack.SecureLine | None = None
+        self._line: SecureLine | None = None
         self._cname = b""
         self._senders: dict[str, RtpSender] = {}
         self._ssrcs: list[int] = []
@@ -136,7 +138,7 @@ class PeerPush:
     ) -> None:
         """The way is open: send."""
         if self._line is None:
-            self._line = stack.SecureLine(dtls)
+            self._line = SecureLine(dtls)
         self._cname = (parameters.rtcp.cname or "").encode()
         ssrc, again = stack.own_ssrcs(line)
         codec = parameters.codecs[0]

@@ -129,8 +129,7 @@ class RtmpPush:
         """Listens to the target until it, or the way to it, ends; why."""
         try:
             while True:
-                for message in await self._messages():
-                    self._hear(message)
+                await self._until(lambda _: False)  # hears all that comes
         except Failure as failure:
             return failure
 
