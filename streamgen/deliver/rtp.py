@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 MTU = 1200
 """Bytes of one payload: with headers, SRTP's tag and a relay's framing below every path's MTU."""
 MASK32 = 0xFFFFFFFF
 MARKER = 0x80
+PADDING = 255
+"""The most that one packet can be padded with."""
+_PADDED = 0x20
 _START = b"\x00\x00\x01"
 _HEADER = struct.Struct(">BBHII")
 _REPORT = struct.Struct(">BBHIQIII")
@@ -23,6 +26,17 @@ _SR, _SDES, _BYE, _CNAME = 200, 202, 203, 1
 
 pack_header = _HEADER.pack
 """`pack_header(0x80, marker | payload_type, sequence, timestamp, ssrc)` (RFC 3550, 5.1)."""
+
+
+def padding(
+    first: int, kind: int, numbers: Iterable[int], timestamp: int, ssrc: int
+) -> list[tuple[bytes, bytes]]:
+    """Packets of nothing but padding (RFC 3550, 5.1), as header and payload."""
+    nothing = bytes(PADDING - 1) + bytes([PADDING])
+    return [
+        (pack_header(first | _PADDED, kind, number & 0xFFFF, timestamp, ssrc), nothing)
+        for number in numbers
+    ]
 
 
 def nal_units(unit: bytes) -> Iterator[bytes]:

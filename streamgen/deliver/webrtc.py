@@ -11,10 +11,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Protocol
 
-from streamgen.deliver.rtp import MARKER, MASK32, h264_payloads, ntp, pack_header, sender_report
+from streamgen.deliver.congestion.rate import Rate
+from streamgen.deliver.media_clock import MediaClock
+from streamgen.deliver.rtp import (
+    MARKER,
+    MASK32,
+    PADDING,
+    h264_payloads,
+    pack_header,
+    padding,
+    sender_report,
+)
 from streamgen.media.packet import Packet
 
 RING = 4096
@@ -27,12 +36,16 @@ SLOTS = 5
 BURST = 10
 CATCH_UP = 24
 """Pieces of the cached GOP that a joiner gets in one slot."""
-SPANS = 16
+SPANS = 64
+AGAIN = 64
+"""Packets that are sent once more to fill a probe; the newest first."""
 MOST_ASKED = 512
 """Pieces that one wish is looked through for: a packet can name thousands."""
 REPAIR_BYTES = 128 << 10
 """Retransmissions to one viewer before it must wait: a quarter of what it is sent, this at once."""
-_NS = 1_000_000_000
+HEADER = 40
+"""Bytes of each packet beside its payload: RTP with an extension, SRTP's tag, UDP's head."""
+_PLAIN, _COUNTED = 0x80, 0x90
 
 Piece = tuple[bytes, int, int]
 """Payload, RTP timestamp, and the marker bit in its place."""
@@ -52,28 +65,6 @@ class Line(Protocol):
 
 Later = Callable[[float, Callable[[], None]], Any]
 """`loop.call_later`."""
-
-
-class MediaClock:
-    """One clock for all tracks of a stream: which wall time belongs to time zero of its packets
-    (RFC 3550, 6.4.1: what makes lips move with the sound)."""
-
-    def __init__(self, now_ns: Callable[[], int], wall_ns: Callable[[], int]) -> None:
-        self.now_ns = now_ns
-        self._ahead = wall_ns() - now_ns()
-        self._zero: int | None = None
-
-    def begin(self, time: Fraction) -> None:
-        """A packet of this time is here now; the first to come decides."""
-        if self._zero is None:
-            self._zero = self.now_ns() - int(time * _NS)
-
-    def read(self, rate_hz: int) -> tuple[int, int] | None:
-        """NTP time now, and the media time that belongs to it; None before `begin`."""
-        if self._zero is None:
-            return None
-        now = self.now_ns()
-        return ntp(now + self._ahead), (now - self._zero) * rate_hz // _NS
 
 
 class RtpTrack:
@@ -99,6 +90,7 @@ class RtpTrack:
         self.ask = ask
         self.sent = 0
         """Index of the first piece that viewers have not been sent."""
+        self.rate = Rate()
         self._viewers: list[RtpSender] = []
         self._ring: list[Piece] = [(b"", 0, 0)] * RING
         self._count = 0
@@ -128,6 +120,8 @@ class RtpTrack:
         self._count = first + len(payloads)
         if self.video:
             ring[(self._count - 1) % RING] = (payloads[-1], timestamp, MARKER)
+        octets = sum(map(len, payloads)) + HEADER * len(payloads)
+        self.rate.add(octets, self.clock.now_ns())
         if packet.keyframe and self.video:
             self._key, self._key_ns = first, self.clock.now_ns()
         self._due.append((first, len(payloads), packet.keyframe))
@@ -190,6 +184,8 @@ class Numbers:
     """Of the first packet."""
     rtx: tuple[int, int, int] | None = None
     """SSRC, payload type and first sequence number of retransmissions (RFC 4588)."""
+    counted: bool = False
+    """Each packet bears its number in the transport, too."""
 
 
 class RtpSender:
@@ -204,16 +200,21 @@ class RtpSender:
         self.track: RtpTrack | None = None
         self._line = line
         self._numbers = numbers
+        self._first = _COUNTED if numbers.counted else _PLAIN
         self._next = numbers.sequence
         self._next_rtx = numbers.rtx[2] if numbers.rtx else 0
         self._wanted: RtpTrack | None = None
         self._position: int | None = None
         """Index of the next piece; None: waits for a key frame."""
-        self._spans: deque[tuple[int, RtpTrack, int]] = deque(maxlen=SPANS)
+        self._spans: deque[tuple[int, RtpTrack | None, int]] = deque(maxlen=SPANS)
         self._repair = REPAIR_BYTES
 
-    def play(self, track: RtpTrack) -> None:
-        """Begin, or change over at the next key frame of another rung."""
+    def play(self, track: RtpTrack, *, at_once: bool = False) -> None:
+        """Begin, or change over at the next key frame of another rung; `at_once`: nothing more of
+        the present one, not even what is missing of it, for it would only be in the way."""
+        if at_once:
+            self._position = None
+            self._spans.clear()
         begins = self.track is None
         self._wanted = track
         track.join(self)
@@ -266,9 +267,9 @@ class RtpSender:
 
     def _send(self, first: int, pieces: list[Piece]) -> None:
         sequence, ssrc = self._next, self._numbers.ssrc
-        kind = self._numbers.payload_type
+        kind, start = self._numbers.payload_type, self._first
         packets = [
-            (pack_header(0x80, kind | marker, at & 0xFFFF, timestamp, ssrc), payload)
+            (pack_header(start, kind | marker, at & 0xFFFF, timestamp, ssrc), payload)
             for at, (payload, timestamp, marker) in enumerate(pieces, sequence)
         ]
         octets = sum([len(payload) for payload, _, _ in pieces])
@@ -303,7 +304,7 @@ class RtpSender:
         for begin, track, index in reversed(self._spans):
             if sequence >= begin:
                 at = index + sequence - begin
-                return track.pieces(at, 1)[0] if track.has(at) else None
+                return track.pieces(at, 1)[0] if track is not None and track.has(at) else None
         return None
 
     def _again(
@@ -312,11 +313,58 @@ class RtpSender:
         rtx = self._numbers.rtx
         if rtx is None:
             kind = self._numbers.payload_type | marker
-            return pack_header(0x80, kind, number, timestamp, self._numbers.ssrc), payload
+            return pack_header(self._first, kind, number, timestamp, self._numbers.ssrc), payload
         ssrc, kind, _ = rtx
-        header = pack_header(0x80, kind | marker, self._next_rtx & 0xFFFF, timestamp, ssrc)
+        header = pack_header(self._first, kind | marker, self._next_rtx & 0xFFFF, timestamp, ssrc)
         self._next_rtx += 1
         return header, number.to_bytes(2, "big") + payload
+
+    def pad(self, octets: int) -> None:
+        """Send about so many that the viewer does without (RFC 4588; RFC 3550, 5.1)."""
+        packets = self._repeated(octets) if self._numbers.rtx else self._padding(octets)
+        if packets:
+            self._line.send(packets)
+
+    def _repeated(self, octets: int) -> list[tuple[bytes, bytes]]:
+        """The last packets once more."""
+        packets: list[tuple[bytes, bytes]] = []
+        newest = self._next - 1
+        oldest = max(self._next - AGAIN, self._spans[-1][0]) if self._spans else self._next
+        number = newest
+        while octets > 0 and len(packets) < MOST_ASKED and number >= oldest:
+            piece = self._found(number & 0xFFFF)
+            if piece is None:
+                break
+            packets.append(self._again(number & 0xFFFF, *piece))
+            octets -= len(piece[0]) + HEADER
+            number = number - 1 if number > oldest else newest
+        return packets
+
+    def _padding(self, octets: int) -> list[tuple[bytes, bytes]]:
+        """Packets of nothing, which have their place only between two pictures."""
+        track, position = self.track, self._position
+        if track is None or not position or not track.has(position - 1):
+            return []
+        _, timestamp, marker = track.pieces(position - 1, 1)[0]
+        if not marker:
+            return []
+        number = min(MOST_ASKED, -(-octets // (PADDING + HEADER)))
+        begin = self._next
+        self._next += number
+        if len(self._spans) > 1 and self._spans[-1] == (begin, track, position):
+            self._spans.pop()
+        else:
+            self._spans.append((begin, None, 0))
+        self._spans.append((self._next, track, position))
+        kind, ssrc = self._numbers.payload_type, self._numbers.ssrc
+        return padding(self._first, kind, range(begin, self._next), timestamp, ssrc)
+
+    def trip_ms(self, last: int, delay: int) -> float | None:
+        """Round trip by a receiver report's LSR and DLSR (RFC 3550, 6.4.1)."""
+        read = self.track.clock.read(1) if self.track is not None and last else None
+        if read is None:
+            return None
+        return ((read[0] >> 16) - last - delay & MASK32) / 65.536
 
     def report(self, cname: bytes) -> None:
         """Tell the viewer which moment its timestamps mean (RFC 3550, 6.4.1)."""

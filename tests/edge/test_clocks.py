@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamgen.deliver.webrtc import MediaClock
+from streamgen.deliver.media_clock import MediaClock
 from tests.edge.test_link import FakeWorker, until
 from tests.edge.test_stream import Ends, run, seated
 

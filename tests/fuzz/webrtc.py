@@ -13,8 +13,9 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParamete
 from aiortc.rtp import HeaderExtensionsMap, RtcpPacket, RtpPacket
 from aiortc.sdp import SessionDescription, candidate_to_sdp
 
+from streamgen.deliver.media_clock import MediaClock
 from streamgen.deliver.rtp import h264_payloads, sender_report
-from streamgen.deliver.webrtc import MediaClock, Numbers, RtpSender, RtpTrack
+from streamgen.deliver.webrtc import Numbers, RtpSender, RtpTrack
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.limits import Limits
 from streamgen_edge.rtmp.publisher import Publisher

@@ -28,6 +28,7 @@ from streamgen.deliver.rtp import nal_units
 from streamgen.errors import StreamGenError
 from streamgen_edge.webrtc import stack
 from streamgen_edge.webrtc.jitter import Arrived, JitterBuffer
+from streamgen_edge.webrtc.line import SecureLine
 from streamgen_edge.webrtc.network import Network
 from streamgen_edge.webrtc.whep import preferred
 from streamgen_edge.webrtc.whip import begins_key_picture
@@ -69,7 +70,7 @@ class WhepViewer:
         await self._peer.setRemoteDescription(RTCSessionDescription(text, "answer"))
 
     def _begin(self, parameters: RTCRtpReceiveParameters, dtls: RTCDtlsTransport) -> None:
-        self._screen = _Screen(self._show, stack.SecureLine(dtls), parameters.codecs[0])
+        self._screen = _Screen(self._show, SecureLine(dtls), parameters.codecs[0])
         stack.register_receiver(dtls, self._screen, parameters)
 
     def _show(self, frame: VideoFrame, timestamp: int) -> None:
@@ -94,7 +95,7 @@ class _Screen:
     def __init__(
         self,
         show: Callable[[VideoFrame, int], None],
-        line: stack.SecureLine,
+        line: SecureLine,
         codec: RTCRtpCodecParameters,
     ) -> None:
         self.buffer = JitterBuffer(video=True, wait_ns=WAIT_NS, is_key=_is_key)

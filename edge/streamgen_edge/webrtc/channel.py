@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Protocol
 
-from streamgen.deliver.webrtc import MediaClock, RtpTrack
+from streamgen.deliver.media_clock import MediaClock
+from streamgen.deliver.webrtc import RtpTrack
 from streamgen.media.packet import Packet
 
 ASK_S = 1.05
@@ -76,6 +78,8 @@ class Viewer(Protocol):
 
     def report(self) -> None: ...
 
+    def judge(self) -> None: ...
+
     def moved(self, gone: str, to: str) -> None: ...
 
     def returned(self, rung: str) -> None: ...
@@ -91,6 +95,8 @@ class Channel:
         self.viewers: set[Viewer] = set()
         self.asked = 0
         """Key frames asked of the stream."""
+        self.switches: Counter[str] = Counter()
+        """Changes of viewers' rungs, by reason."""
         self._clock = MediaClock(time.monotonic_ns, time.time_ns)
         self._origins = {True: secrets.randbits(32), False: secrets.randbits(32)}
         self._tracks: dict[str, RtpTrack] = {}
@@ -187,11 +193,29 @@ class Channel:
         for viewer in tuple(self.viewers):
             viewer.report()
         self._move()
+        self._judge()
         self._tick = asyncio.get_running_loop().call_later(REPORT_S / 2, self._again)
 
     def _again(self) -> None:
         self._move()
+        self._judge()
         self._tick = asyncio.get_running_loop().call_later(REPORT_S / 2, self._report)
+
+    def _judge(self) -> None:
+        for viewer in tuple(self.viewers):
+            viewer.judge()
+
+    def needs_bps(self, rung: str) -> int | None:
+        """What a rung takes with the sound; None while it is not there, or not known yet."""
+        if rung in self._gone or rung in self.stream.resting or rung not in self._tracks:
+            return None
+        picture = self._tracks[rung].rate.bps
+        sound = self._tracks[SOUND].rate.bps if SOUND in self._tracks else None
+        return None if picture is None else picture + (sound or 0)
+
+    def switched(self, reason: str) -> None:
+        """A viewer gets another rung."""
+        self.switches[reason] += 1
 
     def _move(self) -> None:
         """A rung that the worker gave up is left; its viewers go on with the next one."""

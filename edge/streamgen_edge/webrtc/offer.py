@@ -17,6 +17,11 @@ KINDS = ("audio", "video")
 _FMTP = re.compile(r"a=fmtp:(\d{1,3}) (.*)")
 _LEVEL = re.compile(r"profile-level-id=([0-9a-fA-F]{6})")
 _CANDIDATE = re.compile(r"a=candidate:\S+ \d+ (?i:udp) \d+ (\S+) (\d{1,5}) typ \S+")
+_FEEDBACK = re.compile(r"a=rtcp-fb:(?:\d{1,3}|\*) transport-cc")
+_NUMBERS = re.compile(
+    r"a=extmap:([1-9]|1[0-4])(?:/\w+)? "
+    r"http://www\.ietf\.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01(?:\s|$)"
+)
 _FINGERPRINT = re.compile(r"a=fingerprint:(?i:sha-(?:256|384|512)) [0-9a-fA-F:]{95,191}")
 
 
@@ -63,6 +68,19 @@ class Offer:
                     found = _LEVEL.search(match[2])
                     return int(found[1][4:], 16) if found else 0x1F
         return 0x1F
+
+    def transport_numbers(self, kind: str) -> int | None:
+        """Id of the header extension for packets' numbers in the transport, where the client
+        answers to it with feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01)."""
+        for at in self.kept:
+            lines = self.sections[at].lines
+            if self.sections[at].kind != kind:
+                continue
+            if any(_FEEDBACK.fullmatch(line) for line in lines):
+                return next(
+                    (int(found[1]) for line in lines if (found := _NUMBERS.match(line))), None
+                )
+        return None
 
     def payload_types(self, kind: str, codec: str) -> list[int]:
         pattern = re.compile(rf"a=rtpmap:(\d{{1,3}}) {codec}/", re.IGNORECASE)

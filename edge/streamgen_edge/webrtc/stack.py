@@ -1,29 +1,32 @@
 """What we need of aiortc, aioice and pylibsrtp beyond their public names, and nothing else.
 
-aiortc does SDP, ICE and DTLS; media goes our own ways: `SecureLine` sends, and `Endpoint`s get what
-comes, in the place of its senders and receivers. `tests/edge/webrtc/test_stack.py` fails when an
-upgrade moves one of these names.
+aiortc does SDP, ICE and DTLS; media goes our own ways: `line.SecureLine` sends, and `Endpoint`s
+get what comes, in the place of its senders and receivers. `tests/edge/webrtc/test_stack.py` fails
+when an upgrade moves one of these names.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import random
-import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
-import pylibsrtp
 from aioice import ice, stun
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCPeerConnection
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
-from aiortc.rtcrtpparameters import RTCRtpReceiveParameters, RTCRtpSendParameters
+from aiortc.rtcrtpparameters import (
+    RTCRtcpFeedback,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpReceiveParameters,
+    RTCRtpSendParameters,
+)
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 
+from streamgen.deliver.congestion.feedback import is_feedback, messages
 from streamgen_edge.webrtc.network import Network
 
 STUN_S = 2.0
@@ -31,19 +34,9 @@ STUN_S = 2.0
 CONSENT_S = 2.0
 CONSENT_FAILURES = 3
 """With half a second for each answer a silent peer is noticed within 9 s (RFC 7675, 5.1)."""
+TRANSPORT_NUMBERS = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 P224 = bytes.fromhex("06052b81040021")
 """Object identifier of the curve secp224r1, as it stands in a certificate."""
-_SOL_UDP, _UDP_SEGMENT = 17, 103
-_NO_SEGMENTS = {errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EMSGSIZE}
-_SLOT = 1500
-_MOST = 40
-"""Packets in one system call; the kernel takes 64 and 64 KiB."""
-_srtp: Any = pylibsrtp
-_scratch = _srtp.ffi.new("char[]", _SLOT * _MOST)
-_view = memoryview(_srtp.ffi.buffer(_scratch))
-_slots = [_scratch + _SLOT * at for at in range(_MOST)]
-_length = _srtp.ffi.new("int *")
-_protect = _srtp.lib.srtp_protect
 
 
 class Endpoint(Protocol):
@@ -73,7 +66,7 @@ def open_peer(network: Network, certificate: RTCCertificate) -> RTCPeerConnectio
     return peer
 
 
-def use_network(peer: RTCPeerConnection, network: Network) -> None:
+def use_network(peer: RTCPeerConnection, network: Network, *, consent_s: float = CONSENT_S) -> None:
     """Gather only what the network gives; before the local description is set."""
     for transceiver in peer.getTransceivers():
         connection: Any = transceiver.receiver.transport.transport._connection
@@ -84,7 +77,7 @@ def use_network(peer: RTCPeerConnection, network: Network) -> None:
             return await _gather(of, network, component)
 
         async def consent(of: Any = connection) -> None:
-            await _watch_consent(of)
+            await _watch_consent(of, consent_s)
 
         connection.get_component_candidates = gather
         connection.query_consent = consent
@@ -160,12 +153,12 @@ async def _gather(connection: Any, network: Network, component: int) -> list[Can
     return found
 
 
-async def _watch_consent(connection: Any) -> None:
+async def _watch_consent(connection: Any, every_s: float) -> None:
     """Close the connection when the peer has answered nothing for some seconds (RFC 7675)."""
     failures = 0
     spread = random.Random(connection._tie_breaker)
     while failures < CONSENT_FAILURES:
-        await asyncio.sleep(CONSENT_S * (0.8 + 0.4 * spread.random()))
+        await asyncio.sleep(every_s * (0.8 + 0.4 * spread.random()))
         for pair in list(connection._nominated.values()):
             request = connection.build_request(pair, nominate=False)
             key = connection.remote_password.encode()
@@ -248,6 +241,34 @@ def register_receiver(
     dtls._register_rtp_receiver(one, parameters)
 
 
+def count_packets(transceiver: RTCRtpTransceiver, extension_id: int) -> None:
+    """Have our answer say that packets of this line are numbered across the transport, and that
+    feedback on these numbers is welcome; the stack knows nothing of either."""
+    extension = RTCRtpHeaderExtensionParameters(id=extension_id, uri=TRANSPORT_NUMBERS)
+    transceiver._headerExtensions.append(extension)
+    for codec in transceiver._codecs:
+        if codec.name.lower() != "rtx":
+            codec.rtcpFeedback.append(RTCRtcpFeedback(type="transport-cc"))
+
+
+def on_transport_feedback(dtls: RTCDtlsTransport, heard: Callable[[bytes], None]) -> None:
+    """Have `heard` called with transport-wide feedback, which the stack would take for a wish for
+    retransmissions."""
+    control = dtls._handle_rtcp_data
+
+    async def parted(data: bytes) -> None:
+        rest = b""
+        for message in messages(data):
+            if is_feedback(message):
+                heard(message)
+            else:
+                rest += message
+        if rest:
+            await control(rest)
+
+    dtls._handle_rtcp_data = parted  # type: ignore[method-assign]
+
+
 def agreed(transceiver: RTCRtpTransceiver) -> list[Any]:
     """The codecs both sides take, the one in use first."""
     return list(transceiver._codecs)
@@ -281,73 +302,3 @@ def watch_certificate(peer: RTCPeerConnection, seen: Callable[[], None]) -> None
         return data
 
     transport._recv = watched
-
-
-class SecureLine:
-    """`deliver.webrtc.Line` on a connected transport: encrypts into one buffer, and gives the
-    kernel as many packets at once as it takes (UDP segmentation)."""
-
-    def __init__(self, dtls: RTCDtlsTransport) -> None:
-        self._dtls = dtls
-        self._nominated: dict[int, Any] = dtls.transport._connection._nominated
-        self._srtp = dtls._tx_srtp._srtp[0]
-        self._session = dtls._tx_srtp
-        self._segments = True
-
-    def send(self, packets: list[tuple[bytes, bytes]]) -> bool:
-        pair = self._nominated.get(1)
-        if pair is None:
-            return False
-        sock, address = pair.protocol.plain_socket, pair.remote_addr
-        srtp, view, length = self._srtp, _view, _length
-        for begin in range(0, len(packets), _MOST):
-            ready: list[memoryview] = []
-            at = 0
-            for slot, (header, payload) in zip(
-                _slots, packets[begin : begin + _MOST], strict=False
-            ):
-                size = 12 + len(payload)
-                view[at : at + 12] = header
-                view[at + 12 : at + size] = payload
-                length[0] = size
-                if _protect(srtp, slot, length):
-                    return False
-                ready.append(view[at : at + length[0]])
-                at += _SLOT
-            if not self._out(sock, address, ready):
-                return False
-        return True
-
-    def _out(self, sock: socket.socket, address: tuple[str, int], ready: list[memoryview]) -> bool:
-        begin, number = 0, len(ready)
-        try:
-            while begin < number:
-                end, size = begin + 1, len(ready[begin])
-                if self._segments:
-                    while end < number and len(ready[end]) == size:
-                        end += 1
-                    if end < number and len(ready[end]) < size and end > begin:
-                        end += 1
-                if end - begin == 1:
-                    sock.sendto(ready[begin], address)
-                else:
-                    flag = [(_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))]
-                    sock.sendmsg(ready[begin:end], flag, 0, address)
-                begin = end
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if self._segments and error.errno in _NO_SEGMENTS:
-                self._segments = False
-                return self._out(sock, address, ready[begin:])
-            return False
-        return True
-
-    def control(self, packet: bytes) -> None:
-        pair = self._nominated.get(1)
-        if pair is None:
-            return
-        try:
-            pair.protocol.plain_socket.sendto(self._session.protect_rtcp(packet), pair.remote_addr)
-        except (OSError, pylibsrtp.Error):
-            return

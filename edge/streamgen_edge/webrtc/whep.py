@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiortc import RTCPeerConnection, RTCRtpCodecCapability, RTCRtpSender
@@ -25,8 +25,10 @@ from aiortc.rtp import (
 from streamgen.deliver.rtp import goodbye
 from streamgen.deliver.webrtc import Numbers, RtpSender
 from streamgen_edge.webrtc import stack
+from streamgen_edge.webrtc.adapting import Adapting
 from streamgen_edge.webrtc.channel import SOUND, Channel
 from streamgen_edge.webrtc.choice import choose
+from streamgen_edge.webrtc.line import SecureLine
 from streamgen_edge.webrtc.offer import Offer
 
 log = logging.getLogger("streamgen.edge.webrtc")
@@ -46,10 +48,18 @@ def preferred(kind: str, *codecs: str) -> list[RTCRtpCodecCapability]:
 class Feedback:
     """What a viewer says of one of its lines, from the stack's router."""
 
-    def __init__(self, ssrc: int, sender: RtpSender, ask: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ssrc: int,
+        sender: RtpSender,
+        ask: Callable[[], None],
+        reported: Callable[[float, float | None], None] = lambda loss, trip_ms: None,
+    ) -> None:
+        """`reported` hears of each report: the part lost of late, and the round trip."""
         self._ssrc = ssrc
         self._sender = sender
         self._ask = ask
+        self._reported = reported
         self.lost = 0
         """Packets that the viewer misses for good."""
         self.estimate_bps: int | None = None
@@ -62,6 +72,8 @@ class Feedback:
             for report in packet.reports:
                 if report.ssrc == self._ssrc:
                     self.lost = report.packets_lost
+                    trip = self._sender.trip_ms(report.lsr, report.dlsr)
+                    self._reported(report.fraction_lost / 256, trip)
         elif isinstance(packet, RtcpPsfbPacket):
             if packet.fmt in (RTCP_PSFB_PLI, RTCP_PSFB_FIR):
                 self._ask()
@@ -82,8 +94,11 @@ class Viewing:
         self.feedback: dict[str, Feedback] = {}
         self.rung = self.chosen = ""
         """What it gets now, and what it was given at first: it goes back there when it can."""
+        self.adapting: Adapting | None = None
+        """None for a viewer of sound alone."""
         self._done = done
-        self._line: stack.SecureLine | None = None
+        self._numbered: dict[str, int] = {}
+        self._line: SecureLine | None = None
         self._ssrcs: list[int] = []
         self._cname = b""
         channel.viewers.add(self)
@@ -100,12 +115,20 @@ class Viewing:
         for line in self.peer.getTransceivers():
             if line.kind == "video":
                 level = offer.level(stack.agreed(line)[0].payloadType)
-                self.chosen = choose(self.channel.stream.tracks, level, asked).name
-                self.rung = self.chosen
-                self.channel.track(self.rung)
+                self._choose([one.name for one in choose(self.channel.stream.tracks, level, asked)])
+            numbers = offer.transport_numbers(line.kind)
+            if numbers is not None:
+                self._numbered[line.kind] = numbers
+                stack.count_packets(line, numbers)
             stack.on_sending(line, self._beginner(line))
         if any(one.name == SOUND for one in self.channel.stream.tracks):
             self.channel.track(SOUND)
+
+    def _choose(self, rungs: Sequence[str]) -> None:
+        self.rung = self.chosen = rungs[0]
+        for rung in rungs:
+            self.channel.track(rung)
+        self.adapting = Adapting(self, rungs, self.channel.needs_bps, self.channel.switched)
 
     def _beginner(
         self, line: RTCRtpTransceiver
@@ -117,7 +140,13 @@ class Viewing:
     ) -> None:
         """The way is open: send."""
         if self._line is None:
-            self._line = stack.SecureLine(dtls)
+            self._line = SecureLine(dtls)
+            stack.on_transport_feedback(dtls, self._told)
+        numbered = self._numbered.get(line.kind)
+        if numbered is not None:
+            sent = self._line.count(numbered)
+            if self.adapting is not None and self.adapting.estimate is None:
+                self.adapting.follow(sent)
         self._cname = (parameters.rtcp.cname or "").encode()
         ssrc, again = stack.own_ssrcs(line)
         kind = int(parameters.codecs[0].payloadType or 0)
@@ -128,10 +157,13 @@ class Viewing:
             kind,
             secrets.randbits(15),
             None if rtx is None else (again, int(rtx.payloadType or 0), secrets.randbits(15)),
+            counted=numbered is not None,
         )
         sender = self.senders[line.kind] = RtpSender(self._line, numbers)
         ask = self.channel.ask if line.kind == "video" else _nothing
         heard = self.feedback[line.kind] = Feedback(ssrc, sender, ask)
+        if line.kind == "video" and self.adapting is not None:
+            heard = self.feedback[line.kind] = Feedback(ssrc, sender, ask, self.adapting.reported)
         stack.register_sender(dtls, heard, parameters)
         self._ssrcs.append(ssrc)
         try:
@@ -139,7 +171,30 @@ class Viewing:
         except KeyError:
             log.info("a viewer has no %s: the stream has none", line.kind)
 
+    def _told(self, message: bytes) -> None:
+        if self.adapting is not None:
+            self.adapting.told(message)
+
+    # `adapting.Player`.
+
+    def change(self, rung: str, *, at_once: bool) -> None:
+        """To another rung, for as long as its way carries that."""
+        sender = self.senders.get("video")
+        if sender is not None:
+            self.rung = self.chosen = rung
+            sender.play(self.channel.track(rung), at_once=at_once)
+
+    def pad(self, octets: int) -> None:
+        if "video" in self.senders:
+            self.senders["video"].pad(octets)
+
     # `channel.Viewer`.
+
+    def judge(self) -> None:
+        if self.adapting is not None and "video" in self.senders:
+            heard = self.feedback["video"].estimate_bps
+            self.adapting.hearsay.remb_bps = heard
+            self.adapting.judge()
 
     def report(self) -> None:
         for sender in self.senders.values():
@@ -162,6 +217,8 @@ class Viewing:
 
     def close(self) -> None:
         """Send no more. The peer is closed by whoever opened it."""
+        if self.adapting is not None:
+            self.adapting.stop()
         for sender in self.senders.values():
             sender.stop()
         if self._line is not None:

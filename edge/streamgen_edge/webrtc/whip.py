@@ -37,6 +37,7 @@ from streamgen_edge.rtmp.demux import Track
 from streamgen_edge.rtmp.publisher import Publisher, Sink
 from streamgen_edge.webrtc import stack
 from streamgen_edge.webrtc.jitter import Arrived, JitterBuffer, Unit
+from streamgen_edge.webrtc.line import SecureLine
 from streamgen_edge.webrtc.offer import Offer
 from streamgen_edge.webrtc.sync import TrackClock
 from streamgen_edge.webrtc.whep import preferred
@@ -217,7 +218,7 @@ class Incoming:
         self.sink: Sink | None = None
         self._most_bps = most_bps
         self._on_lost = lost
-        self._line: stack.SecureLine | None = None
+        self._line: SecureLine | None = None
         self._receivers: dict[str, Receiver] = {}
         self._picture_clock = TrackClock(90_000)
         self._clocks = {
@@ -254,7 +255,7 @@ class Incoming:
         dtls: RTCDtlsTransport,
     ) -> None:
         if self._line is None:
-            self._line = stack.SecureLine(dtls)
+            self._line = SecureLine(dtls)
             self.ssrc = stack.own_ssrcs(line)[0]
             self._tick = asyncio.get_running_loop().call_later(REPORT_S / 4, self._report)
         receiver = Receiver(self, line.kind, self._clocks[line.kind], parameters)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from streamgen.testing.bottleneck import Bottleneck
 from tests.edge.webrtc.studio import Answer
 
 
@@ -30,6 +31,8 @@ class Proxy:
         """What does not come through, whichever way it goes."""
         self.changed: Callable[[bytes], list[bytes]] = lambda data: [data]
         """What the server gets of each datagram of the client."""
+        self.down = Bottleneck()
+        """The way from the server to the client."""
         self._random = random.Random(seed)
         self._transports: list[Any] = []
         self._client: Any = None
@@ -66,7 +69,7 @@ class Proxy:
         class Inner(asyncio.DatagramProtocol):
             def datagram_received(self, data: bytes, address: Any) -> None:
                 if proxy._client is not None:
-                    proxy._pass(data, lambda: proxy._outer.sendto(data, proxy._client))
+                    proxy._pass(data, lambda: proxy._send_down(data))
 
         if self._inner is not None:
             self._inner.close()
@@ -79,6 +82,17 @@ class Proxy:
         """To the server, from where it sees the client."""
         for data in datagrams:
             self._inner.sendto(data)
+
+    def _send_down(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        out = self.down.carry(len(data), now)
+        if out is None:
+            self.lost += 1
+        elif out <= now:
+            self._outer.sendto(data, self._client)
+        else:
+            loop.call_at(out, self._outer.sendto, data, self._client)
 
     def _pass(self, data: bytes, send: Callable[[], None]) -> None:
         # RTP is lost, never RTCP, STUN and DTLS: their own retransmissions are not under test.

@@ -13,7 +13,8 @@ import uvicorn
 
 from streamgen_edge.webrtc import WebRtcApp
 from streamgen_edge.webrtc.network import Network
-from tests.edge.webrtc.studio import Hub, Studio
+from tests.edge.webrtc.proxy import Proxy
+from tests.edge.webrtc.studio import Hub, Studio, ask
 
 T = TypeVar("T")
 PAGE = b"<!doctype html><video id=v autoplay playsinline></video><canvas id=c></canvas>"
@@ -33,6 +34,7 @@ class Served:
         self._hub = hub
         self._changes = changes
         self._ready = threading.Event()
+        self.proxies: dict[str, Proxy] = {}
         self.hub: Any = None
         self.app: Any = None
         self.loop: Any = None
@@ -61,6 +63,8 @@ class Served:
                 head = [(b"content-type", b"text/html")]
                 await send({"type": "http.response.start", "status": 200, "headers": head})
                 await send({"type": "http.response.body", "body": PAGE})
+            elif scope["path"].startswith("/through/"):
+                await self._through(scope, receive, send)
             else:
                 await self.app(scope, receive, send)
 
@@ -74,10 +78,23 @@ class Served:
             self._ready.set()
             await self._stop.wait()
             await self.app.close()
+            for proxy in self.proxies.values():
+                proxy.close()
             server.should_exit = True
             await serving
         for show in shows:
             await asyncio.to_thread(show.stop)
+
+    async def _through(self, scope: Any, receive: Any, send: Any) -> None:
+        """`/through/NAME/..`: the same by the proxy of this name."""
+        _, _, name, path = scope["path"].split("/", 3)
+        proxy = self.proxies[name] = Proxy()
+        text = (await receive())["body"].decode()
+        answer = await proxy.through(await ask(self.app, "POST", f"/{path}", text))
+        head = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
+        head = [one for one in head if one[0] != b"content-length"]
+        await send({"type": "http.response.start", "status": answer.status, "headers": head})
+        await send({"type": "http.response.body", "body": answer.text.encode()})
 
     def do(self, what: Callable[[], Awaitable[T]], seconds: float = 20) -> T:
         """Run it on the server's loop."""

@@ -137,7 +137,7 @@ TRACKS = [
 def test_a_viewer_gets_the_best_rung_that_it_may_and_wants(
     level: int, asked: dict[str, str], chosen: str
 ) -> None:
-    assert choose(TRACKS, level, asked).name == f"video/{chosen}"
+    assert choose(TRACKS, level, asked)[0].name == f"video/{chosen}"
 
 
 @pytest.mark.parametrize(

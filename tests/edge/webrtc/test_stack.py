@@ -17,7 +17,7 @@ from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics
 from aiortc.rtcrtpsender import RTCRtpSender
 
-from streamgen_edge.webrtc import stack
+from streamgen_edge.webrtc import line, stack
 from tests.edge.webrtc.peers import looped
 
 
@@ -84,10 +84,10 @@ def test_srtp_protects_in_place() -> None:
     )
     ours, theirs = pylibsrtp.Session(policy), pylibsrtp.Session(policy)
     packet = bytes.fromhex("80600001000000010000000a") + b"payload"
-    stack._view[: len(packet)] = packet
-    stack._length[0] = len(packet)
-    assert stack._protect(ours._srtp[0], stack._slots[0], stack._length) == 0
-    assert bytes(stack._view[: stack._length[0]]) == theirs.protect(packet)
+    line._view[: len(packet)] = packet
+    line._length[0] = len(packet)
+    assert line._protect(ours._srtp[0], line._slots[0], line._length) == 0
+    assert bytes(line._view[: line._length[0]]) == theirs.protect(packet)
 
 
 @looped

@@ -1,0 +1,124 @@
+"""`Estimate`: what one viewer's way carries, from transport-wide feedback.
+
+Nothing is known at first. A queue that grows, or losses, say how much comes out at the other end,
+and that is what the way carries (draft-ietf-rmcat-gcc-02, 5.5 and 6); what is less than it says
+nothing against more, and only a probe shows whether there is room.
+"""
+
+from __future__ import annotations
+
+from streamgen.deliver.congestion.feedback import REFERENCE_BITS, REFERENCE_TICKS, Feedback
+from streamgen.deliver.congestion.losing import Losing
+from streamgen.deliver.congestion.queueing import Queueing
+from streamgen.deliver.congestion.sent import Sent
+
+BACK_OFF = 0.9
+QUEUE_MS = 40.0
+"""A queue that stands so long is one."""
+SHARP = 0.7
+"""Less than this part of what is sent comes out: seen at once. What is nearer must be seen for
+longer, for a key frame fills a queue for a moment, too."""
+SHARP_US, DULL_US = 100_000, 400_000
+DEEP_MS, DEEP_US = 250.0, 2_000_000
+"""A queue that does not grow, but stays so long, is one too many: delay counts."""
+LOSS, HEAVY_LOSS = 0.10, 0.30
+"""Up to the first, losses are mended and say nothing (gcc-02, 6)."""
+GROWTH_PER_S = 1.08
+_TICK_US = 250
+
+
+class Estimate:
+    """Times in microseconds: ours of one clock, the viewer's of another."""
+
+    def __init__(self, sent: Sent) -> None:
+        self.bps: int | None = None
+        """None: no limit is known."""
+        self.received_bps = 0
+        self.queueing = Queueing()
+        self.losing = Losing(sent)
+        self.highest = 0
+        """Highest number that is known to have come."""
+        self.congested_us: int | None = None
+        """When the way was last known to be full."""
+        self.heard_us: int | None = None
+        self._sent = sent
+        self._reference: int | None = None
+
+    @property
+    def loss(self) -> float:
+        return self.losing.share()
+
+    @property
+    def queue_ms(self) -> float:
+        return self.queueing.standing_ms
+
+    def heard(self, feedback: Feedback, now_us: int) -> None:
+        """One message, in whatever order they come."""
+        sent = self._sent
+        first = sent.number(feedback.base)
+        if first is None:
+            return
+        begin_us = self._unwrap(feedback.reference) * REFERENCE_TICKS * _TICK_US
+        for number, ticks in enumerate(feedback.arrivals, first):
+            if number >= sent.next:
+                break  # never sent
+            if ticks is None:
+                continue
+            came_us = begin_us + ticks * _TICK_US
+            if sent.arrive(number, came_us):
+                self.queueing.add(sent.time_us(number), came_us, sent.size(number))
+                self.highest = max(self.highest, number)
+        if self.highest:
+            self.losing.judge(self.highest)
+        self._conclude(now_us)
+        self.heard_us = now_us
+
+    def proved(self, bps: int) -> None:
+        """A probe has shown that so much gets through."""
+        if self.bps is not None:
+            self.bps = max(self.bps, bps)
+
+    def _unwrap(self, reference: int) -> int:
+        """The viewer's time in 64 ms without its wraps, every 12 days; above 0 for ever."""
+        size = 1 << REFERENCE_BITS
+        if self._reference is None or not size // 2 < self._reference < size << 16:
+            self._reference = reference + size
+        else:
+            step = (reference - self._reference) % size
+            self._reference += step if step < size // 2 else step - size
+        return self._reference
+
+    def _conclude(self, now_us: int) -> None:
+        flow = self.queueing.flow()
+        if flow is not None:
+            self.received_bps = flow.bps
+        found = self._queued()
+        lost = self._lost()
+        limits = [one for one in (found, lost) if one is not None]
+        if limits:
+            self.congested_us = now_us
+            limit = min(limits)
+            self.bps = limit if self.bps is None else min(self.bps, limit)
+        elif self.bps is not None and self.heard_us is not None and self.queue_ms < QUEUE_MS:
+            by = GROWTH_PER_S ** min(1.0, (now_us - self.heard_us) / 1e6)
+            self.bps = max(self.bps, min(int(self.bps * by), self.received_bps * 3 // 2))
+
+    def _queued(self) -> int | None:
+        """What a queue lets out, where one stands and grows."""
+        queueing = self.queueing
+        if queueing.standing_ms < QUEUE_MS:
+            return None
+        busy = queueing.busy_us
+        flow = queueing.flow(max(SHARP_US, min(busy, 500_000)))
+        if flow is None:
+            return None
+        sharp = flow.stretch > 1 / SHARP and busy >= SHARP_US
+        dull = flow.stretch > 1.05 and busy >= DULL_US
+        deep = queueing.standing_ms > DEEP_MS and busy >= DEEP_US
+        return int(flow.bps * BACK_OFF) if sharp or dull or deep else None
+
+    def _lost(self) -> int | None:
+        """What comes through where more is lost than can be mended."""
+        if self.losing.share(300_000) > HEAVY_LOSS or self.losing.share() > LOSS:
+            return int(self.received_bps * BACK_OFF) or None
+        return None
