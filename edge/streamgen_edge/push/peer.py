@@ -100,7 +100,7 @@ class PeerPush:
             stack.on_sending(line, self._beginner(line))
         self._peer.on("connectionstatechange", self._changed)
         description = await self._peer.createOffer()
-        stack.use_network(self._peer, self._network)
+        stack.use_network(self._peer, self._network, consent_s=CONSENT_S)
         await self._peer.setLocalDescription(description)
         return str(self._peer.localDescription.sdp)
 
