@@ -1,6 +1,6 @@
 # make help lists what there is. Everything happens inside .venv; nothing else on the machine is
 # touched, except by SYSTEM_DEPS=1, which lets `make test` install what its tests run beside us from
-# Debian: ffmpeg, chromium, rtmpdump, coturn, nginx with RTMP, GStreamer.
+# Debian: ffmpeg, chromium, rtmpdump, coturn, nginx with RTMP, GStreamer, PostgreSQL.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -90,6 +90,7 @@ system-deps:
 	command -v npm >/dev/null || missing+=(npm); \
 	command -v rtmpdump >/dev/null || missing+=(rtmpdump); \
 	command -v turnserver >/dev/null || missing+=(coturn); \
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql); \
 	test -e /usr/lib/nginx/modules/ngx_rtmp_module.so || missing+=(nginx-light libnginx-mod-rtmp); \
 	gst-inspect-1.0 --exists x264enc 2>/dev/null || \
 	  missing+=(gstreamer1.0-tools gstreamer1.0-plugins-{base,good,bad,ugly}); \

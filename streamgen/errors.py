@@ -5,6 +5,8 @@ StreamGenError
 ├── SourceError        the input cannot be opened or read
 ├── ModelError         a network cannot be loaded, checked or run
 ├── OutputError        the output cannot be written
+├── StoreError         the cluster's memory cannot be reached, read or written
+│   └── Fenced         somebody else has taken over the lease or claim
 ├── EncodeError        an encoder cannot be opened, or broke down
 ├── DecodeError        one packet or picture is lost, the stream goes on
 └── StageError         one picture could not be processed
@@ -49,6 +51,14 @@ class ModelError(StreamGenError):
 
 class OutputError(StreamGenError):
     """The output cannot be written: exists, no space, no permission, wrong container."""
+
+
+class StoreError(StreamGenError):
+    """The store cannot be reached, or refused what was written. Nothing half is left in it."""
+
+
+class Fenced(StoreError):
+    """What was to be written belongs to somebody else by now: stop, and write no more."""
 
 
 class EncodeError(StreamGenError):

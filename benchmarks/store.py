@@ -1,0 +1,108 @@
+"""How many rows a second the cluster's store acknowledges, beside one commit for each row.
+
+Both are durable in the same way (SQLite WAL with synchronous=FULL; PostgreSQL with fsync), use the
+same table and the same library, and run in turn. "Theirs" is the loop people write: an async
+session, one row, commit. "Ours" is `Store.write` of one row from many tasks at once.
+
+    python benchmarks/store.py [--url postgresql://...] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+from statistics import median, quantiles
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streamgen.control.store import Segment, Store
+from streamgen.control.store.tables import segments
+from streamgen.control.store.writer import values
+
+
+def row(number: int) -> Segment:
+    return Segment("me", "720p", number, "session", number * 90_000, 90_000, 300_000, 0)
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def naive(store: Store, numbers: count[int], seconds: float) -> float:
+    """Rows a second with a session and a commit for each."""
+    done, ends, began = 0, time.monotonic() + seconds, time.monotonic()
+    while time.monotonic() < ends:
+        async with AsyncSession(store.database.writing_engine) as session:
+            await session.execute(insert(segments).values(values(row(next(numbers)))))
+            await session.commit()
+        done += 1
+    return done / (time.monotonic() - began)
+
+
+async def grouped(
+    store: Store, numbers: count[int], seconds: float, tasks: int
+) -> tuple[float, list[float]]:
+    """Rows a second, and the milliseconds that each one waited."""
+    waits: list[float] = []
+    began = time.monotonic()
+    ends = began + seconds
+
+    async def one() -> None:
+        while time.monotonic() < ends:
+            asked = time.monotonic()
+            await store.write(row(next(numbers)))
+            waits.append((time.monotonic() - asked) * 1e3)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(tasks):
+            group.create_task(one())
+    return len(waits) / (time.monotonic() - began), waits
+
+
+async def measure(url: str, rounds: int, seconds: float, tasks: int) -> dict[str, float]:
+    numbers: count[int] = count()
+    theirs, ours, waits, calm = [], [], [], []
+    async with Store(url, wall_ms) as store:
+        for _ in range(rounds):
+            theirs.append(await naive(store, numbers, seconds))
+            rate, waited = await grouped(store, numbers, seconds, tasks)
+            ours.append(rate)
+            waits += waited
+            calm += (await grouped(store, numbers, seconds / 2, 16))[1]
+        there = len(await store.segments("me", "720p"))
+    return {
+        "naive_rows_s": median(theirs),
+        "grouped_rows_s": median(ours),
+        "ratio": median(o / t for o, t in zip(ours, theirs, strict=True)),
+        "p99_ms": quantiles(waits, n=100)[98],
+        "p99_ms_of_16": quantiles(calm, n=100)[98],
+        "lost": next(numbers) - there,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", help="default: SQLite in the folder for temporary files")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url = options.url or f"sqlite:///{Path(folder) / 'state.db'}"
+        answer = asyncio.run(measure(url, options.rounds, options.seconds, options.tasks))
+    if options.json:
+        print(json.dumps(answer))
+        return
+    for name, value in answer.items():
+        print(f"{name:<16}{value:>12.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The cluster's memory: streams, leases, nodes, jobs, segments, events and the outbox, in SQL.
+
+SQLite (WAL) in one file by default, PostgreSQL by URL. Frames, packets and figures of single frames
+never come here.
+"""
+
+from streamgen.control.store.rows import (
+    Chunk,
+    Claim,
+    DueNotice,
+    Event,
+    Job,
+    Lease,
+    Node,
+    Notice,
+    Segment,
+    Stream,
+)
+from streamgen.control.store.store import Store
+
+__all__ = [
+    "Chunk",
+    "Claim",
+    "DueNotice",
+    "Event",
+    "Job",
+    "Lease",
+    "Node",
+    "Notice",
+    "Segment",
+    "Store",
+    "Stream",
+]

@@ -1,0 +1,126 @@
+"""`Store`: the cluster's memory, open. One per process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, delete, select
+
+from streamgen.control.store.database import Clock, Database
+from streamgen.control.store.leases import Leases
+from streamgen.control.store.migrate import migrate
+from streamgen.control.store.outbox import Outbox
+from streamgen.control.store.rows import (
+    Event,
+    Job,
+    Lease,
+    Node,
+    Row,
+    Segment,
+    Stream,
+)
+from streamgen.control.store.tables import TABLES, events, segments
+from streamgen.control.store.work import Work
+from streamgen.control.store.writer import GroupCommit
+from streamgen.telemetry import Telemetry
+
+R = TypeVar("R", Node, Stream, Segment, Job, Event)
+PATIENCE_S = 60.0
+"""How long writes wait for a database that went away."""
+SLICE = 1_000
+"""Rows that are thrown away in one transaction."""
+
+
+class Store:
+    """Rows in and out; `leases`, `work` and `outbox` beside them. On one event loop; use with
+    `async with`.
+
+    What `write` has acknowledged is seen by every later read, in every process.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        wall_ms: Clock,
+        *,
+        telemetry: Telemetry | None = None,
+        own_clock: bool = False,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Raises `ConfigError` for a URL that is none. Entering brings the tables up to date.
+
+        `wall_ms` and `own_clock` are as `Database` has them.
+        """
+        self.database = Database(url, wall_ms, own_clock=own_clock)
+        self.leases = Leases(self.database)
+        self.work = Work(self.database)
+        self.outbox = Outbox(self.database)
+        self._writer = GroupCommit(self.database, telemetry or Telemetry(), patience_s=patience_s)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Store:
+        """Raises `StoreError` where the database cannot be reached, `ConfigError` where it belongs
+        to a newer release."""
+        async with AsyncExitStack() as failed:
+            failed.push_async_callback(self.database.close)
+            await migrate(self.database)
+            failed.pop_all()
+        self._task = asyncio.create_task(self._writer.run(), name="store")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self.database.close()
+
+    async def write(self, *rows: Row, fences: Sequence[Lease] = ()) -> None:
+        """All or none, durable when it returns; see `GroupCommit.write`."""
+        await self._writer.write(rows, fences)
+
+    async def one(self, kind: type[R], *key: str | int) -> R | None:
+        """The row with this primary key."""
+        columns = TABLES[kind].primary_key.columns
+        found = await self._rows(
+            kind,
+            select(TABLES[kind]).where(*(c == k for c, k in zip(columns, key, strict=True))),
+        )
+        return found[0] if found else None
+
+    async def all(self, kind: type[R]) -> list[R]:
+        """Every row of a table, in the order of its key."""
+        table = TABLES[kind]
+        return await self._rows(kind, select(table).order_by(*table.primary_key.columns))
+
+    async def segments(self, stream: str, rung: str, *, after: int = -1) -> list[Segment]:
+        """Those with a higher number, in order."""
+        asked = select(segments).where(
+            segments.c.stream == stream, segments.c.rung == rung, segments.c.number > after
+        )
+        return await self._rows(Segment, asked.order_by(segments.c.number))
+
+    async def forget(self, kind: type[Segment] | type[Event], before_ms: int) -> int:
+        """Throw old rows away, a slice at a time so that nobody waits long; returns how many."""
+        table = {Segment: segments, Event: events}[kind]
+        keys, gone = list(table.primary_key.columns), 0
+        while True:
+            old = select(*keys).where(table.c.created_ms < before_ms).limit(SLICE)
+
+            async def some(connection: Any, old: Select[Any] = old) -> int:
+                found = (await connection.execute(old)).all()
+                for key in found:
+                    same = [column == value for column, value in zip(keys, key, strict=True)]
+                    await connection.execute(delete(table).where(*same))
+                return len(found)
+
+            done = await self.database.attempted(some)
+            gone += done
+            if done < SLICE:
+                return gone
+
+    async def _rows(self, kind: type[R], asked: Select[Any]) -> list[R]:
+        async with self.database.reading() as connection:
+            return [kind(**row._mapping) for row in await connection.execute(asked)]

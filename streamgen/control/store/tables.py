@@ -1,0 +1,121 @@
+"""The tables. A change here needs a migration beside it; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+
+from streamgen.control.store.rows import Chunk, Event, Job, Node, Notice, Row, Segment, Stream
+
+metadata = MetaData()
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+streams = Table(
+    "streams",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("session", String(64), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+)
+segments = Table(
+    "segments",
+    metadata,
+    Column("stream", String(64), primary_key=True),
+    Column("rung", String(32), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("session", String(64), nullable=False),
+    Column("pts", BigInteger, nullable=False),
+    Column("duration", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Index("segments_by_age", "created_ms"),
+)
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("key", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    UniqueConstraint("key", name="jobs_key"),
+)
+OPEN = text("state IN ('waiting', 'claimed')")
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("priority", Integer, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("state", String(16), nullable=False, server_default="waiting"),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("owner", String(128), nullable=False, server_default=""),
+    Column("expires_ms", BigInteger, nullable=False, server_default="0"),
+    Column("result", JSON, nullable=True),
+    # Finished chunks are not looked through again: the index stays as small as the work to do.
+    Index("chunks_open", "priority", "job", "number", sqlite_where=OPEN, postgresql_where=OPEN),
+)
+events = Table(
+    "events",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("about", String(128), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("body", JSON, nullable=False),
+    Index("events_by_age", "created_ms"),
+)
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("target", String(64), nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("body", JSON, nullable=False),
+    Index("outbox_due", "due_ms"),
+)
+
+TABLES: dict[type[Row], Table] = {
+    Node: nodes,
+    Stream: streams,
+    Segment: segments,
+    Job: jobs,
+    Chunk: chunks,
+    Event: events,
+    Notice: outbox,
+}

@@ -1,0 +1,351 @@
+"""The cluster's memory, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from streamgen.control.store import Chunk, Event, Job, Node, Notice, Segment, Store, Stream
+from streamgen.control.store.tables import metadata
+from streamgen.errors import ConfigError, Fenced, StoreError
+from streamgen.telemetry import Telemetry
+from tests.control.store.writing import wall_ms
+
+
+def done(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 60))
+
+
+class HandClock:
+    """Milliseconds, moved by hand."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000_000
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+def segment(number: int, **changes: Any) -> Segment:
+    made = Segment("me", "720p", number, "session", number * 90_000, 90_000, 1_000, 5_000)
+    return replace(made, **changes)
+
+
+def test_what_was_written_is_read_by_another_process(url: str) -> None:
+    async def work() -> None:
+        node = Node("a", "worker", "ready", {"cores": 2, "name": "é"}, 3)
+        async with Store(url, wall_ms) as store, Store(url, wall_ms) as other:
+            await store.write(node, Stream("me", "live"), segment(0), segment(1))
+            assert await other.one(Node, "a") == node
+            assert await other.all(Stream) == [Stream("me", "live")]
+            assert await other.segments("me", "720p", after=0) == [segment(1)]
+            assert await other.one(Node, "b") is None
+
+    done(work())
+
+
+def test_the_tables_are_what_the_migrations_make(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store, store.database.reading() as connection:
+
+            def difference(sync: Connection) -> list[Any]:
+                return list(compare_metadata(MigrationContext.configure(sync), metadata))
+
+            assert await connection.run_sync(difference) == []
+
+    done(work())
+
+
+def test_several_processes_may_start_with_an_empty_database_at_once(url: str) -> None:
+    async def work() -> None:
+        stores = [Store(url, wall_ms) for _ in range(5)]
+        await asyncio.gather(*(store.__aenter__() for store in stores))
+        await asyncio.gather(
+            *(store.write(Stream(f"s{n}", "live")) for n, store in enumerate(stores))
+        )
+        assert len(await stores[0].all(Stream)) == 5
+        for store in stores:
+            await store.__aexit__()
+
+    done(work())
+
+
+def test_a_database_of_a_newer_release_is_refused(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store, store.database.writing() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        with pytest.raises(ConfigError, match="newer release"):
+            await Store(url, wall_ms).__aenter__()
+
+    done(work())
+
+
+def test_an_older_row_does_not_take_the_place_of_a_newer_one(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            await store.write(Stream("me", "live", version=7))
+            await store.write(Stream("me", "ended", version=6))
+            assert await store.one(Stream, "me") == Stream("me", "live", version=7)
+            await store.write(Stream("me", "ended", version=7))
+            assert (await store.all(Stream))[0].state == "ended"
+
+    done(work())
+
+
+def test_many_writers_share_transactions_and_each_gets_its_own_answer(url: str) -> None:
+    async def work() -> None:
+        telemetry = Telemetry()
+        async with Store(url, wall_ms, telemetry=telemetry) as store:
+            await asyncio.gather(*(store.write(segment(n)) for n in range(900)))
+            assert [s.number for s in await store.segments("me", "720p")] == list(range(900))
+        assert telemetry.counts("store_commits")["done"] < 90
+
+    done(work())
+
+
+def test_a_write_that_is_wrong_fails_alone(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            wrong = segment(5, session=None)
+            answers = await asyncio.gather(
+                *(store.write(segment(n) if n != 5 else wrong) for n in range(10)),
+                return_exceptions=True,
+            )
+            failed = [n for n, answer in enumerate(answers) if answer is not None]
+            assert failed == [5]
+            assert isinstance(answers[5], StoreError)
+            assert len(await store.segments("me", "720p")) == 9
+
+    done(work())
+
+
+def test_a_lease_has_one_owner_and_its_epoch_goes_up_with_each(url: str) -> None:
+    async def work() -> None:
+        clock = HandClock()
+        async with Store(url, clock, own_clock=True) as store:
+            first = await store.leases.acquire("stream/me", "a", 1_000)
+            assert first is not None
+            assert first.epoch == 1
+            assert await store.leases.acquire("stream/me", "b", 1_000) is None
+            assert await store.leases.holder("stream/me") == first
+            clock.ms += 1_000
+            assert await store.leases.holder("stream/me") is None
+            second = await store.leases.acquire("stream/me", "b", 1_000)
+            assert second is not None
+            assert (second.owner, second.epoch) == ("b", 2)
+            with pytest.raises(Fenced):
+                await store.leases.renew(first, 1_000)
+            await store.leases.release(first)  # not its own any more
+            assert await store.leases.holder("stream/me") == second
+            await store.leases.release(second)
+            third = await store.leases.acquire("stream/me", "a", 1_000)
+            assert third is not None
+            assert third.epoch == 3
+
+    done(work())
+
+
+def test_a_late_owner_keeps_its_lease_while_nobody_took_it(url: str) -> None:
+    async def work() -> None:
+        clock = HandClock()
+        async with Store(url, clock, own_clock=True) as store:
+            lease = await store.leases.acquire("x", "a", 1_000)
+            assert lease is not None
+            clock.ms += 5_000
+            renewed = await store.leases.renew(lease, 1_000)
+            assert renewed.expires_ms == clock.ms + 1_000
+            await store.write(Stream("x", "live"), fences=[renewed])
+
+    done(work())
+
+
+def test_one_of_many_who_ask_at_once_gets_the_lease(url: str) -> None:
+    async def work() -> None:
+        stores = [Store(url, wall_ms) for _ in range(4)]
+        async with stores[0], stores[1], stores[2], stores[3]:
+            asked = [
+                stores[n % 4].leases.acquire(f"lease-{n // 8}", f"owner-{n}", 60_000)
+                for n in range(64)
+            ]
+            got = [lease for lease in await asyncio.gather(*asked) if lease is not None]
+            assert sorted(lease.name for lease in got) == [f"lease-{n}" for n in range(8)]
+
+    done(work())
+
+
+def test_rows_of_one_who_was_taken_over_are_refused_and_others_are_not(url: str) -> None:
+    async def work() -> None:
+        clock = HandClock()
+        async with Store(url, clock, own_clock=True) as store:
+            zombie = await store.leases.acquire("me", "a", 1_000)
+            clock.ms += 2_000
+            owner = await store.leases.acquire("me", "b", 1_000)
+            assert zombie is not None
+            assert owner is not None
+            answers = await asyncio.gather(
+                store.write(segment(0), fences=[zombie]),
+                store.write(segment(1), fences=[owner]),
+                store.write(segment(2)),
+                return_exceptions=True,
+            )
+            assert isinstance(answers[0], Fenced)
+            assert answers[1:] == [None, None]
+            assert [s.number for s in await store.segments("me", "720p")] == [1, 2]
+
+    done(work())
+
+
+def test_a_job_that_is_submitted_twice_is_one_job(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            first = Job("j1", "key", "waiting", 1_000)
+            pieces = [Chunk("j1", n, facts={"from": n}) for n in range(3)]
+            assert await store.work.submit(first, pieces) == first
+            again = Job("j2", "key", "waiting", 2_000)
+            assert await store.work.submit(again, [Chunk("j2", 0)]) == first
+            assert await store.work.submit(first, pieces) == first
+            assert len(await store.work.claim("a", 10, 1_000)) == 3
+            with pytest.raises(StoreError, match="another job 'j1'"):
+                await store.work.submit(Job("j1", "other key", "waiting", 1), [])
+
+    done(work())
+
+
+def test_each_chunk_is_claimed_once_however_many_ask(url: str) -> None:
+    async def work() -> None:
+        stores = [Store(url, wall_ms) for _ in range(3)]
+        async with stores[0], stores[1], stores[2]:
+            chunks = [Chunk("j", n, priority=n % 2) for n in range(100)]
+            await stores[0].work.submit(Job("j", "k", "waiting", 0), chunks)
+            asked = [stores[n % 3].work.claim(f"owner-{n}", 7, 60_000) for n in range(18)]
+            claims = [claim for some in await asyncio.gather(*asked) for claim in some]
+            assert sorted(claim.number for claim in claims) == list(range(100))
+            assert {claim.attempt for claim in claims} == {1}
+
+    done(work())
+
+
+def test_the_best_priority_goes_first_and_then_the_order(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            await store.work.submit(Job("late", "a", "waiting", 0), [Chunk("late", 0, priority=5)])
+            await store.work.submit(
+                Job("soon", "b", "waiting", 0), [Chunk("soon", n, priority=1) for n in (1, 0)]
+            )
+            got = [(c.job, c.number) for c in await store.work.claim("me", 3, 1_000)]
+            assert got == [("soon", 0), ("soon", 1), ("late", 0)]
+
+    done(work())
+
+
+def test_a_chunk_whose_worker_fell_silent_goes_to_another_and_ends_once(url: str) -> None:
+    async def work() -> None:
+        clock = HandClock()
+        async with Store(url, clock, own_clock=True) as store:
+            await store.work.submit(Job("j", "k", "waiting", 0), [Chunk("j", 0)])
+            [slow] = await store.work.claim("slow", 1, 1_000)
+            slow = await store.work.hold(slow, 2_000)
+            clock.ms += 1_500
+            assert await store.work.claim("fast", 1, 1_000) == []
+            clock.ms += 1_000
+            [fast] = await store.work.claim("fast", 1, 1_000)
+            assert fast.attempt == 2
+            with pytest.raises(Fenced):
+                await store.work.finish(slow, "done", {"by": "slow"})
+            with pytest.raises(Fenced):
+                await store.work.hold(slow, 1_000)
+            await store.work.finish(fast, "done", {"by": "fast"})
+            await store.work.finish(fast, "done", {"by": "fast"})  # its answer was lost
+            with pytest.raises(Fenced):
+                await store.work.finish(fast, "failed", {})
+            assert await store.work.claim("third", 1, 1_000) == []
+            assert (await store.work.chunks("j"))[0]["result"] == {"by": "fast"}
+
+    done(work())
+
+
+def test_a_chunk_that_is_given_back_is_waiting_again(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            await store.work.submit(Job("j", "k", "waiting", 0), [Chunk("j", 0)])
+            [claim] = await store.work.claim("a", 1, 60_000)
+            await store.work.finish(claim, "waiting", {})
+            [again] = await store.work.claim("b", 1, 60_000)
+            assert again.attempt == 2
+
+    done(work())
+
+
+def test_a_notice_is_due_until_it_was_delivered(url: str) -> None:
+    async def work() -> None:
+        clock = HandClock()
+        async with Store(url, clock, own_clock=True) as store:
+            event = Event("e1", "on_end", "me", clock.ms, {"frames": 3})
+            await store.write(event, Notice("n1", "hook", "e1", clock.ms, event.body))
+            [first] = await store.outbox.due(10, 5_000)
+            assert (first.target, first.attempt, first.body) == ("hook", 1, {"frames": 3})
+            assert await store.outbox.due(10, 5_000) == []  # somebody sends it
+            await store.outbox.postpone(first, 1_000)
+            clock.ms += 1_000
+            [second] = await store.outbox.due(10, 5_000)
+            clock.ms += 5_000  # the sender died
+            [third] = await store.outbox.due(10, 5_000)
+            assert (second.attempt, third.attempt) == (2, 3)
+            await store.outbox.delivered(third)
+            clock.ms += 60_000
+            assert await store.outbox.due(10, 5_000) == []
+
+    done(work())
+
+
+def test_old_segments_and_events_are_forgotten(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            await store.write(*(segment(n, created_ms=n) for n in range(1_500)))
+            await store.write(*(Event(f"e{n}", "k", "me", n) for n in range(10)))
+            assert await store.forget(Segment, 1_400) == 1_400
+            assert await store.forget(Event, 5) == 5
+            assert [s.number for s in await store.segments("me", "720p")] == list(range(1400, 1500))
+
+    done(work())
+
+
+def test_a_write_of_a_store_that_closes_fails_and_is_not_forgotten(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            writes = [asyncio.create_task(store.write(segment(n))) for n in range(2_000)]
+            await asyncio.sleep(0)
+        answers = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 20)
+        async with Store(url, wall_ms) as again:
+            there = {s.number for s in await again.segments("me", "720p")}
+        assert {n for n, answer in enumerate(answers) if answer is None} <= there
+        assert all(answer is None or isinstance(answer, StoreError) for answer in answers)
+
+    done(work())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("no url", "not a URL"),
+        ("mysql://host/name", "'mysql' is none of sqlite, postgresql"),
+        ("sqlite://", "SQLite needs a file"),
+        ("sqlite:///:memory:", "SQLite needs a file"),
+    ],
+)
+def test_a_wrong_url_is_refused(wrong: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        Store(wrong, wall_ms)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no folder"):
+        Store(f"sqlite:///{tmp_path / 'no' / 'state.db'}", wall_ms)

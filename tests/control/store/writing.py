@@ -1,0 +1,35 @@
+"""A process that writes rows from many tasks at once and says which were acknowledged, until it is
+killed. Run with the store's URL and a rung's name."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from itertools import count
+
+from streamgen.control.store import Segment, Store
+
+WRITERS = 16
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def main(url: str, rung: str) -> None:
+    numbers = count()
+    async with Store(url, wall_ms) as store, asyncio.TaskGroup() as writers:
+
+        async def write() -> None:
+            for number in numbers:
+                await store.write(Segment("me", rung, number, "s", 0, 0, 0, 0))
+                os.write(1, b"%d\n" % number)
+
+        for _ in range(WRITERS):
+            writers.create_task(write())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
