@@ -70,6 +70,17 @@ class AudioReport(_Row):
     av_offset_ms: float
 
 
+class GovernorReport(_Row):
+    """Live: what is given up at present to be in time."""
+
+    level: str
+    """`full`, or the answer of `when_late` that was taken last."""
+    changes: int
+    """How often the level changed lately; the last 1000 are remembered."""
+    reused: int
+    """Pictures in whose place the one before was shown again."""
+
+
 class Environment(_Row):
     """What the figures were measured on."""
 
@@ -99,6 +110,8 @@ class Report(_Row):
     rungs: list[RungReport]
     audio: AudioReport | None
     environment: Environment
+    governor: GovernorReport | None = None
+    """None offline, where nothing is late."""
     steps: dict[str, Latency] = Field(default_factory=dict)
     """Time per call of every step of the journey."""
     queues: dict[str, int] = Field(default_factory=dict)
@@ -181,6 +194,7 @@ def measure(session: Session) -> Report:
         rungs=[_rung(s, number) for number in range(len(s.ladder.tracks))],
         audio=_audio(s),
         environment=_environment(s),
+        governor=_governor(s),
         steps={step: _latency(times) for step, times in steps.items()},
         queues={name: queue.peak for name, queue in s.queues.items()},
         corrected=s.telemetry.counts("corrected"),
@@ -263,6 +277,17 @@ def _audio(s: Session) -> AudioReport | None:
         codec=path.track.codec,
         samples=path.samples_out,
         av_offset_ms=round(path.worst_offset_ms, 3),
+    )
+
+
+def _governor(s: Session) -> GovernorReport | None:
+    if s.director is None:
+        return None
+    governor = s.director.governor
+    return GovernorReport(
+        level=governor.levels[governor.level].name,
+        changes=len(governor.changes),
+        reused=s.telemetry.counts("reused").get("frame", 0),
     )
 
 

@@ -26,6 +26,8 @@ from streamgen_edge.knobs import knobs, refuse_wrong
 from streamgen_edge.picture import NoPicture, Pictures
 from streamgen_edge.publishing import Streams
 from streamgen_edge.push.routes import push_routes
+from streamgen_edge.recording.routes import recording_routes
+from streamgen_edge.sharing import code_routes
 from streamgen_edge.showing import Showing, shown
 from streamgen_edge.stream import LiveStream
 from streamgen_edge.tenure import Refusal
@@ -65,6 +67,8 @@ def api(
     _events(app, streams, admin)
     _picture(app, streams, admin)
     push_routes(app, streams, admin)
+    recording_routes(app, streams, admin)
+    code_routes(app, admin)
     _pipelines_of(app, streams, admin)
     _catalog(app, admin)
     _place(app, streams, rtmp_port, admin)

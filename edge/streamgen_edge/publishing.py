@@ -74,10 +74,25 @@ class Streams:
 
     def _carry(self, stream: LiveStream) -> None:
         """Record the stream and push it, as it is wanted now."""
-        settings = self.server.stream(stream.name)
-        wanted = self.server.recording if settings is not None and settings.record else None
-        self.recordings.apply(stream.name, stream.viewing, stream.telemetry, wanted)
+        self._keep(stream)
         self._push(stream)
+
+    def _keep(self, stream: LiveStream) -> None:
+        wanted = self.server.recording if self._recorded(stream.name) else None
+        self.recordings.apply(stream.name, stream.viewing, stream.telemetry, wanted)
+
+    def _recorded(self, name: str) -> bool:
+        settings = self.server.stream(name)
+        return self.recordings.asked(name, configured=settings is not None and settings.record)
+
+    def record(self, name: str, wanted: bool) -> bool:
+        """The API wants a stream recorded, or not any more. False: so it was already."""
+        if self._recorded(name) == wanted:
+            return False
+        self.recordings.ask(name, wanted)
+        if name in self._streams:
+            self._keep(self._streams[name])
+        return True
 
     def _push(self, stream: LiveStream) -> None:
         self.pushes.apply(stream, self._configured(stream.name), self.server.outbound)

@@ -170,6 +170,31 @@ def test_recording_is_turned_on_and_off_while_a_stream_runs(
     assert later[0] > whole[0][0][-1] + 0.5  # and nothing was written while it was off
 
 
+def test_the_api_records_a_stream_and_stops_whatever_the_configuration_says(
+    server: Server, folder: Path, publish: Callable[..., Publisher]
+) -> None:
+    file = folder / "streamgen.yaml"
+    file.write_text(config(folder))
+    server.process.send_signal(signal.SIGHUP)
+    path = "/v1/streams/asked/recording"
+    assert server.get(path, "DELETE")[0] == 204  # before anybody publishes
+    publish("asked")
+    server.until(lambda: server.frames_out("asked") > 10, "motion")
+    assert server.stream("asked")["recording"] is None
+    assert server.get(path, "DELETE")[0] == 404
+    status, row = server.get(path, "PUT")
+    assert (status, row["state"]) == (200, "waiting")
+    server.until(lambda: recording(server, "asked").get("bytes", 0) > 50_000, "a file")
+    assert server.get(path, "PUT")[1]["files"] == 1  # it goes on as it is
+    assert server.get(path, "DELETE")[0] == 204
+    assert server.stream("asked")["recording"] is None
+    (first,) = files(folder, "asked")
+    server.until(lambda: closed(first), "the end of the file")
+    check_whole(first)
+    assert server.get("/v1/streams/no.name/recording", "PUT")[0] == 404
+    assert server.get("/v1/streams/later/recording", "PUT") == (202, {"state": None})
+
+
 def test_a_disk_that_is_full_is_told_and_the_stream_plays_on(
     server: Server, folder: Path, publish: Callable[..., Publisher]
 ) -> None:

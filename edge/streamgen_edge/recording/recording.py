@@ -27,6 +27,8 @@ MOST_BYTES = 16 << 20
 _EACH_BYTES = 1024
 """What a fragment weighs beside its data."""
 LOOK_S = 0.02
+MOST_ASKED = 256
+"""Names for which the API's wish is remembered; the oldest makes room."""
 
 
 class Recording:
@@ -179,6 +181,18 @@ class Recordings:
 
     def __init__(self) -> None:
         self._all: list[Recording] = []
+        self._asked: dict[str, bool] = {}
+
+    def ask(self, name: str, wanted: bool) -> None:
+        """The API wants this name recorded, or not, whatever the configuration says."""
+        self._asked.pop(name, None)
+        self._asked[name] = wanted
+        while len(self._asked) > MOST_ASKED:
+            del self._asked[next(iter(self._asked))]
+
+    def asked(self, name: str, *, configured: bool) -> bool:
+        """Whether it is to be recorded."""
+        return self._asked.get(name, configured)
 
     def apply(
         self, name: str, viewing: Recorded, telemetry: Counting, wanted: RecordingSettings | None
