@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,8 +18,7 @@ from streamgen.errors import ConfigError, StreamGenError
 from streamgen.pipeline import load_pipeline, parse_pipeline, pipeline_value
 from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
-from streamgen_edge.auth.asking import Asking, Scope
-from streamgen_edge.auth.settings import is_loopback
+from streamgen_edge.auth.administering import administrator
 from streamgen_edge.events import Events, EventStream
 from streamgen_edge.knobs import knobs, refuse_wrong
 from streamgen_edge.picture import NoPicture, Pictures
@@ -33,8 +31,6 @@ from streamgen_edge.stream import LiveStream
 from streamgen_edge.tenure import Refusal
 
 PROBLEM = "application/problem+json"
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing (RFC 9110, 9.2.1)."""
 
 
 class ParamsChange(Settings):
@@ -62,7 +58,7 @@ def api(
     publish."""
     app = FastAPI(title="streamgen", version=__version__, docs_url="/docs", redoc_url=None)
     _problems(app)
-    admin = [Depends(_admin(streams))]
+    admin = [Depends(administrator(streams))]
     _streams(app, streams, admin)
     _events(app, streams, admin)
     _picture(app, streams, admin)
@@ -98,7 +94,7 @@ def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
 
 
 def _events(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
-    events, again = Events(Showing(streams)), _admin(streams)
+    events, again = Events(Showing(streams)), administrator(streams)
 
     @app.get("/v1/events", dependencies=admin, response_class=EventStream)
     async def told(request: Request, stream: str | None = None) -> Response:
@@ -264,39 +260,6 @@ def _catalog(app: FastAPI, admin: list[Any]) -> None:
             }
             for model in models().values()
         ]
-
-
-def _admin(streams: Streams) -> Callable[[Request], Awaitable[None]]:
-    """Lets in who may administer: this machine, or with keys their bearers only. What changes
-    something is never taken from another site's page."""
-
-    async def admin(request: Request) -> None:
-        if request.method not in SAFE and _from_elsewhere(request):
-            raise HTTPException(403, "a page of another site may change nothing here")
-        access = streams.access
-        if not access.guards_api:
-            if request.client is not None and is_loopback(request.client.host):
-                return
-            raise HTTPException(403, "the API is for this machine only; configure auth.admin_keys")
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
-        status = await access.status(Asking(Scope.ADMIN, "", token))
-        if status is not None:
-            raise HTTPException(status, "this token may not administer")
-
-    return admin
-
-
-def _from_elsewhere(request: Request) -> bool:
-    """A browser says that another site's page asks; programs say nothing."""
-    site = request.headers.get("sec-fetch-site", "none")
-    origin = request.headers.get("origin")
-    try:
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    except ValueError:
-        foreign = True
-    return foreign or site not in ("same-origin", "none")
 
 
 def _problems(app: FastAPI) -> None:

@@ -4,14 +4,15 @@ API."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from ipaddress import ip_address
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from streamgen_edge import origin
 from streamgen_edge.settings import Http
 
 MOST_BODY = 1 << 20
+NAMELESS = frozenset({"/healthz", "/readyz"})
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -19,8 +20,12 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Front:
-    """By path to `hls`, `webrtc`, `page` or `rest`. A browser that was sent here under a foreign
-    name is refused: a page from elsewhere could otherwise point its own name at this machine."""
+    """By path to `hls`, `webrtc`, `page` or `rest`.
+
+    A browser that was sent here under a foreign name is refused (421): a page from elsewhere could
+    otherwise point its own name at this machine. A page of another site may let people watch, and
+    by the WebRTC application's leave publish; all else is not for it (403).
+    """
 
     def __init__(self, hls: Asgi, webrtc: Asgi, page: Asgi, rest: Asgi, http: Http) -> None:
         self._hls = hls
@@ -31,24 +36,31 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == "http" else ""
-        if scope["type"] == "http" and not self._known(scope):
-            head = {"type": "http.response.start", "status": 421}
-            await send({**head, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"not a name of this server\n"})
+        shared = path.startswith(("/hls/", "/whip/", "/whep/"))
+        if scope["type"] == "http" and not self._known(scope, path):
+            await _refuse(send, 421, b"not a name of this server\n")
+        elif scope["type"] == "http" and not shared and origin.foreign(scope["headers"]):
+            await _refuse(send, 403, b"not for pages of other sites\n")
         elif path.startswith("/hls/"):
             await self._hls(scope, receive, send)
-        elif path.startswith(("/whip/", "/whep/")):
+        elif shared:
             await self._webrtc(scope, receive, send)
         elif path == "/" or path.startswith("/page/"):
             await self._page(scope, receive, send)
         else:
             await self._rest(scope, _bounded(receive), send)
 
-    def _known(self, scope: Scope) -> bool:
-        host = next((value for key, value in scope["headers"] if key == b"host"), b"")
-        name = host.rpartition(b":")[0] if not host.endswith(b"]") and b":" in host else host
-        name = name.strip(b"[]").lower()
-        return not name or name in self._names or _is_address(name)
+    def _known(self, scope: Scope, path: str) -> bool:
+        name = origin.host(scope["headers"])
+        if name is None:  # who asks for health may be as simple as can be
+            return path in NAMELESS
+        return name in self._names or origin.is_address(name)
+
+
+async def _refuse(send: Send, status: int, text: bytes) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
 
 
 def _bounded(receive: Receive) -> Receive:
@@ -64,11 +76,3 @@ def _bounded(receive: Receive) -> Receive:
         return message
 
     return some
-
-
-def _is_address(name: bytes) -> bool:
-    try:
-        ip_address(name.decode("ascii"))
-    except ValueError:
-        return False
-    return True

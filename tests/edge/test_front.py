@@ -23,7 +23,7 @@ def answering(text: bytes) -> Callable[..., Any]:
     return app
 
 
-def asked(path: str, host: bytes | None) -> tuple[int, bytes]:
+def asked(path: str, *hosts: bytes | None, **others: bytes) -> tuple[int, bytes]:
     http = Http(hosts=("localhost", "tv.example"))
     front = Front(*map(answering, (b"hls", b"webrtc", b"page", b"rest")), http)
     sent: list[Any] = []
@@ -31,7 +31,8 @@ def asked(path: str, host: bytes | None) -> tuple[int, bytes]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [] if host is None else [(b"host", host)]
+    headers = [(b"host", host) for host in hosts if host is not None]
+    headers += [(name.encode(), value) for name, value in others.items()]
     scope = {"type": "http", "path": path, "headers": headers}
     asyncio.run(front(scope, send, send))
     return sent[0]["status"], sent[1]["body"]
@@ -39,9 +40,9 @@ def asked(path: str, host: bytes | None) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize(
     "host",
-    [b"localhost", b"LOCALHOST:8080", b"tv.example", b"127.0.0.1:8080", b"[::1]:8080", None],
+    [b"localhost", b"LOCALHOST:8080", b"tv.example", b"127.0.0.1:8080", b"[::1]:8080"],
 )
-def test_known_names_and_addresses_are_served(host: bytes | None) -> None:
+def test_known_names_and_addresses_are_served(host: bytes) -> None:
     assert asked("/hls/a/index.m3u8", host) == (200, b"hls")
     assert asked("/whep/a", host) == asked("/whip/a", host) == (200, b"webrtc")
     assert asked("/", host) == asked("/page/main.js", host) == (200, b"page")
@@ -54,6 +55,25 @@ def test_a_foreign_name_is_refused_everywhere(host: bytes) -> None:
     assert asked("/", host)[0] == asked("/v1/streams", host)[0] == 421
 
 
+@pytest.mark.parametrize("hosts", [(), (b"",), (b"localhost", b"localhost")])
+def test_without_a_name_there_is_health_and_nothing_else(hosts: tuple[bytes, ...]) -> None:
+    assert asked("/hls/a/index.m3u8", *hosts)[0] == asked("/v1/streams", *hosts)[0] == 421
+    assert asked("/healthz", *hosts) == asked("/readyz", *hosts) == (200, b"rest")
+
+
+@pytest.mark.parametrize("origin", [b"https://evil.example", b"null", b"http://localhost:9", b"["])
+def test_pages_of_other_sites_may_let_people_watch_and_nothing_else(origin: bytes) -> None:
+    for path in ("/", "/page/main.js", "/v1/streams", "/v1/events", "/docs", "/metrics"):
+        assert asked(path, b"localhost:8080", origin=origin)[0] == 403
+    assert asked("/hls/a/index.m3u8", b"localhost:8080", origin=origin) == (200, b"hls")
+    assert asked("/whep/a", b"localhost:8080", origin=origin) == (200, b"webrtc")
+
+
+def test_the_own_page_may_do_everything() -> None:
+    origin = b"https://tv.example"  # as it is behind a proxy that has the certificate
+    assert asked("/v1/streams", b"tv.example", origin=origin) == (200, b"rest")
+
+
 def test_what_the_api_reads_is_bounded() -> None:
     async def reading(scope: Any, receive: Any, send: Any) -> None:
         while True:
@@ -64,7 +84,7 @@ def test_what_the_api_reads_is_bounded() -> None:
 
     front = Front(*map(answering, (b"hls", b"webrtc", b"page")), reading, Http())
     with pytest.raises(HTTPException, match="1048576 bytes"):
-        asyncio.run(front({"type": "http", "path": "/v1", "headers": []}, endless, endless))
+        asyncio.run(front({"type": "http", "path": "/v1", "headers": [(b"host", b"localhost")]}, endless, endless))
 
 
 def test_a_subscriber_begins_with_a_key_frame_and_a_slow_one_skips_to_the_next() -> None:
