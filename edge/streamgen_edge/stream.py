@@ -85,7 +85,7 @@ class LiveStream:
     ) -> None:
         """`wall_ns` is the clock on the wall; `ended` is called once, at the end."""
         self.name = name
-        self.session = secrets.token_urlsafe(9)
+        self.session = secrets.token_urlsafe(16)
         self.state = State.WAITING
         self.pipeline = pipeline
         self.params: dict[str, dict[str, Any]] = {}
@@ -119,8 +119,8 @@ class LiveStream:
 
     @property
     def ids(self) -> dict[str, str]:
-        """For the log."""
-        return {"stream": self.name, "session": self.session}
+        """For the log, which shall not say the whole name of a session: who has it may fetch."""
+        return {"stream": self.name, "session": self.session[:6]}
 
     @property
     def over(self) -> bool:

@@ -83,7 +83,7 @@ class Recording:
         self._seen = {one: (begins, 0) for one in (top, sound) if one is not None}
         start = packager.start
         header = None if sound is None else next(iter(sound.window.headers.values()))
-        label = Label(self._stream, start.session, start.unix_ns - start.pts_ns)
+        label = Label(self._stream, start.session[:6], start.unix_ns - start.pts_ns)
         self._reel = Reel(label, self.settings, self._telemetry, sound=header, create=self._create)
         # A disk that hangs must not keep the process from its end.
         name = f"recording {self._stream}"

@@ -68,6 +68,7 @@ class Label:
     stream: str
     """A name that has been checked: it becomes a folder."""
     session: str
+    """How the session's name begins; the whole of it opens the session's playlists."""
     unix_ns: int
     """Wall clock at zero of the output timeline."""
 
