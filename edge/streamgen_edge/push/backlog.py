@@ -32,6 +32,7 @@ class Backlog:
         pictures were lost. Up to so many `sounds` wait for the next picture, so that the process is
         woken once for all of them."""
         self.bytes = 0
+        self.ended = False
         self.rung = ""
         """The one that is sent now."""
         self._rungs = tuple(rungs)
@@ -45,7 +46,6 @@ class Backlog:
         self._await_key = True
         self._shedding = False
         self._changed = asyncio.Event()
-        self._ended = False
 
     def put(self, packet: Packet) -> None:
         if packet.track in self._rungs:
@@ -94,7 +94,7 @@ class Backlog:
         self._changed.clear()
 
     def end(self) -> None:
-        self._ended = True
+        self.ended = True
         self._changed.set()
 
     async def take(self) -> list[Packet]:
@@ -104,7 +104,7 @@ class Backlog:
         if self.bytes <= MOST_AT_ONCE:
             found = self._items
             self._clear()
-            if self._ended:
+            if self.ended:
                 self._changed.set()
             return found
         size = number = 0

@@ -35,8 +35,11 @@ ENDS_S = 1.8
 AGAIN_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Before a process that died is started again; the last one for every further time."""
 HEALTHY_S = 10.0
-SOUNDS = 8
-"""Pieces of sound that may wait for a picture, 170 ms, where the target has a buffer anyway."""
+GATHER_S = 0.1
+"""RTMP is for servers with buffers of seconds. Its process is woken for all of so much time: each
+time costs it about as much as ten pictures do."""
+SOUNDS, LIVE_SOUNDS = 8, 2
+"""Pieces of sound that may wait for the next picture: 170 ms by RTMP, 40 ms by WHIP."""
 _LINE = 1 << 16
 log = logging.getLogger("streamgen.edge.push")
 
@@ -270,12 +273,13 @@ class Push:
         assert source is not None and process is not None and process.stdin is not None
         self._stop_pump()
         rungs = [one.name for one in offered(source.tracks, self.settings)]
-        sounds = SOUNDS if by_rtmp(self.settings.target) else 1
+        rtmp = by_rtmp(self.settings.target)
+        sounds = SOUNDS if rtmp else LIVE_SOUNDS
         backlog = Backlog(rungs, lambda: source.resting, self._drop, sounds=sounds)
         self._backlog = backlog
         for track in self._tracks(source):
             source.feed.join(track, backlog)
-        self._pump = asyncio.create_task(_pumped(backlog, process.stdin))
+        self._pump = asyncio.create_task(_pumped(backlog, process.stdin, GATHER_S if rtmp else 0.0))
 
     def _tracks(self, source: Source) -> list[str]:
         rungs = [one.name for one in offered(source.tracks, self.settings)]
@@ -314,11 +318,13 @@ class Push:
         self._telemetry.gauge("push", self.id, float(state is State.LIVE))
 
 
-async def _pumped(backlog: Backlog, into: asyncio.StreamWriter) -> None:
+async def _pumped(backlog: Backlog, into: asyncio.StreamWriter, gather_s: float) -> None:
     with suppress(ConnectionError):  # the process has ended, which is seen elsewhere
         while packets := await backlog.take():
             into.write(wire.packed(packets))
             await into.drain()
+            if gather_s and not backlog.ended:
+                await asyncio.sleep(gather_s)
         into.write(wire.end())
 
 

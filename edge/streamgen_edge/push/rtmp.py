@@ -153,6 +153,8 @@ class RtmpPush:
     async def _out(self, data: bytes) -> None:
         try:
             self._writer.write(data)
+            if self._writer.transport.get_write_buffer_size() == 0:
+                return
             async with asyncio.timeout(STALLED_S):
                 await self._writer.drain()
         except TimeoutError:
