@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from tests.edge.webrtc.test_browser import FLAGS
 from tests.live.serving import Publisher, Server
 
+QUIET = ("/whep/", "/v1/events")
+"""What may fail without anybody's fault: it may just have ended."""
 FAKE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
@@ -32,6 +35,25 @@ def publish(server: Server) -> Iterator[Callable[..., Publisher]]:
     yield start
     for one in some:
         one.close()
+
+
+@contextmanager
+def opened_page(browser: Any, server: Server) -> Iterator[Any]:
+    """The page, open; whatever went wrong in it fails the test."""
+    page = browser.new_page()
+    page.set_default_timeout(10_000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+
+    def note(said: Any) -> None:
+        if said.type == "error" and not any(part in said.location["url"] for part in QUIET):
+            wrong.append(f"{said.text} {said.location}")
+
+    page.on("console", note)
+    page.goto(f"http://127.0.0.1:{server.http}/")
+    yield page
+    page.close()
+    assert not wrong
 
 
 @pytest.fixture(scope="module")

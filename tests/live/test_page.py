@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.conftest import opened_page
 from tests.live.serving import Server
 
 LOOK = """() => {
@@ -31,21 +32,8 @@ STATE = "() => document.getElementById('stage').dataset.state"
 
 @pytest.fixture
 def page(browser: Any, server: Server) -> Iterator[Any]:
-    """The page, open; whatever went wrong in it fails the test."""
-    page = browser.new_page()
-    page.set_default_timeout(10_000)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-
-    def note(said: Any) -> None:
-        if said.type == "error" and "/whep/" not in said.location["url"]:  # it may just have ended
-            wrong.append(f"{said.text} {said.location}")
-
-    page.on("console", note)
-    page.goto(f"http://127.0.0.1:{server.http}/")
-    yield page
-    page.close()
-    assert not wrong
+    with opened_page(browser, server) as page:
+        yield page
 
 
 def choose(page: Any, pipeline: str) -> None:

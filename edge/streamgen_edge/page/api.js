@@ -56,6 +56,35 @@ export async function json(method, path, body) {
   return answer.status === 204 ? null : answer.json();
 }
 
+// The address of a picture of the API, for an element; whoever has shown it revokes it. Throws
+// `Problem`.
+export async function picture(path) {
+  const answer = await ask(path, {}, keys.api);
+  return URL.createObjectURL(await answer.blob());
+}
+
+// The lines of an event stream as they come, until it ends. Throws `Problem`; ends quietly when the
+// signal says so.
+export async function* lines(path, signal) {
+  const options = { headers: { accept: "text/event-stream" }, signal };
+  const answer = await ask(path, options, keys.api);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const some = (rest + value).split("\n");
+      rest = some.pop();
+      yield* some;
+    }
+  } catch (error) {
+    if (!signal.aborted) throw new Problem(0, "The connection to the server was lost.");
+  } finally {
+    reader.cancel().catch(() => null);
+  }
+}
+
 // An offer to WHIP or WHEP: the answer's SDP, and where the session is. Throws `Problem`.
 export async function offer(path, sdp, signal) {
   const headers = { "content-type": "application/sdp" };

@@ -32,6 +32,7 @@ TYPES = {
 POLICY = b"; ".join(
     [
         b"default-src 'self'",
+        b"img-src 'self' blob:",  # QR codes come by requests with a key
         b"media-src 'self' blob:",  # hls.js hands its pictures to the browser so
         b"object-src 'none'",
         b"base-uri 'none'",

@@ -11,3 +11,11 @@ export function element(tag, properties = {}, ...children) {
   made.append(...children);
   return made;
 }
+
+// So long, or until the signal says stop.
+export function pause(ms, signal) {
+  return new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+  });
+}

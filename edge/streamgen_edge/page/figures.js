@@ -1,13 +1,14 @@
 // The line of figures under the picture.
 
 import { element } from "./dom.js";
+import { milliseconds, rate, reasons } from "./words.js";
 
-const NAMES = ["State", "Frames", "Latency", "Picture", "Viewers", "Dropped"];
+const NAMES = ["State", "Pictures", "Latency", "Size", "Viewers", "Sound"];
 const HINTS = {
-  Frames: "Shown here; below it what the first stage takes for one.",
+  Pictures: "Shown here per second; below it how many were lost on their way through the server.",
   Latency: "From the server's door to this screen. What the publisher takes cannot be seen here.",
-  Viewers: "By WebRTC. Nobody can count HLS players.",
-  Dropped: "Pictures that came to the server and did not leave it, with the reason.",
+  Viewers: "By WebRTC, and by HLS in the last seconds.",
+  Sound: "The largest distance between a sound's time in the source and in the output.",
 };
 
 export class Figures {
@@ -24,36 +25,26 @@ export class Figures {
     }
   }
 
-  // `row` as the API tells of the stream, or null; `seen` as the player reads it, or null.
+  // `row` as the API tells of the stream, or null; `seen` as the players read it, by way.
   show(row, seen) {
-    this.#set("State", row ? row.state : "–", row?.error ?? sayPublisher(row));
-    const server = row?.stats?.fps;
-    const fps = seen?.fps || (row?.state === "live" ? server : 0);
-    this.#set("Frames", fps ? `${Math.round(fps)}/s` : "–", told(row));
-    this.#latency(row, seen);
-    const rung = row?.stats?.rungs?.[0];
-    const size = seen?.width ? seen : rung;
-    this.#set("Picture", size ? `${size.width}×${size.height}` : "–", bitrate(rung));
-    this.#set("Viewers", row ? String(row.viewers) : "–", "");
-    const dropped = Object.entries(row?.stats?.dropped ?? {}).filter(([, number]) => number);
-    const total = dropped.reduce((sum, [, number]) => sum + number, 0);
-    const reasons = dropped.map(([reason, number]) => `${reason.replaceAll("_", " ")} ${number}`);
-    this.#set("Dropped", row ? String(total) : "–", reasons.join(", "));
-  }
-
-  // What can be known here: the server's own time, and from there to the screen.
-  #latency(row, seen) {
-    const server = row?.stats?.latency_ms?.p50;
-    if (!seen?.bufferMs || server === undefined) {
-      this.#set("Latency", "–", "");
-      return;
-    }
-    const way = seen.roundTripMs / 2 + seen.bufferMs + seen.decodeMs;
+    const stats = row?.stats;
+    const one = seen.whep ?? seen.hls;
+    this.#set("State", row?.state ?? "–", row?.error ?? row?.publisher?.protocol ?? "");
+    const fps = one?.fps || (row?.state === "live" ? stats?.fps : 0);
+    this.#set("Pictures", fps ? `${Math.round(fps)}/s` : "–", row ? lost(stats) : "");
+    const late = latencies(row, seen);
+    const [first, second] = [late.whep ?? late.hls, late.whep && late.hls];
     this.#set(
       "Latency",
-      `≈ ${Math.round(server + way)} ms`,
-      `server ${Math.round(server)} + player ${Math.round(way)}`,
+      first ? milliseconds(first) : "–",
+      second ? `HLS ${milliseconds(second)}` : stats?.latency_ms ? `server ${milliseconds(stats.latency_ms.p50)}` : "",
     );
+    const rung = stats?.rungs?.[0];
+    const size = one?.width ? one : rung;
+    this.#set("Size", size ? `${size.width}×${size.height}` : "–", rate(rung?.bitrate_bps));
+    this.#set("Viewers", row ? String(row.viewers) : "–", "");
+    const offset = stats?.audio?.av_offset_ms;
+    this.#set("Sound", offset === undefined ? "–" : `± ${offset.toFixed(1)} ms`, stats?.audio?.codec ?? "");
   }
 
   #set(name, value, note) {
@@ -63,15 +54,19 @@ export class Figures {
   }
 }
 
-const sayPublisher = (row) => row?.publisher?.protocol ?? "";
-
-function told(row) {
-  const stage = row?.stats?.stages?.[0];
-  return stage ? `${stage.name} ${stage.p50_ms.toFixed(1)} ms` : "";
+// From the server's door to the screen, by way; null where it is not known. By WebRTC that is the
+// server's own time, half a round trip, and what the browser says of its pictures; by HLS the
+// server's clock now, less the date of the picture that is shown.
+export function latencies(row, { whep, hls }) {
+  const server = row?.stats?.latency_ms?.p50;
+  const way = whep?.playerMs ? whep.roundTripMs / 2 + whep.playerMs : null;
+  return {
+    whep: way !== null && server !== undefined ? server + way : null,
+    hls: hls?.latencyMs ?? null,
+  };
 }
 
-function bitrate(rung) {
-  if (!rung?.bitrate_bps) return "";
-  const rate = rung.bitrate_bps;
-  return rate >= 1e6 ? `${(rate / 1e6).toFixed(1)} Mbit/s` : `${Math.round(rate / 1e3)} kbit/s`;
+function lost(stats) {
+  const number = reasons(stats?.dropped).reduce((sum, [, count]) => sum + count, 0);
+  return number ? `${number} lost` : "none lost";
 }

@@ -2,131 +2,174 @@
 
 import { Problem, json, useKeys } from "./api.js";
 import { byId, element } from "./dom.js";
-import { Figures } from "./figures.js";
+import { Figures, latencies } from "./figures.js";
+import { Health } from "./health.js";
 import { showLines } from "./lines.js";
+import { News } from "./news.js";
 import { Picture } from "./picture.js";
-import { Player } from "./player.js";
+import { Recorder } from "./recorder.js";
 import { Landscape } from "./sample.js";
+import { Screen } from "./screen.js";
+import { Split } from "./split.js";
 import { Studio } from "./studio.js";
+import { Waterfall } from "./waterfall.js";
+import { milliseconds } from "./words.js";
 
-const POLL_MS = 1000;
-const REFUSED_MS = 3000;
-const SOON_MS = 200; // while a stream of ours is expected
 const POSTER_S = 3.2; // this moment of the sample stands behind an empty screen
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
+const CALLED = { whep: "WebRTC", hls: "HLS" };
 
 const picture = new Picture();
 const figures = new Figures(byId("figures"));
-const player = new Player(byId("video"), watched, live, look);
+const waterfall = new Waterfall();
+const health = new Health();
+const news = new News(heard, refused);
+const screen = new Screen(show, live, () => news.serverMs);
 const studio = new Studio(picture, (name) => watch(name));
+const split = new Split((...turned) => picture.turn(...turned), tell);
+const recorder = new Recorder(tell);
 let name = ""; // of the stream that is watched
-let rows = null; // as the API lists them; null while it does not
+let rows = null; // of all streams, in a few words; null while the server does not tell
+let row = null; // all there is to know of the stream that is watched; null when it is not there
 let server = null;
-let told = ""; // by the player
+let refusedLook = false; // the server tells us nothing of its streams, but is there
+let begun = false;
 
 // Watching.
 
 function watch(wanted) {
   name = wanted;
+  row = null;
+  begun = true;
   history.replaceState(null, "", `#${name}`);
   showLines(byId("lines"), name, server);
-  player.play(name);
+  news.about(name);
+  screen.play(name);
   show();
 }
 
-const find = (wanted) => rows?.find((one) => one.name === wanted && one.state !== "ended") ?? null;
+const find = (wanted) => rows?.find((one) => one.name === wanted) ?? null;
 
+// A server that tells nothing is asked all the same: it may let watch those who may not look.
 function live(wanted) {
-  return rows && Boolean(find(wanted)?.tracks.length) && find(wanted).state !== "ending";
-}
-
-function watched(state, text) {
-  byId("stage").dataset.state = state;
-  told = text;
-  show();
+  if (!rows) return refusedLook ? undefined : false;
+  const one = find(wanted);
+  return Boolean(one?.plays) && one.state !== "ending";
 }
 
 function show() {
-  const row = find(name);
-  const state = byId("stage").dataset.state;
-  const nobody = state === "waiting" && !row && !studio.busy;
-  const moment = ["playing", "hls"].includes(state) ? "" : "One moment …";
-  byId("veil-text").textContent = nobody ? `Nobody is live as “${name}”.` : told || moment;
+  if (!begun) return;
+  const [state, told] = screen.state;
+  const stage = byId("stage");
+  stage.dataset.state = state;
+  const playing = state === "playing";
+  const nobody = state === "waiting" && rows !== null && !find(name) && !studio.busy;
+  const moment = playing ? "" : rows || refusedLook ? "One moment …" : "The server does not answer.";
+  say(byId("veil-text"), nobody ? `Nobody is live as “${name}”.` : told || moment);
   byId("veil-try").hidden = !nobody;
   const badge = byId("badge");
-  badge.hidden = !["playing", "hls"].includes(state);
-  badge.textContent = row ? `${row.pipeline.name} · ${name}` : name;
-  figures.show(row, player.figures);
-  byId("streams").replaceChildren(...(rows?.length ? rows.map(entry) : [nothing()]));
-  picture.follow(name, row);
+  badge.hidden = !playing;
+  say(badge, row ? `${row.pipeline.name} · ${name}` : name);
+  const seen = screen.figures;
+  const late = latencies(row, seen);
+  for (const way of Object.keys(CALLED)) {
+    byId(`late-${way}`).hidden = !seen[way];
+    say(byId(`late-${way}`), late[way] ? `${CALLED[way]} ${milliseconds(late[way])}` : CALLED[way]);
+  }
+  figures.show(row, seen);
+  waterfall.show(row, seen);
+  health.show(row);
+  split.follow(row, playing);
+  recorder.follow(row);
 }
 
-function entry(row) {
-  const button = element(
-    "button",
-    { type: "button" },
-    element("b", {}, row.name),
-    element("span", { className: "quiet" }, `${row.pipeline.name} · ${row.state}`),
-    element("span", { className: "quiet" }, `${row.viewers} watching`),
-  );
-  button.setAttribute("aria-current", String(row.name === name));
-  button.addEventListener("click", () => watch(row.name));
-  return element("li", {}, button);
+function say(place, text) {
+  if (place.textContent !== text) place.textContent = text;
 }
 
-const nothing = () => element("li", { className: "quiet" }, "Nothing is live yet.");
+function tell(text) {
+  say(byId("deck-told"), text);
+}
 
 // The server.
+
+function heard(event) {
+  rows = event.streams;
+  row = event.watched?.name === name && event.watched.state !== "ended" ? event.watched : null;
+  refusedLook = false;
+  byId("server").classList.remove("wrong");
+  if (server === null) open();
+  else say(byId("server"), `version ${server.version}`);
+  if (!begun) {
+    const first = rows.find((one) => one.state === "live");
+    watch(first?.name ?? byId("name").value);
+    return;
+  }
+  list();
+  picture.follow(name, row);
+  show();
+}
 
 async function open() {
   try {
     server = await json("GET", "/v1/server");
     await picture.open(server.pipeline);
-    byId("server").textContent = `version ${server.version}`;
+    say(byId("server"), `version ${server.version}`);
   } catch (problem) {
     refused(problem);
   }
-  showLines(byId("lines"), name, server);
-}
-
-async function look() {
-  try {
-    rows = await json("GET", "/v1/streams");
-    if (server === null) await open();
-    byId("server").classList.remove("wrong");
-  } catch (problem) {
-    rows = null;
-    refused(problem);
-  }
-}
-
-async function poll() {
-  if (!document.hidden) {
-    await look();
-    show();
-  }
-  const expected = studio.busy && byId("stage").dataset.state !== "playing";
-  setTimeout(poll, !rows ? REFUSED_MS : expected ? SOON_MS : POLL_MS);
+  if (begun) showLines(byId("lines"), name, server);
 }
 
 function refused(problem) {
   if (!(problem instanceof Problem)) throw problem;
-  byId("server").textContent =
-    problem.status === 401 ? "This server asks for a key." : problem.message;
+  rows = row = null;
+  refusedLook = [401, 403].includes(problem.status);
+  say(byId("server"), problem.status === 401 ? "This server asks for a key." : problem.message);
   byId("server").classList.add("wrong");
+  if (!begun) watch(byId("name").value);
+  list();
+  show();
+}
+
+// The list of streams. A button that has the focus keeps it.
+function list() {
+  const held = document.activeElement?.closest?.("#streams li")?.dataset.name;
+  const entries = (rows ?? []).map(entry);
+  const nothing = element("li", { className: "quiet" }, "Nothing is live yet.");
+  byId("streams").replaceChildren(...(entries.length ? entries : [nothing]));
+  entries.find((one) => one.dataset.name === held)?.firstChild.focus();
+}
+
+function entry(one) {
+  const button = element(
+    "button",
+    { type: "button" },
+    element("b", {}, one.name),
+    element("span", { className: "quiet" }, `${one.pipeline} · ${one.state}`),
+    element("span", { className: "quiet" }, `${one.viewers} watching`),
+  );
+  button.setAttribute("aria-current", String(one.name === name));
+  button.addEventListener("click", () => watch(one.name));
+  const item = element("li", {}, button);
+  item.dataset.name = one.name;
+  return item;
 }
 
 // What the user does.
 
+for (const input of document.getElementsByName("way")) {
+  input.addEventListener("change", () => {
+    tell("");
+    screen.use(input.value);
+    split.place();
+  });
+}
 byId("veil-try").addEventListener("click", () => studio.publish("sample"));
 byId("sound").addEventListener("click", ({ currentTarget }) => {
-  const video = byId("video");
-  video.muted = !video.muted;
-  currentTarget.setAttribute("aria-pressed", String(!video.muted));
-  video.play().catch(() => null);
-});
-byId("video").addEventListener("resize", ({ currentTarget: { videoWidth, videoHeight, dataset } }) => {
-  dataset.fills = Math.abs((videoWidth * 9) / (videoHeight * 16) - 1) < 0.01; // up to rounding
+  const on = currentTarget.getAttribute("aria-pressed") !== "true";
+  currentTarget.setAttribute("aria-pressed", String(on));
+  screen.hear(on);
 });
 byId("full").addEventListener("click", () => {
   if (document.fullscreenElement) document.exitFullscreen();
@@ -150,7 +193,5 @@ addEventListener("hashchange", () => {
 const poster = byId("poster");
 new Landscape(poster.width, poster.height).draw(poster.getContext("2d"), POSTER_S);
 const wanted = location.hash.slice(1);
-await look();
-const first = rows?.find((row) => row.state === "live");
-watch(NAME.test(wanted) ? wanted : (first?.name ?? byId("name").value));
-poll();
+if (NAME.test(wanted)) watch(wanted);
+else news.about(byId("name").value);

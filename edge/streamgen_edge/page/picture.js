@@ -5,6 +5,7 @@ import { byId, element } from "./dom.js";
 import { field } from "./fields.js";
 
 const SETTLE_MS = 120; // a slider that moves is sent this often at most
+const FOLLOWS_HAND = "compare"; // this stage's slider lies over the picture itself
 const COLORS = {
   starry: ["#1b3a7a", "#f2c14e"],
   "starry-calm": ["#23487e", "#d9c27a"],
@@ -107,6 +108,7 @@ export class Picture {
     }
     this.#nodes.clear();
     const none = element("p", { className: "quiet" }, "Nothing is redrawn: there are no knobs.");
+    byId("over-row").hidden = !nodes.length;
     byId("knobs").replaceChildren(...(nodes.length ? nodes.map((node) => this.#form(node)) : [none]));
   }
 
@@ -120,7 +122,7 @@ export class Picture {
     form.dataset.node = node.node;
     for (const [name, schema] of Object.entries(node.schema.properties ?? {})) {
       const one = field(name, schema, node.values[name], (value) =>
-        this.#turned(node.node, name, value),
+        this.turn(node.node, name, value),
       );
       if (one === null) continue;
       fields.set(name, one);
@@ -129,8 +131,11 @@ export class Picture {
     return form;
   }
 
-  #turned(node, name, value) {
+  // The user wants another value; it is sent soon, with what else is turned until then.
+  turn(node, name, value) {
     const kept = this.#nodes.get(node);
+    if (!kept) return;
+    kept.fields.get(name)?.set(value);
     kept.values[name] = value;
     if (this.#row?.state !== "live") {
       this.#held.set(node, { ...this.#held.get(node), [name]: value });
@@ -163,7 +168,9 @@ export class Picture {
     kept.values = {};
     kept.sending = true;
     try {
-      const told = await json("PATCH", `/v1/streams/${this.#name}/params`, { node, values });
+      const over = kept.stage === FOLLOWS_HAND ? "0s" : byId("over").value;
+      const path = `/v1/streams/${this.#name}/params`;
+      const told = await json("PATCH", path, { node, values, over });
       this.#tell(null);
       kept.when.textContent =
         told.time_s === null ? "with the next picture" : `since ${clock(told.time_s)}`;

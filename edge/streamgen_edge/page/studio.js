@@ -1,7 +1,8 @@
-// `Studio`: the panel that publishes the camera or the sample.
+// `Studio`: the panel that publishes the sample, a camera or a screen, with sound.
 
 import { Problem } from "./api.js";
 import { byId } from "./dom.js";
+import { Microphones } from "./microphones.js";
 import { Publisher } from "./publisher.js";
 import { Sample } from "./sample.js";
 
@@ -12,13 +13,16 @@ const SIZES = {
   720: { width: 1280, height: 720, bitrateBps: 4_000_000 },
 };
 const REFUSALS = {
-  NotAllowedError: "The browser was not allowed to use the camera.",
-  NotFoundError: "There is no camera or microphone here.",
-  NotReadableError: "Another program has the camera.",
+  NotAllowedError: "The browser was not allowed to.",
+  NotFoundError: "There is no such camera or microphone here.",
+  NotReadableError: "Another program has the camera or the microphone.",
+  OverconstrainedError: "That microphone is gone.",
+  AbortError: "The browser gave up.",
 };
 
 export class Studio {
   #publisher = new Publisher((text) => this.#stopped(text));
+  #microphones = new Microphones(byId("microphone"));
   #sample = null;
   #media = null;
   #busy = false;
@@ -32,6 +36,10 @@ export class Studio {
       if (this.#busy) this.stop();
       else this.publish(new FormData(event.currentTarget).get("from"));
     });
+    for (const input of document.getElementsByName("from")) {
+      input.addEventListener("change", () => this.#microphones.offer(input.value));
+    }
+    this.#microphones.offer("sample");
   }
 
   get busy() {
@@ -65,20 +73,27 @@ export class Studio {
     this.#stopped("");
   }
 
-  async #open(from, { width, height }) {
+  async #open(from, size) {
+    const sound = this.#microphones.chosen;
     if (from === "sample") {
-      this.#sample = new Sample(width, height, FPS);
+      this.#sample = new Sample(size.width, size.height, FPS);
       this.#media = this.#sample.start();
-      return this.#media;
+      if (sound !== "own") for (const track of this.#media.getAudioTracks()) this.#drop(track);
+    } else {
+      this.#media = await picturesFrom(from, size, sound === "own");
     }
-    if (!navigator.mediaDevices) {
-      throw new Problem(0, "Cameras need a secure page: https, or this machine itself.");
+    if (!["own", "none"].includes(sound)) {
+      const tracks = (await this.#microphones.open(sound)).getAudioTracks();
+      for (const track of tracks) this.#media.addTrack(track);
     }
-    this.#media = await navigator.mediaDevices.getUserMedia({
-      video: { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: FPS } },
-      audio: true,
-    });
+    const [pictures] = this.#media.getVideoTracks();
+    pictures.addEventListener("ended", () => this.stop()); // the browser's own "stop sharing"
     return this.#media;
+  }
+
+  #drop(track) {
+    track.stop();
+    this.#media.removeTrack(track);
   }
 
   #stopped(text) {
@@ -95,8 +110,22 @@ export class Studio {
     byId("publish-told").textContent = text;
     byId("go").textContent = this.#busy ? "Stop" : "Go live";
     byId("go").classList.toggle("stop", this.#busy);
-    for (const one of ["name", "size", "from"]) {
+    for (const one of ["name", "size", "from", "microphone"]) {
       for (const input of document.getElementsByName(one)) input.disabled = this.#busy;
     }
   }
+}
+
+// A camera's or a screen's pictures; of a screen with its sound, where the browser gives it.
+function picturesFrom(from, { width, height }, withSound) {
+  const wanted = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: FPS } };
+  if (!navigator.mediaDevices) {
+    throw new Problem(0, "Cameras and screens need a secure page: https, or this machine itself.");
+  }
+  if (from === "camera") return navigator.mediaDevices.getUserMedia({ video: wanted });
+  if (!navigator.mediaDevices.getDisplayMedia) {
+    throw new Problem(0, "This browser shares no screens.");
+  }
+  const most = { width: { max: width }, height: { max: height }, frameRate: { ideal: FPS } };
+  return navigator.mediaDevices.getDisplayMedia({ video: most, audio: withSound });
 }
