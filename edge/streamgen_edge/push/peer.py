@@ -30,6 +30,11 @@ CONSENT_S = 0.5
 ASK_S = 1.05
 """Key frames are asked for no more often, as with viewers."""
 REPORT_S = 1.0
+# The stack reads answers as if they came from a friend.
+_UNREADABLE = (
+    *(ValueError, LookupError, AssertionError, AttributeError, TypeError, RuntimeError),
+    *(InvalidStateError, OperationError),
+)
 RATES_HZ = {"video": 90_000, "audio": 48_000}
 
 
@@ -117,7 +122,7 @@ class PeerPush:
                         wait.cancel()
         except TimeoutError:
             raise Failure("no WebRTC connection to the target comes about") from None
-        except (ValueError, KeyError, IndexError, InvalidStateError, OperationError):
+        except _UNREADABLE:
             raise Failure("the target's answer cannot be used", refused=True) from None
         if "video" not in self._senders:
             raise Failure("the target takes no H.264", refused=True)

@@ -25,6 +25,8 @@ ANSWERS_S = 10.0
 LEAVES_S = 0.5
 MOST_HOPS = 3
 MOST_SDP = 64 << 10
+MOST_CANDIDATES = 16
+"""Each of them is knocked at."""
 SDP = "application/sdp"
 _MOVED = frozenset({307, 308})
 _SOON_OVER = frozenset({404, 408, 409, 425, 429})
@@ -138,7 +140,7 @@ def reachable(answer: str, own: Collection[str], outbound: OutboundSettings) -> 
     candidates = 0
     for line in answer.splitlines():
         if line.startswith("a=candidate:"):
-            if not _may_be(line, own, outbound):
+            if candidates == MOST_CANDIDATES or not _may_be(line, own, outbound):
                 continue
             candidates += 1
         kept.append(line)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import av
 import pytest
+from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.outbound.url import Url
+from streamgen_edge.push import peer
 from streamgen_edge.push.push import State
 from streamgen_edge.push.target import Failure
-from streamgen_edge.push.whip import MOST_HOPS, Endpoint, reachable
+from streamgen_edge.push.whip import MOST_CANDIDATES, MOST_HOPS, Endpoint, reachable
 from tests.edge.push.show import LOOPBACK, playing, pushing
 from tests.edge.rtmp.peer import until
 from tests.edge.webrtc.peers import looped
@@ -97,6 +100,48 @@ def test_an_answer_that_leads_nowhere_is_refused(addresses: tuple[str, ...]) -> 
     with pytest.raises(Failure, match="no address that media may go to") as failed:
         reachable(answer(*addresses), [], OutboundSettings(allow=("media.example",)))
     assert failed.value.refused
+
+
+def test_an_answer_has_us_knock_at_no_more_than_some_places() -> None:
+    many = answer(*(f"8.8.8.{n}" for n in range(200)))
+    assert reachable(many, [], OutboundSettings()).count("a=candidate:") == MOST_CANDIDATES
+
+
+def damaged(sdp: str, dice: random.Random) -> str:
+    lines = sdp.splitlines()
+    for _ in range(dice.randint(1, 4)):
+        at = dice.randrange(len(lines))
+        cut = dice.randrange(len(lines[at]) + 1)
+        junk = dice.choice(["x", "-1", " ", "99999999999", ":", "é"])
+        lines[at] = dice.choice([lines[at][:cut] + junk, lines[at].split(" ")[0], lines[at - 1]])
+        if dice.random() < 0.3 and len(lines) > 1:
+            del lines[at]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def test_answers_that_make_no_sense_are_failures_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peer, "CONNECTS_S", 0.01)
+
+    @looped
+    async def run() -> None:
+        network = peer.Outward("127.0.0.1", 9)
+        good = ""
+        for seed in range(40):
+            push = peer.PeerPush(network, ("video", "audio"), lambda: None)
+            offer = await push.offer()
+            if not good:
+                other = RTCPeerConnection()
+                await other.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+                await other.setLocalDescription(await other.createAnswer())
+                good = other.localDescription.sdp
+                await other.close()
+            with pytest.raises(Failure):
+                await push.connect(damaged(good, random.Random(seed)))
+            await push.close()
+
+    run()
 
 
 class Http:
