@@ -45,6 +45,7 @@ BASE = Fraction(1, 90_000)
 
 class Facts:
     name, kind, codec, width, height, config = "video/720p", "video", "h264", 1280, 720, b""
+    bitrate_bps = BPS
 
 
 class Loop:

@@ -9,11 +9,13 @@ encrypts and sends. All on one event loop.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 from streamgen.deliver.congestion.rate import Rate
+from streamgen.deliver.congestion.sent import Sent
 from streamgen.deliver.media_clock import MediaClock
 from streamgen.deliver.rtp import (
     MARKER,
@@ -24,6 +26,7 @@ from streamgen.deliver.rtp import (
     padding,
     sender_report,
 )
+from streamgen.deliver.wishes import MOST_ASKED, Wishes
 from streamgen.media.packet import Packet
 
 RING = 4096
@@ -39,10 +42,6 @@ CATCH_UP = 24
 SPANS = 64
 AGAIN = 64
 """Packets that are sent once more to fill a probe; the newest first."""
-MOST_ASKED = 512
-"""Pieces that one wish is looked through for: a packet can name thousands."""
-REPAIR_BYTES = 128 << 10
-"""Retransmissions to one viewer before it must wait: a quarter of what it is sent, this at once."""
 HEADER = 40
 """Bytes of each packet beside its payload: RTP with an extension, SRTP's tag, UDP's head."""
 _PLAIN, _COUNTED = 0x80, 0x90
@@ -184,39 +183,46 @@ class Numbers:
     """Of the first packet."""
     rtx: tuple[int, int, int] | None = None
     """SSRC, payload type and first sequence number of retransmissions (RFC 4588)."""
-    counted: bool = False
-    """Each packet bears its number in the transport, too."""
+    sent: Sent | None = None
+    """Each packet bears its number in the transport, too, and is kept here."""
 
 
 class RtpSender:
     """One track to one viewer. Its numbers are unbroken whatever was left out or changed."""
 
     def __init__(self, line: Line, numbers: Numbers) -> None:
-        self.packets = 0
-        self.octets = 0
-        self.dropped = 0
-        """Times that the viewer was too slow, and waited for the next key frame."""
+        self.packets = self.octets = self.dropped = 0
+        """Of `dropped`: times that the viewer was too slow, and waited for the next key frame."""
         self.repaired = 0
         self.track: RtpTrack | None = None
         self._line = line
         self._numbers = numbers
-        self._first = _COUNTED if numbers.counted else _PLAIN
+        self._first = _PLAIN if numbers.sent is None else _COUNTED
         self._next = numbers.sequence
         self._next_rtx = numbers.rtx[2] if numbers.rtx else 0
         self._wanted: RtpTrack | None = None
         self._position: int | None = None
         """Index of the next piece; None: waits for a key frame."""
         self._spans: deque[tuple[int, RtpTrack | None, int]] = deque(maxlen=SPANS)
-        self._repair = REPAIR_BYTES
+        self._wishes = Wishes(numbers.sent)
+        self._waits = False
 
-    def play(self, track: RtpTrack, *, at_once: bool = False) -> None:
-        """Begin, or change over at the next key frame of another rung; `at_once`: nothing more of
-        the present one, not even what is missing of it, for it would only be in the way."""
-        if at_once:
-            self._position = None
-            self._spans.clear()
-        begins = self.track is None
+    def pause(self) -> None:
+        """Nothing more of the present track until `play`, not even what is missing of it."""
+        self._want(None)
+        self._position = None
+        self._spans.clear()
+        self._wishes.forget()
+
+    def _want(self, track: RtpTrack | None) -> None:
+        if self._wanted is not None and self._wanted not in (self.track, track):
+            self._wanted.leave(self)
         self._wanted = track
+
+    def play(self, track: RtpTrack) -> None:
+        """Begin, or change over at the next key frame of another rung."""
+        begins = self.track is None
+        self._want(track)
         track.join(self)
         key = track.fresh_key() if begins and track.video else None
         if key is not None:
@@ -275,7 +281,7 @@ class RtpSender:
         octets = sum([len(payload) for payload, _, _ in pieces])
         self.packets += len(pieces)
         self.octets += octets
-        self._repair = min(REPAIR_BYTES, self._repair + octets // 4)
+        self._wishes.sending(sequence, octets)
         self._next = sequence + len(pieces)
         self._position = first + len(pieces)
         if not self._line.send(packets):
@@ -283,24 +289,34 @@ class RtpSender:
             if self.track is not None and self.track.video:
                 self._position = None
 
-    def repair(self, lost: list[int]) -> None:
-        """Send again what the viewer says it misses (RFC 4585, 6.2.1)."""
+    def repair(self, lost: Iterable[int]) -> None:
+        """Send again what the viewer says it misses."""
+        track, last = self.track, self._next - 1
+        if track is None:
+            return
+        numbers = (last - ((last - low) & 0xFFFF) for low in islice(lost, MOST_ASKED))
+        due, wait_s = self._wishes.sort(numbers, track.clock.now_ns() // 1000)
+        if wait_s is not None and not self._waits:
+            self._waits = True
+            track.later(wait_s, self._waited)
         packets = []
-        for number in lost[:MOST_ASKED]:
+        for number in due:
             found = self._found(number)
             if found is None:
                 continue
-            if self._repair < len(found[0]):
+            if self._wishes.left < len(found[0]):
                 break
-            self._repair -= len(found[0])
-            packets.append(self._again(number, *found))
+            self._wishes.left -= len(found[0])
+            packets.append(self._again(number & 0xFFFF, *found))
         self.repaired += len(packets)
         if packets:
             self._line.send(packets)
 
-    def _found(self, number: int) -> Piece | None:
-        last = self._next - 1
-        sequence = last - ((last - number) & 0xFFFF)
+    def _waited(self) -> None:
+        self._waits = False
+        self.repair(())
+
+    def _found(self, sequence: int) -> Piece | None:
         for begin, track, index in reversed(self._spans):
             if sequence >= begin:
                 at = index + sequence - begin
@@ -332,7 +348,7 @@ class RtpSender:
         oldest = max(self._next - AGAIN, self._spans[-1][0]) if self._spans else self._next
         number = newest
         while octets > 0 and len(packets) < MOST_ASKED and number >= oldest:
-            piece = self._found(number & 0xFFFF)
+            piece = self._found(number)
             if piece is None:
                 break
             packets.append(self._again(number & 0xFFFF, *piece))

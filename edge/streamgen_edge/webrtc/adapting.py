@@ -20,6 +20,10 @@ from streamgen.deliver.congestion.probe import Probe, Verdict
 from streamgen.deliver.congestion.sent import Sent
 
 PAD_S = 0.005
+SHORT_MS = 100.0
+"""A queue that is no longer takes a key frame; it is not there at once, either."""
+LEAST_WAIT_US, MOST_WAIT_S = 100_000, 0.5
+"""For a queue to become so short before another rung begins; the estimate becomes better, too."""
 
 
 class Player(Protocol):
@@ -28,7 +32,13 @@ class Player(Protocol):
     @property
     def rung(self) -> str: ...
 
-    def change(self, rung: str, *, at_once: bool) -> None: ...
+    def change(self, rung: str) -> None:
+        """This one is its rung now; `resume` begins with it."""
+        ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
 
     def pad(self, octets: int) -> None: ...
 
@@ -57,6 +67,8 @@ class Adapting:
         self._probe: Probe | None = None
         self._tried = 0
         self._pad: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.TimerHandle | None = None
+        self._paused_us = 0
 
     def follow(self, sent: Sent) -> None:
         """Packets are numbered, and feedback on them may come."""
@@ -77,6 +89,7 @@ class Adapting:
             return
         self.estimate.heard(feedback, _now_us())
         self.judge()
+        self._look_for_room()
 
     def reported(self, loss: float, trip_ms: float | None) -> None:
         """A receiver report on the pictures."""
@@ -109,9 +122,40 @@ class Adapting:
             self._probe = None
             self.switches[step.reason] += 1
             self._switched(step.reason)
-            self._player.change(self._rungs[step.to], at_once=step.at_once)
+            self._change(self._rungs[step.to], step.at_once)
         elif isinstance(step, Try) and self._probe is None:
             self._try(step)
+
+    def _change(self, rung: str, at_once: bool) -> None:
+        if self.estimate is not None:
+            self.estimate.changed()
+        self._player.change(rung)
+        if at_once:
+            self._player.pause()
+            loop = asyncio.get_running_loop()
+            if self._waiting is None:
+                self._paused_us = _now_us()
+                self._waiting = loop.call_later(MOST_WAIT_S, self._resume)
+        else:
+            self._resume()
+
+    def _look_for_room(self) -> None:
+        """Begin with a rung as soon as its key frame does not find the queue full."""
+        if self._waiting is None or self.estimate is None:
+            return
+        now = _now_us()
+        left_ms = self.estimate.backlog_ms(self._paused_us, now)
+        if now - self._paused_us > LEAST_WAIT_US and left_ms <= SHORT_MS:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._stop_waiting()
+        self._player.resume()
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     def _try(self, step: Try) -> None:
         self._tried = step.rung
@@ -138,6 +182,7 @@ class Adapting:
 
     def stop(self) -> None:
         self._probe = None
+        self._stop_waiting()
         if self._pad is not None:
             self._pad.cancel()
             self._pad = None

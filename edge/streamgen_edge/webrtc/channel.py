@@ -18,6 +18,7 @@ ASK_S = 1.05
 REPORT_S = 1.0
 SILENT_S = 0.8
 """A rung that is silent for so long, while the sound goes on, is gone; its viewers move."""
+WITH_HEADERS = 1.06
 SOUND = "audio/opus"
 SOUND_HZ = 48_000
 PICTURE_HZ = 90_000
@@ -50,6 +51,10 @@ class TrackFacts(Protocol):
     def height(self) -> int: ...
     @property
     def config(self) -> bytes: ...
+    @property
+    def bitrate_bps(self) -> int:
+        """As it was asked of the encoder; 0 where nobody knows."""
+        ...
 
 
 class Playable(Protocol):
@@ -210,8 +215,11 @@ class Channel:
         if rung in self._gone or rung in self.stream.resting or rung not in self._tracks:
             return None
         picture = self._tracks[rung].rate.bps
+        if picture is None:
+            asked = next((one.bitrate_bps for one in self.stream.tracks if one.name == rung), 0)
+            picture = int(asked * WITH_HEADERS)
         sound = self._tracks[SOUND].rate.bps if SOUND in self._tracks else None
-        return None if picture is None else picture + (sound or 0)
+        return picture + (sound or 0) if picture else None
 
     def switched(self, reason: str) -> None:
         """A viewer gets another rung."""

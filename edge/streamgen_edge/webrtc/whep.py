@@ -142,7 +142,7 @@ class Viewing:
         if self._line is None:
             self._line = SecureLine(dtls)
             stack.on_transport_feedback(dtls, self._told)
-        numbered = self._numbered.get(line.kind)
+        numbered, sent = self._numbered.get(line.kind), None
         if numbered is not None:
             sent = self._line.count(numbered)
             if self.adapting is not None and self.adapting.estimate is None:
@@ -157,7 +157,7 @@ class Viewing:
             kind,
             secrets.randbits(15),
             None if rtx is None else (again, int(rtx.payloadType or 0), secrets.randbits(15)),
-            counted=numbered is not None,
+            sent=sent,
         )
         sender = self.senders[line.kind] = RtpSender(self._line, numbers)
         ask = self.channel.ask if line.kind == "video" else _nothing
@@ -177,12 +177,17 @@ class Viewing:
 
     # `adapting.Player`.
 
-    def change(self, rung: str, *, at_once: bool) -> None:
-        """To another rung, for as long as its way carries that."""
-        sender = self.senders.get("video")
-        if sender is not None:
-            self.rung = self.chosen = rung
-            sender.play(self.channel.track(rung), at_once=at_once)
+    def change(self, rung: str) -> None:
+        """Another rung, for as long as its way carries that."""
+        self.rung = self.chosen = rung
+
+    def pause(self) -> None:
+        if "video" in self.senders:
+            self.senders["video"].pause()
+
+    def resume(self) -> None:
+        if "video" in self.senders:
+            self.senders["video"].play(self.channel.track(self.rung))
 
     def pad(self, octets: int) -> None:
         if "video" in self.senders:

@@ -1,10 +1,10 @@
-"""`Losing`: the share of packets that did not come."""
+"""`Losing`: the share of packets that did not come, of those that the viewer spoke of."""
 
 from __future__ import annotations
 
 from collections import deque
 
-from streamgen.deliver.congestion.sent import UNKNOWN, Sent
+from streamgen.deliver.congestion.sent import ABSENT, UNKNOWN, Sent
 
 LATE_US = 100_000
 """One that is overtaken by packets that left so much later is lost."""
@@ -32,12 +32,17 @@ class Losing:
                 break
             if not steps or left - steps[-1][0] >= STEP_US:
                 steps.append([left, 0, 0])
-            steps[-1][1] += 1
-            steps[-1][2] += sent.arrived_us(number) == UNKNOWN
+            steps[-1][1] += sent.arrived_us(number) != UNKNOWN
+            steps[-1][2] += sent.arrived_us(number) == ABSENT
             number += 1
         self._judged = number
         while steps and now - steps[0][0] > WINDOW_US + LATE_US:
             steps.popleft()
+
+    def forget(self) -> None:
+        """What was lost until now says nothing of what is sent from now on."""
+        self._judged = self._sent.next
+        self._steps.clear()
 
     def share(self, most_us: int = WINDOW_US, least: int = 20) -> float:
         """Of those that left within so long; 0 where they are too few to say."""

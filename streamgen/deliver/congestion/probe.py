@@ -75,7 +75,7 @@ class Probe:
         """Which part of the rate was reached at the other end."""
         sent = self._sent
         first = max(self._first, sent.oldest)
-        came = sum(sent.size(n) for n in range(first, self._last + 1) if sent.arrived_us(n))
+        came = sum(sent.size(n) for n in range(first, self._last + 1) if sent.arrived_us(n) > 0)
         return came * 8_000_000 / self._took_us / self.rate_bps
 
     def _end(self, verdict: Verdict) -> None:

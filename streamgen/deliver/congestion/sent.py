@@ -7,8 +7,8 @@ from array import array
 KEPT = 4096
 """Packets: some 8 s at 4 Mbit/s; what is told of older ones comes too late."""
 _MASK = KEPT - 1
-UNKNOWN = 0
-"""Arrival of a packet that nothing was said of, or that has not come."""
+UNKNOWN, ABSENT = 0, -1
+"""Instead of an arrival: nothing was said of the packet; it had not come when it was spoken of."""
 
 
 class Sent:
@@ -18,6 +18,10 @@ class Sent:
         self.next = 1
         """Number of the next packet."""
         self.octets = 0
+        self.late_us = 0.0
+        """By how much packets are late on the average, without a queue: jitter."""
+        self.trip_us = 0.0
+        """The shortest time from a packet to what is told of it."""
         self._times = array("q", bytes(8 * KEPT))
         self._sizes = array("H", bytes(2 * KEPT))
         self._arrivals = array("q", bytes(8 * KEPT))
@@ -47,13 +51,19 @@ class Sent:
         return self._sizes[number & _MASK]
 
     def arrived_us(self, number: int) -> int:
-        """By the viewer's clock, or `UNKNOWN`."""
+        """By the viewer's clock, above 0; or `UNKNOWN`, or `ABSENT`."""
         return self._arrivals[number & _MASK]
 
     def arrive(self, number: int, at_us: int) -> bool:
         """False for one that is known to have come."""
         at = number & _MASK
-        if self._arrivals[at] != UNKNOWN:
+        if self._arrivals[at] > 0:
             return False
         self._arrivals[at] = at_us
         return True
+
+    def miss(self, number: int) -> None:
+        """It had not come; perhaps it still does."""
+        at = number & _MASK
+        if self._arrivals[at] == UNKNOWN:
+            self._arrivals[at] = ABSENT

@@ -30,6 +30,7 @@ class Facts:
     width: int = 0
     height: int = 0
     config: bytes = b""
+    bitrate_bps: int = 0
 
 
 class Rung:
@@ -62,7 +63,8 @@ class Rung:
 
     @property
     def facts(self) -> Facts:
-        return Facts(self.name, "video", "h264", self.width, self.height, self.config)
+        size = self.width, self.height
+        return Facts(self.name, "video", "h264", *size, self.config, self.codec.bit_rate)
 
 
 class Studio:
