@@ -12,6 +12,7 @@ from streamgen.errors import ConfigError
 from streamgen.pipeline import load_pipeline
 from streamgen_edge.auth.opening import refuse_unusable_keys
 from streamgen_edge.certificate import read_certificate
+from streamgen_edge.outbound.settings import refuse_inside
 from streamgen_edge.recording.settings import refuse_unwritable
 from streamgen_edge.settings import Server, load_server
 from streamgen_edge.webrtc.network import Network
@@ -47,6 +48,8 @@ def refuse_unusable(server: Server) -> None:
         if tls is not None:
             read_certificate(tls.cert, tls.key)
     refuse_unusable_keys(server.auth)
+    for key, url in server.asked:
+        refuse_inside(key, url, server.outbound)
     if server.link is not None:
         read_key(server.link.key)
     if any(stream.record for stream in server.streams.values()):

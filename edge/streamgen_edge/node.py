@@ -86,7 +86,7 @@ async def serve(
     metrics.add("", own)
     async with AsyncExitStack() as leaving:
         link = await leaving.enter_async_context(Link(folder, remote_of(server.link, own), own))
-        streams = Streams(server, link, metrics, time.time_ns)
+        streams = Streams(server, link, metrics, time.time_ns, own)
         if supervised:
             _heed(loop, link, stop)
         rtmps = _tls(server.rtmp)

@@ -14,13 +14,14 @@ from streamgen.deliver.live import LivePackager, LiveSettings
 from streamgen.errors import StreamGenError
 from streamgen.media.packet import Packet
 from streamgen.pipeline import parse_pipeline, pipeline_value
-from streamgen.telemetry import Metrics
+from streamgen.telemetry import Metrics, Telemetry
 from streamgen_edge.allowance import Allowance
 from streamgen_edge.auth.access import LATER
 from streamgen_edge.auth.asking import Asking, Scope
-from streamgen_edge.auth.opening import open_access
+from streamgen_edge.auth.opening import Opening
 from streamgen_edge.hls import Viewer
 from streamgen_edge.link import Link, WorkerSeen
+from streamgen_edge.outbound.client import Client
 from streamgen_edge.push.pushes import Pushes
 from streamgen_edge.push.settings import PushSettings, named
 from streamgen_edge.recording.recording import Recordings
@@ -41,10 +42,18 @@ class Streams:
     """On the loop's thread."""
 
     def __init__(
-        self, server: Server, link: Link, metrics: Metrics, wall_ns: Callable[[], int]
+        self,
+        server: Server,
+        link: Link,
+        metrics: Metrics,
+        wall_ns: Callable[[], int],
+        own: Telemetry | None = None,
     ) -> None:
+        """`own` is the server's own telemetry."""
         self.server = server
-        self.access = open_access(server.auth)
+        self._client = Client(server.outbound)
+        self._opening = Opening(self._client, own or Telemetry())
+        self.access = self._opening.access(server.auth)
         self.closing = False
         self.over = asyncio.Event()
         """The server closes, and the last stream has finished."""
@@ -66,8 +75,9 @@ class Streams:
 
     def use(self, server: Server) -> None:
         """Another configuration, also for the streams that are there."""
+        self._client.use(server.outbound)
         if server.auth != self.server.auth:
-            self.access = open_access(server.auth)
+            self.access = self._opening.access(server.auth)
         self.server = server
         for stream in self._streams.values():
             self._carry(stream)
@@ -132,7 +142,7 @@ class Streams:
     async def may_play(self, viewer: Viewer) -> int | None:
         """Whether a viewer may have a playlist (`hls.app.Authorize`): None, or the status of the
         refusal, 503 where too many watch already."""
-        status = await self.allows(viewer)
+        status = await self.allows(viewer, "hls")
         stream, settings = self.find(viewer.stream), self.server.stream(viewer.stream)
         if status is not None or stream is None or settings is None:
             return status
@@ -142,14 +152,14 @@ class Streams:
         stream.telemetry.count("refused", "viewers")
         return 503
 
-    async def allows(self, viewer: Viewer) -> int | None:
+    async def allows(self, viewer: Viewer, protocol: str) -> int | None:
         """Whether this viewer may play at all: None, or the status of the refusal."""
         settings = self.server.stream(viewer.stream)
         if settings is None:
             return 403
         if settings.play == "anyone":
             return None
-        asking = Asking(Scope.PLAY, viewer.stream, viewer.token)
+        asking = Asking(Scope.PLAY, viewer.stream, viewer.token, protocol, viewer.address)
         return await self.access.status(asking, settings.play)
 
     async def publish(self, publisher: Publisher) -> Sink:
@@ -173,10 +183,11 @@ class Streams:
         """Raises `Refused` for who may not publish this stream."""
         if settings.publish == "anyone":
             return
-        asking = Asking(Scope.PUBLISH, request.stream, request.token)
+        protocol = "whip" if request.app == "whip" else "rtmp"
+        asking = Asking(Scope.PUBLISH, request.stream, request.token, protocol, request.address)
         status = await self.access.status(asking, settings.publish)
         if status == LATER:
-            raise Refused("whether this key may publish here cannot be said now")
+            raise Refused("whether this key may publish here cannot be said now", later=True)
         if status is not None:
             raise Refused("this key may not publish here")
 

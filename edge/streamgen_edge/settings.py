@@ -22,6 +22,7 @@ from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
 from streamgen_edge.auth.settings import Auth, is_loopback
 from streamgen_edge.outbound.settings import OutboundSettings
+from streamgen_edge.outbound.url import Url
 from streamgen_edge.push.settings import PushSettings, WrittenPush, named
 from streamgen_edge.recording.settings import RecordingSettings
 
@@ -89,6 +90,8 @@ class Http(_Listening):
     listen: str = "127.0.0.1:8080"
     hosts: tuple[str, ...] = ("localhost",)
     """Names that browsers may call this server by, beside its addresses."""
+    origins: tuple[str, ...] = ()
+    """Other sites whose pages may publish here, with a key: `https://studio.example`."""
 
 
 class Rtmp(_Listening):
@@ -172,7 +175,8 @@ class StreamSettings(Settings):
     publish: tuple[str, ...] | Literal["anyone"] = ()
     """Names of the keys that may publish."""
     play: Literal["anyone"] | tuple[str, ...] = "anyone"
-    """Names of the keys that may play; tokens may let others in, here and to publish."""
+    """Names of the keys that may play; tokens and `auth.callback` may let others in, here and to
+    publish. With `auth.callback` the default is nobody but them."""
     record: bool = False
     """Into files, as `recording` says. Read again on SIGHUP."""
     push: tuple[WrittenPush, ...] = ()
@@ -241,7 +245,19 @@ class Server(Settings):
     @property
     def _nameless(self) -> Literal["anyone"] | tuple[str, ...]:
         """Who may publish and play where no streams are named."""
-        return () if self.auth.tokens is not None else "anyone"
+        auth = self.auth
+        return () if auth.tokens is not None or auth.callback is not None else "anyone"
+
+    @property
+    def asked(self) -> list[tuple[str, Url]]:
+        """The services that this server goes to by itself, by their keys in the file."""
+        tokens, callback = self.auth.tokens, self.auth.callback
+        found = []
+        if tokens is not None and isinstance(tokens.source, Url):
+            found.append(("auth.jwt.jwks", tokens.source))
+        if callback is not None:
+            found.append(("auth.callback", Url.of(callback.url)))
+        return found
 
     def stream(self, name: str) -> StreamSettings | None:
         """The settings of a stream; None: there is no such stream here."""
@@ -251,7 +267,9 @@ class Server(Settings):
             return StreamSettings(publish=self._nameless, play=self._nameless)
         for pattern, settings in self.streams.items():
             if fnmatchcase(name, pattern):
-                return settings
+                unsaid = self.auth.callback is not None and "play" not in settings.model_fields_set
+                # A service that says who may play is not passed by because this was left out.
+                return settings.model_copy(update={"play": ()}) if unsaid else settings
         return None
 
 

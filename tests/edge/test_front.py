@@ -84,7 +84,8 @@ def test_what_the_api_reads_is_bounded() -> None:
 
     front = Front(*map(answering, (b"hls", b"webrtc", b"page")), reading, Http())
     with pytest.raises(HTTPException, match="1048576 bytes"):
-        asyncio.run(front({"type": "http", "path": "/v1", "headers": [(b"host", b"localhost")]}, endless, endless))
+        asked = {"type": "http", "path": "/v1", "headers": [(b"host", b"localhost")]}
+        asyncio.run(front(asked, endless, endless))
 
 
 def test_a_subscriber_begins_with_a_key_frame_and_a_slow_one_skips_to_the_next() -> None:

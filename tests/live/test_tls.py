@@ -150,7 +150,10 @@ def test_new_certificates_are_for_new_connections_and_nobody_is_dropped(secured:
         ),
         ("webrtc: {{listen: [localhost]}}", "write numeric addresses"),
         ("webrtc: {{turn: {{urls: 'turn:x'}}}}", "needs 'urls' and 'secret'"),
-        ("auth: {{callback: 'http://x/'}}", "not in this release"),
+        (
+            "auth: {{callback: 'https://10.1.2.3/x'}}",
+            "auth.callback: 10.1.2.3 is a private address",
+        ),
         ("http: {{listen: '127.0.0.1:1'}}", "http cannot listen at 127.0.0.1:1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`Access`: may this one do that? By keys, then by tokens."""
+"""`Access`: may this one do that? By keys, then by tokens, then as a service says."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ class Believed(Protocol):
     async def grant(self, token: str) -> Grant: ...
 
 
+class Service(Protocol):
+    """Somebody who is asked (`callback.Callback`)."""
+
+    async def allows(self, asking: Asking) -> bool: ...
+
+
 class Access:
     """As one configuration has it."""
 
-    def __init__(self, auth: Auth, tokens: Believed | None) -> None:
+    def __init__(self, auth: Auth, tokens: Believed | None, service: Service | None = None) -> None:
         self._auth = auth
         self._tokens = tokens
+        self._service = service
 
     @property
     def guards_api(self) -> bool:
@@ -42,10 +49,14 @@ class Access:
             return REFUSED
         if token is not None and fits(token, self._secrets(asking.scope, names)):
             return None
-        try:
-            if await self._by_token(asking):
-                return None
-        except Undecided:
+        unsaid = False
+        for says in (self._by_token, self._by_service):
+            try:
+                if await says(asking):
+                    return None
+            except Undecided:
+                unsaid = True
+        if unsaid:
             return LATER
         return NEEDED if token is None else REFUSED
 
@@ -69,3 +80,8 @@ class Access:
         except BadToken:
             return False
         return grant.allows(asking.scope, asking.stream)
+
+    async def _by_service(self, asking: Asking) -> bool:
+        if self._service is None or asking.scope is Scope.ADMIN:
+            return False
+        return await self._service.allows(asking)

@@ -26,6 +26,10 @@ class Asking:
     """Empty for `ADMIN`, which is of the whole server."""
     token: str | None = field(repr=False)
     """What it shows; never logged."""
+    protocol: str = ""
+    """`rtmp`, `whip`, `hls` or `whep`."""
+    address: str | None = None
+    """Where it comes from, as far as this server sees."""
 
 
 class Undecided(Exception):

@@ -6,14 +6,15 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from streamgen.config import Settings
+from streamgen.config import DurationNs, Settings
+from streamgen_edge.outbound.signing import HttpUrl, SigningSecret
+from streamgen_edge.outbound.url import Url
 
-NOT_YET = "{} is not in this release: remove it"
-"""Better than to take it and do nothing."""
 Algorithm = Literal[
     "ES256", "ES384", "ES512", "EdDSA",
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -26,7 +27,8 @@ class Jwt(Settings):
     """Tokens that another service signs (RFC 7519)."""
 
     jwks: str | None = None
-    """Its public keys (RFC 7517): the path of a file, which is read again as it changes."""
+    """Its public keys (RFC 7517): a URL, or the path of a file; either is read again as it
+    changes."""
     audience: str | None = Field(default=None, min_length=1)
     """What `aud` must be, or hold: tokens made for others are refused."""
     issuer: str | None = Field(default=None, min_length=1)
@@ -38,14 +40,37 @@ class Jwt(Settings):
     @classmethod
     def _source(cls, value: str | None) -> str | None:
         if value is not None and "://" in value:
-            raise ValueError(NOT_YET.format("jwks by an address (a file's path is)"))
+            Url.of(value)
         return value
+
+    @property
+    def source(self) -> Url | Path:
+        """Where its keys are."""
+        text = str(self.jwks)
+        return Url.of(text) if "://" in text else Path(text)
 
     @model_validator(mode="after")
     def _whole(self) -> Jwt:
         if (self.jwks is None) is not (self.audience is None):
             raise ValueError("jwks and audience go together: whose tokens, and made for whom")
         return self
+
+
+class CallbackSettings(Settings):
+    """A service of yours that says who may publish and play."""
+
+    url: HttpUrl = Field(repr=False)
+    """Asked by POST; 2xx is a yes, 401 and 403 are a no, all else lets nobody in."""
+    secret: SigningSecret | None = Field(default=None, repr=False)
+    """What the questions are signed with; default: they are not."""
+    keep: DurationNs = Field(default=10_000_000_000, le=300_000_000_000)
+    """A viewer who was let in is not asked about again for so long; players ask for playlists
+    several times a second. `0s`: always."""
+
+
+def _written(value: Any) -> Any:
+    """A URL alone will do."""
+    return {"url": value} if isinstance(value, str) else value
 
 
 class Auth(Settings):
@@ -59,14 +84,8 @@ class Auth(Settings):
     """Secrets for the API. Without any, and without `jwt`, only this machine may use it."""
     jwt: Jwt | None = None
     """Tokens that say what their bearers may do, by themselves."""
-    callback: str | None = None
-    """Not in this release."""
-
-    @field_validator("callback")
-    @classmethod
-    def _callback(cls, value: str | None) -> None:
-        if value is not None:
-            raise ValueError(NOT_YET.format("callback"))
+    callback: Annotated[CallbackSettings | None, BeforeValidator(_written)] = None
+    """Asked about whoever no key and no token lets in, but never who may administer."""
 
     @model_validator(mode="after")
     def _apart(self) -> Auth:

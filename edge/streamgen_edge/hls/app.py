@@ -116,7 +116,8 @@ class HlsApp:
         token = bearer(scope, asked.token)
         status = await self._authorize(Viewer(stream, token, client[0] if client else None))
         if status == 503:
-            await refuse(send, status, "too many viewers", retry=True)
+            said = "too many viewers, or nobody can say now who may play"
+            await refuse(send, status, said, retry=True)
             return None
         if status is not None:
             await refuse(send, status, "this viewer may not play this stream")

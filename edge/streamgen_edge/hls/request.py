@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-MOST_QUERY_BYTES = 4096
+from streamgen_edge.auth.asking import MOST_TOKEN
+
+MOST_QUERY_BYTES = 3 * MOST_TOKEN + 1024
+"""A token may have its letters as %XX."""
 _MEDIA = re.compile(r"(0|[1-9][0-9]{0,11})(?:\.(0|[1-9][0-9]{0,2}))?\.m4s")
 _WHOLE = re.compile(r"[0-9]{1,12}")
-_TOKEN = re.compile(r"[A-Za-z0-9._~%+/=-]{1,2048}")
+_TOKEN = re.compile(rf"[A-Za-z0-9._~%+/=-]{{1,{3 * MOST_TOKEN}}}")
 _RANGE = re.compile(rb"bytes=(\d{0,15})-(\d{0,15})")
 
 Scope = MutableMapping[str, Any]

@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
 from streamgen.errors import StreamGenError
+from streamgen_edge.outbound.once import Once
 from streamgen_edge.outbound.ranges import Ip
 from streamgen_edge.outbound.settings import OutboundSettings
 
 MOST_ADDRESSES = 8
-Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
+Lookup = Callable[[str, int], Coroutine[Any, Any, Sequence[str]]]
 """The addresses of a host, as texts. Raises `OSError`."""
 
 
@@ -117,19 +119,7 @@ class Names:
 
     def __init__(self, lookup: Lookup = ask_system) -> None:
         self._lookup = lookup
-        self._asked: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
+        self._asked: Once[tuple[str, int], Sequence[str]] = Once()
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        key = host, port
-        asked = self._asked.get(key)
-        if asked is None:
-            asked = asyncio.ensure_future(self._lookup(host, port))
-            self._asked[key] = asked
-            asked.add_done_callback(lambda done: self._answered(key, done))
-        # Who loses patience must not take the answer from the others.
-        return await asyncio.shield(asked)
-
-    def _answered(self, key: tuple[str, int], done: asyncio.Future[Sequence[str]]) -> None:
-        del self._asked[key]
-        if not done.cancelled():
-            done.exception()  # perhaps nobody waits for it any more
+        return await self._asked.ask((host, port), lambda: self._lookup(host, port))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from pydantic import field_validator
 
 from streamgen.config import Settings
+from streamgen.errors import ConfigError
 from streamgen_edge.outbound.ranges import Ip, Network, ends_at, is_metadata, peculiar
+from streamgen_edge.outbound.url import Url
 
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*")
 
@@ -41,6 +43,20 @@ class OutboundSettings(Settings):
         """Why this address of this host is not gone to; None: it may be."""
         kind = peculiar(ip)
         return None if kind is None or self.lists(host, ip) else kind
+
+
+def refuse_inside(key: str, url: Url, outbound: OutboundSettings) -> None:
+    """What can be said of a URL before its name is resolved. Raises `ConfigError`."""
+    loopback = url.host.lower() == "localhost"
+    try:
+        ip = ip_address("127.0.0.1" if loopback else url.host)
+    except ValueError:
+        return
+    refused = outbound.refusal(url.host, ip)
+    if refused is None and not url.secure and not outbound.lists(url.host, ip):
+        refused = "reached without TLS"
+    if refused is not None:
+        raise ConfigError(f"{key}: {url.host} is {refused}, and outbound.allow does not have it")
 
 
 def _network(text: str) -> Network | None:

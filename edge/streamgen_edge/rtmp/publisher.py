@@ -18,6 +18,11 @@ from streamgen_edge.rtmp.messages import Message
 class Refused(StreamGenError):
     """The owner does not let a publisher in. The client is told the text."""
 
+    def __init__(self, reason: str, *, later: bool = False) -> None:
+        """`later`: it may be another matter soon."""
+        super().__init__(reason)
+        self.later = later
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -94,6 +94,8 @@ class Session:
     peer: RTCPeerConnection
     etag: str
     media: Viewing | Incoming
+    token: str | None
+    """What its client showed; who changes or ends the session shows it again."""
     deadline: asyncio.TimerHandle | None = None
     fault: str = ""
 
@@ -107,14 +109,17 @@ class WebRtcApp:
         network: Network,
         *,
         share: Callable[[str], Share] = lambda _: Share(),
+        origins: Collection[str] = (),
         count: Callable[[str, str], None] = lambda name, reason: None,
     ) -> None:
-        """`count` hears of `webrtc_ended`, by what ended a session."""
+        """`count` hears of `webrtc_ended`, by what ended a session. `origins` are the other sites
+        whose pages may publish; watching is for all."""
         self.sessions: dict[str, Session] = {}
         self.channels: dict[str, Channel] = {}
         self._streams = streams
         self._network = network
         self._share = share
+        self._origins = origins
         self._count = count
         self._certificate = stack.new_certificate()
         self._certified = time.monotonic()
@@ -123,6 +128,8 @@ class WebRtcApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             parts = scope["path"].strip("/").split("/")
+            if parts[0] == "whip":
+                send = http.only_for(self._origins, scope, send)
             if len(parts) == 2 and parts[0] in ("whip", "whep") and is_name(parts[1]):
                 await self._endpoint(scope, receive, send, *parts)
             elif len(parts) == 3 and "/" + "/".join(parts) in self.sessions:
@@ -146,7 +153,7 @@ class WebRtcApp:
         begin = self._publish if protocol == "whip" else self._play
         session, sdp = await begin(stream, asked, text)
         links = [("link", link) for link in self._network.links(stream)]
-        headers = [("location", session.place), ("etag", session.etag), *links]
+        headers = [("location", asked.located(session.place)), ("etag", session.etag), *links]
         await http.answer(send, 201, *headers, content=sdp.encode(), content_type=http.SDP)
 
     # WHEP.
@@ -154,8 +161,7 @@ class WebRtcApp:
     async def _play(self, name: str, asked: Asked, text: str) -> tuple[Session, str]:
         status = await self._streams.may_play(Viewer(name, asked.token, asked.address))
         if status is not None:
-            challenge = (("www-authenticate", "Bearer"),) if status == 401 else ()
-            raise Refusal(status, "this viewer may not play this stream", *challenge)
+            raise http.denied(status, "this viewer may not play this stream, or not now")
         stream = self._streams.find(name)
         if stream is None or not stream.tracks or stream.over:
             raise Refusal(404, "nobody publishes this stream", ("retry-after", "1"))
@@ -164,7 +170,7 @@ class WebRtcApp:
         if len(channel.viewers) >= self._share(name).viewers:
             raise Refusal(503, "too many viewers", ("retry-after", "10"))
         peer = stack.open_peer(self._network, self._valid_certificate())
-        session = Session(_place("whep", name), name, peer, _etag(), None)  # type: ignore[arg-type]
+        session = Session(_place("whep", name), name, peer, _etag(), None, asked.token)  # type: ignore[arg-type]
         viewing = Viewing(peer, channel, lambda: self._end(session, "the stream ended", "closed"))
         session.media = viewing
         try:
@@ -198,15 +204,15 @@ class WebRtcApp:
     # WHIP.
 
     async def _publish(self, name: str, asked: Asked, text: str) -> tuple[Session, str]:
-        if asked.foreign and asked.token is None:
-            raise Refusal(403, "a page of another site needs a token to publish")
+        if asked.foreign and (asked.token is None or asked.origin not in self._origins):
+            raise Refusal(403, "a page of another site needs http.origins and a token to publish")
         offer = _read(text, ("sendonly",), self._network.checks_clients)
         software = printable(
             offer.software or asked.headers.get(b"user-agent", b"").decode("latin-1")
         )
         request = Publish("whip", name, asked.token, asked.address, software)
         peer = stack.open_peer(self._network, self._valid_certificate())
-        session = Session(_place("whip", name), name, peer, _etag(), None)  # type: ignore[arg-type]
+        session = Session(_place("whip", name), name, peer, _etag(), None, asked.token)  # type: ignore[arg-type]
         line = _Line(lambda reason: self._end(session, reason, "closed"))
         publisher = Publisher(request, line, Limits())
         share = self._share(name)
@@ -223,9 +229,8 @@ class WebRtcApp:
             answer = await self._answer(session, offer, start_kbps=share.bitrate_bps // 4000)
         except Refused as refused:
             self._end(session, "refused", "refused")
-            status = 401 if asked.token is None else 403
-            challenge = (("www-authenticate", "Bearer"),) if status == 401 else ()
-            raise Refusal(status, str(refused), *challenge) from refused
+            status = 503 if refused.later else 401 if asked.token is None else 403
+            raise http.denied(status, str(refused)) from refused
         except Refusal:
             self._end(session, "refused", "refused")
             raise
@@ -267,7 +272,9 @@ class WebRtcApp:
             self._lose(session, session.fault or f"the connection {state}")
 
     async def _session(self, scope: Scope, receive: Receive, send: Send, place: str) -> None:
-        session = self.sessions[place]
+        session, asked = self.sessions[place], Asked.of(scope)
+        if scope["method"] != "OPTIONS" and not asked.shows(session.token):
+            raise http.denied(401, "the token that began this session is needed")
         match scope["method"]:
             case "OPTIONS":
                 await http.preflight(send, http.TRICKLE)
@@ -275,7 +282,7 @@ class WebRtcApp:
                 self._end(session, "the client ended it", "ended")
                 await http.answer(send, 200)
             case "PATCH":
-                await self._trickle(session, Asked.of(scope), receive)
+                await self._trickle(session, asked, receive)
                 await http.answer(send, 204)
             case _:
                 raise Refusal(405, "only PATCH and DELETE", ("allow", "PATCH, DELETE, OPTIONS"))

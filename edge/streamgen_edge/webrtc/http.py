@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import secrets
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode
+
+from streamgen_edge.auth.asking import MOST_TOKEN
+from streamgen_edge.origin import foreign
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SDP = "application/sdp"
 TRICKLE = "application/trickle-ice-sdpfrag"
+MOST_QUERY = 3 * MOST_TOKEN + 1024
+"""A token may have its letters as %XX."""
 BODY_S = 10.0
 """How long a body may take."""
 _CORS = [
@@ -37,6 +43,12 @@ class Refusal(Exception):
         self.headers = headers
 
 
+def denied(status: int, text: str) -> Refusal:
+    """401 tells what is needed, 503 when to ask again."""
+    told = {401: ("www-authenticate", "Bearer"), 503: ("retry-after", "5")}
+    return Refusal(status, text, *([told[status]] if status in told else ()))
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a request says beside its body."""
@@ -47,7 +59,7 @@ class Asked:
 
     @classmethod
     def of(cls, scope: Scope) -> Asked:
-        raw = scope["query_string"][:4096].decode("latin-1")
+        raw = scope["query_string"][:MOST_QUERY].decode("latin-1")
         client = scope.get("client")
         try:
             query = dict(parse_qsl(raw, max_num_fields=16))
@@ -63,17 +75,26 @@ class Asked:
             return value.strip().decode("latin-1")
         return self.query.get("token")
 
+    def shows(self, token: str | None) -> bool:
+        """Whether it has this very token; nothing is asked for where there was none."""
+        shown = (self.token or "").encode()
+        return token is None or secrets.compare_digest(shown, token.encode())
+
+    def located(self, place: str) -> str:
+        """`place` as this client has to ask for it: the token goes along where it came."""
+        token = self.query.get("token")
+        own = token is not None and b"authorization" not in self.headers
+        return f"{place}?{urlencode({'token': token})}" if own else place
+
+    @property
+    def origin(self) -> str:
+        """Of the page that asks, if it is one."""
+        return self.headers.get(b"origin", b"").decode("latin-1")
+
     @property
     def foreign(self) -> bool:
         """A page of another site asks."""
-        origin = self.headers.get(b"origin")
-        if origin is None:
-            return False
-        try:
-            place = urlsplit(origin.decode("latin-1")).netloc
-        except ValueError:
-            return True
-        return place.encode() != self.headers.get(b"host")
+        return foreign(self.headers.items())
 
     def needs(self, content_type: str) -> None:
         """Raises `Refusal` for a body of another type."""
@@ -106,6 +127,21 @@ async def _read(receive: Receive, most: int) -> bytes:
             raise Refusal(413, "the body is too long")
         if not message.get("more_body"):
             return data
+
+
+def only_for(origins: Collection[str], scope: Scope, send: Send) -> Send:
+    """A `send` that lets pages of these other sites read the answer, and of no others."""
+    origin = dict(scope["headers"]).get(b"origin", b"")
+
+    async def some(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            kept = [(k, v) for k, v in message["headers"] if not k.startswith(b"access-control-")]
+            if origin.decode("latin-1") in origins:
+                kept = [(k, origin if v == b"*" else v) for k, v in message["headers"]]
+            message = {**message, "headers": [*kept, (b"vary", b"origin")]}
+        await send(message)
+
+    return some
 
 
 async def answer(

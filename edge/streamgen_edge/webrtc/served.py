@@ -55,7 +55,7 @@ class ServedStreams:
         return None if found is None else ServedStream(found)
 
     async def may_play(self, viewer: Any, /) -> int | None:
-        return await self._streams.allows(viewer)
+        return await self._streams.allows(viewer, "whep")
 
     async def publish(self, publisher: Publisher, /) -> Sink:
         return await self._streams.publish(publisher)
@@ -80,6 +80,12 @@ def webrtc_app(streams: Streams, server: Server, telemetry: Telemetry) -> WebRtc
         by_hls = 0 if stream is None else stream.viewing.audience.count(time.monotonic())
         return Share(found.limits.bitrate, found.limits.viewers - by_hls)
 
-    app = WebRtcApp(ServedStreams(streams), network, share=share, count=telemetry.count)
+    app = WebRtcApp(
+        ServedStreams(streams),
+        network,
+        share=share,
+        origins=server.http.origins,
+        count=telemetry.count,
+    )
     streams.watching = app.watching
     return app

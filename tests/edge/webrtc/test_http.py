@@ -20,11 +20,14 @@ from tests.edge.webrtc.studio import Hub, Rung, Studio, ask
 
 @contextlib.asynccontextmanager
 async def open_app(
-    *rungs: Rung, share: Callable[[str], Share] = lambda _: Share(), **changes: Any
+    *rungs: Rung,
+    share: Callable[[str], Share] = lambda _: Share(),
+    origins: tuple[str, ...] = (),
+    **changes: Any,
 ) -> AsyncIterator[tuple[WebRtcApp, Hub]]:
     show = Studio(*(rungs or (Rung(180, 200_000),)))
     hub = Hub(show)
-    app = WebRtcApp(hub, network(**changes), share=share)
+    app = WebRtcApp(hub, network(**changes), share=share, origins=origins)
     try:
         yield app, hub
     finally:
@@ -134,19 +137,59 @@ async def test_who_may_not_play_or_publish_is_told_so() -> None:
 
 
 @looped
-async def test_a_page_of_another_site_needs_a_token_to_publish() -> None:
-    async with open_app() as (app, hub):
+async def test_pages_of_other_sites_watch_and_publish_only_where_that_is_configured() -> None:
+    studio = "https://studio.example"
+    async with open_app(origins=(studio,)) as (app, hub):
         text = (await offer()).replace("a=recvonly", "a=sendonly")
-        names = {"host": "127.0.0.1:8080", "origin": "https://elsewhere.example"}
-        answer = await ask(app, "POST", "/whip/cam", text, **names)
-        assert answer.status == 403 and not hub.baskets
-        names["origin"] = "http://["
-        assert (await ask(app, "POST", "/whip/cam", text, **names)).status == 403
-        names["origin"] = "http://127.0.0.1:8080"
-        assert (await ask(app, "POST", "/whip/cam", text, **names)).status == 201
-        away = await ask(app, "OPTIONS", "/whep/show")
+        for origin in ("https://elsewhere.example", "http://[", "null"):
+            names = {"host": "127.0.0.1:8080", "origin": origin}
+            answer = await ask(app, "POST", "/whip/cam?token=key-one", text, **names)
+            assert answer.status == 403 and not hub.baskets
+            assert "access-control-allow-origin" not in answer.headers
+            away = await ask(app, "OPTIONS", "/whip/cam", **names)
+            assert not [name for name in away.headers if name.startswith("access-control")]
+        own = {"host": "127.0.0.1:8080", "origin": "http://127.0.0.1:8080"}
+        assert (await ask(app, "POST", "/whip/cam", text, **own)).status == 201
+        theirs = {"host": "127.0.0.1:8080", "origin": studio}
+        assert (await ask(app, "POST", "/whip/cam", text, **theirs)).status == 403
+        answer = await ask(app, "POST", "/whip/cam?token=key-one", text, **theirs)
+        assert answer.status == 201
+        assert answer.headers["access-control-allow-origin"] == studio
+        assert answer.headers["vary"] == "origin"
+        away = await ask(app, "OPTIONS", "/whep/show", origin="https://elsewhere.example")
         assert away.status == 204 and away.headers["accept-post"] == "application/sdp"
+        assert away.headers["access-control-allow-origin"] == "*"
         assert "POST" in away.headers["access-control-allow-methods"]
+
+
+@looped
+async def test_a_session_is_changed_and_ended_only_with_the_token_that_began_it() -> None:
+    async with open_app() as (app, hub):
+        hub.play_token = "sesame"
+        text = await offer()
+        answer = await ask(app, "POST", "/whep/show", text, authorization="Bearer sesame")
+        place = answer.headers["location"]
+        trickle = {"content-type": "application/trickle-ice-sdpfrag", "if-match": "*"}
+        for wrong in ({}, {"authorization": "Bearer sesam"}, {"authorization": "Bearer "}):
+            for method in ("DELETE", "PATCH"):
+                refused = await ask(app, method, place, "", **trickle, **wrong)
+                assert refused.status == 401 and refused.headers["www-authenticate"] == "Bearer"
+        assert place in app.sessions
+        right = {"authorization": "Bearer sesame"}
+        assert (await ask(app, "PATCH", place, "", **trickle, **right)).status == 501
+        assert (await ask(app, "DELETE", place, "", **right)).status == 200
+        assert place not in app.sessions
+
+
+@looped
+async def test_a_token_of_the_query_goes_along_in_the_place() -> None:
+    async with open_app() as (app, hub):
+        hub.play_token = "sesame+street"
+        answer = await ask(app, "POST", "/whep/show?token=sesame%2Bstreet", await offer())
+        place, _, query = answer.headers["location"].partition("?")
+        assert query == "token=sesame%2Bstreet"
+        assert (await ask(app, "DELETE", place, "")).status == 401
+        assert (await ask(app, "DELETE", f"{place}?{query}", "")).status == 200
 
 
 @looped
