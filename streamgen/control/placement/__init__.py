@@ -1,0 +1,1 @@
+"""Where work goes: resource vectors, and the scheduler that packs them onto nodes."""

@@ -1,0 +1,171 @@
+"""`Bins`: what every node has free, as columns of numbers: which one fits a need best is one pass
+over them, some 100 us for 10,000 nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamgen.control.placement.resources import DIMENSIONS, Resources
+
+Vector = NDArray[np.int64]
+FIRST = 64
+WARM = 0.05
+"""What a node that has the networks loaded is liked better for, as a share of a node's room."""
+
+
+class Bins:
+    """Nodes by slot. A slot's number is a node's for as long as it is there."""
+
+    def __init__(self, reclaimable: int) -> None:
+        """`reclaimable` kinds of use can be taken back, and are counted beside what is free."""
+        self.names: list[str | None] = []
+        self.slots: dict[str, int] = {}
+        self.free: Vector = np.zeros((len(DIMENSIONS), FIRST), np.int64)
+        self.taken: NDArray[np.int64] = np.zeros((reclaimable, len(DIMENSIONS), FIRST), np.int64)
+        """What could be taken back, by kind."""
+        self.items: Vector = np.zeros(FIRST, np.int64)
+        self.limit: Vector = np.zeros((len(DIMENSIONS), FIRST), np.int64)
+        self._open: NDArray[np.bool_] = np.zeros(FIRST, np.bool_)
+        self._share = np.zeros((len(DIMENSIONS), FIRST))
+        """What is free, in units of the largest node's capacity."""
+        self._scale = np.ones(len(DIMENSIONS))
+        self._warm: dict[str, NDArray[np.bool_]] = {}
+        self._unused: list[int] = []
+
+    def add(self, name: str, limit: Resources, models: Iterable[str]) -> int:
+        """A node with nothing on it; its slot."""
+        slot = self._unused.pop() if self._unused else len(self.names)
+        if slot == len(self.names):
+            self.names.append(None)
+            if slot == self.items.size:
+                self._grow()
+        self.names[slot] = name
+        self.slots[name] = slot
+        self.limit[:, slot] = self.free[:, slot] = vector(limit)
+        self._open[slot] = True
+        for model in models:
+            self.warm(slot, model)
+        scale = np.maximum(self._scale, vector(limit))
+        if (scale > self._scale).any():
+            self._scale = scale
+            self._share = self.free / scale[:, None]
+        self._share[:, slot] = self.free[:, slot] / self._scale
+        return slot
+
+    def remove(self, slot: int) -> None:
+        """The node is gone, and all that was on it."""
+        del self.slots[str(self.names[slot])]
+        self.names[slot] = None
+        for columns in (self.free, self.taken, self.items, self.limit, self._share):
+            columns[..., slot] = 0
+        self._open[slot] = False
+        for warm in self._warm.values():
+            warm[slot] = False
+        self._unused.append(slot)
+
+    def open(self, slot: int, wanted: bool) -> None:
+        """Whether new work may come here."""
+        self._open[slot] = wanted
+
+    def warm(self, slot: int, model: str) -> None:
+        """The node has this network loaded from now on."""
+        if model not in self._warm:
+            self._warm[model] = np.zeros(self.items.size, np.bool_)
+        self._warm[model][slot] = True
+
+    def has(self, slot: int, models: Iterable[str]) -> bool:
+        """Whether all of these networks are loaded there."""
+        return all(model in self._warm and self._warm[model][slot] for model in models)
+
+    def take(self, slot: int, need: Vector, items: int = 1) -> None:
+        """Use so much; negative numbers give back."""
+        self.free[:, slot] -= need
+        self._share[:, slot] = self.free[:, slot] / self._scale
+        self.items[slot] += items
+
+    def fits(self, slot: int, need: Vector) -> bool:
+        return bool(self._open[slot]) and bool((self.free[:, slot] >= need).all())
+
+    def used(self) -> int:
+        """Nodes with anything on them."""
+        return int(np.count_nonzero(self.items))
+
+    def load(self) -> Vector:
+        """What is in use, by dimension and slot."""
+        return self.limit - self.free
+
+    def best(
+        self,
+        need: Vector,
+        models: Iterable[str] = (),
+        reclaim: tuple[int, ...] = (),
+        *,
+        idle: bool = True,
+    ) -> int | None:
+        """The slot whose rest would be smallest, nodes that are in use first; None: no one fits.
+
+        What was taken of the kinds `reclaim` counts as free. The rest is measured as the sum of
+        squares over all dimensions, each weighted by how scarce it is (Panigrahy et al., 2011).
+        """
+        number = len(self.names)
+        fits = self._open[:number].copy()
+        for dimension, wanted in enumerate(need):
+            if wanted:
+                room = self.free[dimension, :number]
+                for kind in reclaim:
+                    room = room + self.taken[kind, dimension, :number]
+                fits &= room >= wanted
+        used = fits & (self.items[:number] > 0)
+        if used.any():
+            fits = used
+        elif not idle:
+            return None
+        found = np.flatnonzero(fits)
+        if not found.size:
+            return None
+        share = self._share[:, found]
+        rest = share - (need / self._scale)[:, None]
+        score = self._weights() @ (rest * rest)
+        for model in models:
+            if model in self._warm:
+                score -= WARM * self._warm[model][found]
+        return int(found[np.argmin(score)])
+
+    def largest(self) -> Vector:
+        """The most that any open node has, by dimension, empty."""
+        number = len(self.names)
+        if not number:
+            return np.zeros(len(DIMENSIONS), np.int64)
+        return np.asarray((self.limit[:, :number] * self._open[:number]).max(axis=1))
+
+    def holds(self, need: Vector) -> bool:
+        """Whether an open node could carry this if nothing else were on it."""
+        number = len(self.names)
+        enough = (self.limit[:, :number] >= need[:, None]).all(axis=0)
+        return bool((enough & self._open[:number]).any())
+
+    def _weights(self) -> NDArray[np.float64]:
+        """How scarce each dimension is: in use over what there is."""
+        have = self.limit.sum(axis=1)
+        return np.asarray((have - self.free.sum(axis=1) + 1) / (have + 1))
+
+    def _grow(self) -> None:
+        more = self.items.size
+
+        def doubled(columns: NDArray[np.generic]) -> NDArray[np.generic]:
+            widths = [(0, 0)] * (columns.ndim - 1) + [(0, more)]
+            return np.pad(columns, widths)
+
+        self.free, self.limit = doubled(self.free), doubled(self.limit)  # type: ignore[assignment]
+        self.taken, self.items = doubled(self.taken), doubled(self.items)  # type: ignore[assignment]
+        self._share, self._open = doubled(self._share), doubled(self._open)  # type: ignore[assignment]
+        self._warm = {m: doubled(w) for m, w in self._warm.items()}  # type: ignore[misc]
+
+
+def vector(resources: Resources) -> Vector:
+    return np.array(astuple(resources), np.int64)

@@ -1,0 +1,277 @@
+"""`Scheduler`: which node carries which work. Decisions and bookkeeping only.
+
+Vector best-fit with head-room. Live work that finds no room takes it from batch work first, then
+from the enhancement and then from the rungs of live work of a lower standing, and at last gives
+up its own in that order; running live work is never ended for other work. What is refused is
+refused with the reason. The same calls give the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamgen.control.placement.bins import Bins, Vector, vector
+from streamgen.control.placement.resources import (
+    DIMENSIONS,
+    Cut,
+    Profile,
+    Resources,
+    Standing,
+)
+
+HEAD_ROOM = 0.1
+"""Share of a node's time that is not planned with: pictures differ in what they cost."""
+CUTS = (Cut.ENHANCEMENT, Cut.RUNGS)
+_BATCH = {Standing.BATCH_PAID: 0, Standing.BATCH_FREE: 1}
+_SAVED = {Cut.ENHANCEMENT: 2, Cut.RUNGS: 3}
+"""Rows of `Bins.taken`; what is saved is of streams that are not paid for."""
+_KINDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A stream, or a chunk of a job."""
+
+    name: str
+    profile: Profile
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where work goes, and what makes room for it. All of it is booked already."""
+
+    node: str
+    cut: Cut
+    preempted: tuple[str, ...] = ()
+    """Batch work that has to leave."""
+    lowered: tuple[tuple[str, Cut], ...] = ()
+    """Live work that gives something up."""
+    warm: bool = False
+    """All of its networks are loaded there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Why there is no place."""
+
+    reason: str
+    ever: bool
+    """Whether there would be one if nothing else ran."""
+
+
+@dataclass(slots=True)
+class Booking:
+    """Room that is taken on one node."""
+
+    work: Work
+    slot: int
+    cut: Cut
+    number: int
+    """Later ones are higher."""
+    need: Vector = field(repr=False)
+
+
+class Scheduler:
+    """The whole cluster's. Work that moves is booked on both nodes until it has arrived."""
+
+    def __init__(self, head_room: float = HEAD_ROOM) -> None:
+        self.bins = Bins(_KINDS)
+        self._head_room = head_room
+        self._bookings: dict[str, list[Booking]] = {}
+        """By work; the last one is where it goes."""
+        self._on: dict[int, dict[str, Booking]] = {}
+        self._number = 0
+        self._vectors: dict[Resources, Vector] = {}
+
+    def add(self, node: str, capacity: Resources, models: Iterable[str] = ()) -> None:
+        """A node that is empty."""
+        slot = self.bins.add(node, capacity.under(self._head_room), models)
+        self._on[slot] = {}
+
+    def remove(self, node: str) -> list[str]:
+        """The node is gone; the work that was there alone and has no place now, best first."""
+        slot = self.bins.slots[node]
+        gone = list(self._on.pop(slot).values())
+        for booking in gone:
+            self._forget(booking)
+        self.bins.remove(slot)
+        lost = [one.work for one in gone if one.work.name not in self._bookings]
+        return [work.name for work in sorted(lost, key=lambda one: (one.standing, one.name))]
+
+    def open(self, node: str, wanted: bool) -> None:
+        """Whether new work may go there; what is there stays."""
+        self.bins.open(self.bins.slots[node], wanted)
+
+    def place(self, work: Work, *, idle: bool = True, force: bool = True) -> Placed | Full:
+        """Find room and book it. `idle`: also on nodes that do nothing yet; `force`: also by
+        taking it from others."""
+        for cut, reclaim in self._ways(work, force):
+            need = self._vector(work.profile.need(cut))
+            slot = self.bins.best(need, work.profile.models, reclaim, idle=idle)
+            if slot is not None:
+                return self._settle(work, work.profile.least(cut), slot, reclaim)
+        return self._full(work)
+
+    def fits(self, work: Work, node: str) -> bool:
+        """Whether there is room on this node as it is."""
+        return self.bins.fits(self.bins.slots[node], self._vector(work.profile.need(Cut.NOTHING)))
+
+    def book(self, work: Work, node: str, cut: Cut = Cut.NOTHING) -> Placed:
+        """Take room on a node, whether there is any or not: the work is there already, as the
+        node says, or `fits` has told so."""
+        slot = self.bins.slots[node]
+        warm = self.bins.has(slot, work.profile.models)
+        self._number += 1
+        need = self._vector(work.profile.need(cut))
+        booking = Booking(work, slot, cut, self._number, need)
+        self._bookings.setdefault(work.name, []).append(booking)
+        self._on[slot][work.name] = booking
+        self.bins.take(slot, need, 1)
+        self._account(booking, 1)
+        for model in work.profile.models:
+            self.bins.warm(slot, model)
+        return Placed(node, cut, warm=warm)
+
+    def release(self, name: str, node: str) -> None:
+        """The work is not on this node any more."""
+        booking = self._on[self.bins.slots[node]].pop(name, None)
+        if booking is not None:
+            self._forget(booking)
+
+    def raise_up(self, node: str) -> Iterator[tuple[str, Cut]]:
+        """Live work on this node that gets back what it gave up, as far as there is room."""
+        slot = self.bins.slots[node]
+        lowered = [one for one in self._on[slot].values() if one.cut]
+        for booking in sorted(lowered, key=lambda one: (one.work.standing, one.number)):
+            for cut in (Cut.NOTHING, Cut.ENHANCEMENT):
+                more = self._vector(booking.work.profile.need(cut)) - booking.need
+                if cut < booking.cut and (self.bins.free[:, slot] >= more).all():
+                    self._change(booking, cut)
+                    yield booking.work.name, cut
+                    break
+
+    def there(self, node: str) -> list[Work]:
+        """All that is booked on a node, best first."""
+        held = self._on[self.bins.slots[node]].values()
+        return sorted((one.work for one in held), key=lambda one: (one.standing, one.name))
+
+    def _ways(self, work: Work, force: bool) -> Iterator[tuple[Cut, tuple[int, ...]]]:
+        """What to try: how much to give up, and what to take from others."""
+        yield Cut.NOTHING, ()
+        if not force:
+            return
+        batch = tuple(kind for lower, kind in _BATCH.items() if lower > work.standing)
+        if batch:
+            yield Cut.NOTHING, batch[::-1]
+        if not work.standing.live:
+            return
+        for cut in CUTS:
+            saved = (_SAVED[cut],) if work.standing is Standing.LIVE_PAID else ()
+            if saved:
+                yield Cut.NOTHING, batch + saved
+            if len(work.profile.needs) > cut:
+                yield cut, batch + saved
+
+    def _settle(self, work: Work, cut: Cut, slot: int, reclaim: tuple[int, ...]) -> Placed:
+        """Make the room that was found, with as little harm as possible, and book it."""
+        need = self._vector(work.profile.need(cut))
+        preempted, lowered = self._make_room(slot, need, reclaim)
+        placed = self.book(work, str(self.bins.names[slot]), cut)
+        return Placed(placed.node, cut, preempted, lowered, placed.warm)
+
+    def _make_room(
+        self, slot: int, need: Vector, reclaim: tuple[int, ...]
+    ) -> tuple[tuple[str, ...], tuple[tuple[str, Cut], ...]]:
+        short = need - self.bins.free[:, slot]
+        if (short <= 0).all():
+            return (), ()
+        batch = [one for one in self._on[slot].values() if _BATCH.get(one.work.standing) in reclaim]
+        batch.sort(key=lambda one: (-one.work.standing, -one.number))
+        leaving = _enough([(one, one.need) for one in batch], short)
+        for booking in leaving:
+            self.release(booking.work.name, str(self.bins.names[slot]))
+        short = need - self.bins.free[:, slot]
+        lowered: list[tuple[str, Cut]] = []
+        for cut in CUTS:
+            if (short <= 0).all() or _SAVED[cut] < max(reclaim, default=0):
+                continue
+            giving = [
+                (one, one.need - self._vector(one.work.profile.need(cut)))
+                for one in sorted(self._on[slot].values(), key=lambda one: -one.number)
+                if one.work.standing is Standing.LIVE_FREE and one.cut < one.work.profile.least(cut)
+            ]
+            for booking in _enough(giving, short):
+                self._change(booking, booking.work.profile.least(cut))
+                lowered.append((booking.work.name, booking.cut))
+            short = need - self.bins.free[:, slot]
+        return tuple(one.work.name for one in leaving), tuple(lowered)
+
+    def _change(self, booking: Booking, cut: Cut) -> None:
+        self._account(booking, -1)
+        need = self._vector(booking.work.profile.need(cut))
+        self.bins.take(booking.slot, need - booking.need, 0)
+        booking.need, booking.cut = need, cut
+        self._account(booking, 1)
+
+    def _account(self, booking: Booking, sign: int) -> None:
+        """What of this could be taken back."""
+        work, taken = booking.work, self.bins.taken
+        if work.standing in _BATCH:
+            taken[_BATCH[work.standing], :, booking.slot] += sign * booking.need
+        elif work.standing is Standing.LIVE_FREE:
+            for cut in CUTS:
+                if booking.cut < cut:
+                    saved = booking.need - self._vector(work.profile.need(cut))
+                    taken[_SAVED[cut], :, booking.slot] += sign * saved
+
+    def _forget(self, booking: Booking) -> None:
+        self._account(booking, -1)
+        self.bins.take(booking.slot, -booking.need, -1)
+        left = self._bookings[booking.work.name]
+        left.remove(booking)
+        if not left:
+            del self._bookings[booking.work.name]
+
+    def _vector(self, resources: Resources) -> Vector:
+        """Profiles are few, streams many."""
+        found = self._vectors.get(resources)
+        if found is None:
+            found = self._vectors[resources] = vector(resources)
+        return found
+
+    def _full(self, work: Work) -> Full:
+        """Why not: what no node has at all, or what is used up."""
+        need = self._vector(work.profile.need(Cut.RUNGS if work.standing.live else Cut.NOTHING))
+        if not self.bins.slots:
+            return Full("there are no nodes", ever=False)
+        largest = self.bins.largest()
+        short = np.flatnonzero(need > largest)
+        if short.size:
+            what = ", ".join(f"{DIMENSIONS[i]} {need[i]} (most {largest[i]})" for i in short)
+            return Full(f"no open node has {what}", ever=False)
+        if not self.bins.holds(need):
+            return Full("no open node has all that it needs at once", ever=False)
+        number = len(self.bins.names)
+        lacking = (self.bins.free[:, :number] < need[:, None]).sum(axis=1)
+        return Full(f"all nodes are full, most of {DIMENSIONS[int(lacking.argmax())]}", ever=True)
+
+
+def _enough(offers: list[tuple[Booking, Vector]], short: Vector) -> list[Booking]:
+    """The first offers that make up for what is short, without those that are not needed."""
+    chosen: list[tuple[Booking, Vector]] = []
+    short = short.copy()
+    for booking, gain in offers:
+        if (short <= 0).all():
+            break
+        if ((gain > 0) & (short > 0)).any():
+            chosen.append((booking, gain))
+            short -= gain
+    for offer in list(chosen):
+        if (short + offer[1] <= 0).all():
+            short += offer[1]
+            chosen.remove(offer)
+    return [booking for booking, _ in chosen]
