@@ -76,7 +76,7 @@ class Callback:
             async with asyncio.timeout(WITHIN_S), self._free:
                 status = await self._posted(body)
         except TimeoutError:
-            self._fail(f"no answer within {WITHIN_S:g} s")
+            self._fail(f"{self._url.host}: no answer within {WITHIN_S:g} s")
         except OutboundError as error:
             self._fail(str(error))
         if status in NO:
