@@ -25,6 +25,7 @@ from streamgen_edge.picture import NoPicture, Pictures
 from streamgen_edge.publishing import Streams
 from streamgen_edge.push.routes import push_routes
 from streamgen_edge.recording.routes import recording_routes
+from streamgen_edge.roots import Turned, paths, refuse_outside
 from streamgen_edge.sharing import code_routes
 from streamgen_edge.showing import Showing, shown
 from streamgen_edge.stream import LiveStream
@@ -136,6 +137,8 @@ def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
         try:
             if stream.tenure.live is None:  # else its worker says so
                 refuse_wrong(stream.pipeline, stream.params, change.node, change.values)
+            if not all(isinstance(value, int | float) for value in change.values.values()):
+                _refuse_outside(streams, stream, stream.pipeline, {change.node: change.values})
             answer = await stream.change(change.node, change.values, change.over)
         except (Refusal, ConfigError) as error:
             raise HTTPException(422, str(error)) from error
@@ -152,12 +155,25 @@ def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
         if (stream is None or stream.over) and streams.server.stream(name) is None:
             raise HTTPException(404, f"there is no stream '{name}' here")
         value = _pipeline(change.pipeline, name)
+        if not isinstance(change.pipeline, str):
+            try:
+                _refuse_outside(streams, stream, value, {})
+            except ConfigError as error:
+                raise HTTPException(422, str(error)) from error
         if stream is None or stream.over:
             streams.choose(name, value)
             response.status_code = 202
             return {"name": name, "state": None, "pipeline": value}
         stream.use(value)
         return shown(stream, streams.watching(name))
+
+
+def _refuse_outside(
+    streams: Streams, stream: LiveStream | None, pipeline: dict[str, Any], turned: Turned
+) -> None:
+    """Raises `ConfigError` for files that only this machine's own files may name."""
+    known = frozenset() if stream is None else paths(stream.pipeline, stream.params)
+    refuse_outside(streams.server.media_roots, pipeline, turned, known)
 
 
 def _pipeline(value: str | dict[str, Any], stream: str) -> dict[str, Any]:

@@ -33,6 +33,8 @@ from streamgen_edge.stream import LiveStream
 
 KEPT_S = 30.0
 """An ended session can still be played to its end."""
+MOST_ENDED = 256
+"""So many of them at most; the oldest makes room."""
 MOST_CHOSEN = 256
 """Names for which a pipeline is remembered; the oldest choice makes room."""
 log = logging.getLogger("streamgen.edge")
@@ -229,7 +231,11 @@ class Streams:
     def _over(self, stream: LiveStream) -> None:
         if self._streams.get(stream.name) is stream:
             del self._streams[stream.name]
+        self._ended.pop(stream.name, None)
         self._ended[stream.name] = (time.monotonic(), stream)
+        while len(self._ended) > MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+        asyncio.get_running_loop().call_later(KEPT_S + 0.1, self._forget)
         if stream.name not in self._streams:
             self._metrics.remove(stream.name)
         if isinstance(stream.publisher, RtmpSink):
@@ -245,7 +251,7 @@ class Streams:
     def _forget(self) -> None:
         now = time.monotonic()
         for name, (at, _) in list(self._ended.items()):
-            if now - at > KEPT_S:
+            if now - at >= KEPT_S:
                 del self._ended[name]
 
     def end_all(self) -> None:

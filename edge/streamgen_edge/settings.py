@@ -204,6 +204,9 @@ class Server(Settings):
     recording: RecordingSettings = RecordingSettings()
     """Of streams with `record`."""
     outbound: OutboundSettings = OutboundSettings()
+    media_roots: tuple[Path, ...] = ()
+    """Folders below which pipelines that come by the API may name pictures, fonts and slates. Read
+    again on SIGHUP."""
     pipeline: str = "starry"
     """Of streams that name none."""
     workers: int = Field(default=2, ge=0, le=64)

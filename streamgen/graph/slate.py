@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from streamgen.errors import ConfigError
 from streamgen.media.color import SWSCALE
 from streamgen.media.frame import Color, Frame, Layout, Range
 from streamgen.media.mixing import FULL, Mixer
+from streamgen.media.picture_file import read_picture
 from streamgen.media.pool import Pool, cropped
 from streamgen.media.shell import unwrap
 
@@ -82,11 +82,4 @@ def dark(pool: Pool, width: int, height: int, time_base: Fraction, color: Color)
 
 
 def _read(path: Path) -> av.VideoFrame:
-    try:
-        with av.open(str(path)) as container:
-            picture = next(container.decode(video=0), None)
-    except (av.FFmpegError, IndexError) as error:
-        raise ConfigError(f"the slate {path} is no picture: {error}") from error
-    if picture is None:
-        raise ConfigError(f"the slate {path} is no picture")
-    return picture.reformat(format="rgb24")
+    return read_picture(path).reformat(format="rgb24")

@@ -20,6 +20,7 @@ from streamgen.config import Settings
 from streamgen.errors import ConfigError
 from streamgen.media.frame import Frame, Layout
 from streamgen.media.mixing import Mixer
+from streamgen.media.picture_file import read_picture
 from streamgen.media.port import PICTURE
 from streamgen.plugins import find
 from streamgen.protocols import StageContext, Value
@@ -223,12 +224,7 @@ def _corner(frame: Frame, patch: Patch, params: OverlayParams) -> tuple[int, int
 
 def _picture(path: Path) -> NDArray[Any]:
     """`[h, w, 4]` of the first picture in a file. Raises `ConfigError`."""
-    try:
-        with av.open(str(path)) as container:
-            picture = next(container.decode(video=0))
-    except (av.FFmpegError, StopIteration, IndexError) as error:
-        raise ConfigError(f"cannot read the picture {path}: {error}") from error
-    rgba: NDArray[Any] = picture.to_ndarray(format="rgba")
+    rgba: NDArray[Any] = read_picture(path).to_ndarray(format="rgba")
     return rgba
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
 
 from streamgen.telemetry import Metrics
 from streamgen_edge.link import Link
@@ -25,3 +28,20 @@ async def test_a_chosen_pipeline_is_used_once_and_the_oldest_choice_makes_room()
             assert stream.pipeline["name"] == "chosen"
             stream.end()
             assert streams._opened("n1", settings).pipeline["name"] == "starry"
+
+
+@looped
+async def test_ended_streams_are_forgotten_though_nobody_asks_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamgen_edge.publishing.KEPT_S", 0.2)
+    monkeypatch.setattr("streamgen_edge.publishing.MOST_ENDED", 3)
+    with TemporaryDirectory() as folder:
+        async with Link(Path(folder)) as link:
+            streams = Streams(Server(), link, Metrics(), lambda: 0)
+            for number in range(5):
+                streams._opened(f"n{number}", StreamSettings()).end()
+            assert list(streams._ended) == ["n2", "n3", "n4"]
+            async with asyncio.timeout(20):
+                while streams._ended:
+                    await asyncio.sleep(0.02)
