@@ -18,9 +18,9 @@ class Bottleneck:
         loss: float = 0.0,
         seed: int = 1,
     ) -> None:
-        """`rate_bps` None: as fast as they come. A packet is dropped that would wait for longer than
-        `queue_ms`; each is late by a time of its own up to `jitter_ms`, so that they overtake each
-        other; `loss` is the part that is lost anyhow."""
+        """`rate_bps` None: as fast as they come. A packet is dropped that would wait for longer
+        than `queue_ms`; each is late by a time of its own up to `jitter_ms`, so that they overtake
+        each other; `loss` is the part that is lost anyhow."""
         self.rate_bps = rate_bps
         self.queue_ms = queue_ms
         self.delay_ms = delay_ms
