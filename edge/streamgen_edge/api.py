@@ -25,6 +25,7 @@ from streamgen_edge.picture import NoPicture, Pictures
 from streamgen_edge.publishing import Streams
 from streamgen_edge.push.routes import push_routes
 from streamgen_edge.recording.routes import recording_routes
+from streamgen_edge.reference import reference_routes
 from streamgen_edge.roots import Turned, paths, refuse_outside
 from streamgen_edge.sharing import code_routes
 from streamgen_edge.showing import Showing, shown
@@ -57,8 +58,9 @@ def api(
 ) -> FastAPI:
     """The application; `ready` gives the reason why not, or None, `rtmp_port` where encoders
     publish."""
-    app = FastAPI(title="streamgen", version=__version__, docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="streamgen", version=__version__, docs_url=None, redoc_url=None)
     _problems(app)
+    reference_routes(app)
     admin = [Depends(administrator(streams))]
     _streams(app, streams, admin)
     _events(app, streams, admin)
@@ -97,7 +99,7 @@ def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
 def _events(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     events, again = Events(Showing(streams)), administrator(streams)
 
-    @app.get("/v1/events", dependencies=admin, response_class=EventStream)
+    @app.get("/v1/events", dependencies=admin, response_class=EventStream, status_code=200)
     async def told(request: Request, stream: str | None = None) -> Response:
         """How all streams do, once a second and when a state changes; all there is to know of one
         of them."""
