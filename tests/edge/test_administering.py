@@ -21,11 +21,15 @@ class Guarded:
 
 
 def status(
-    *headers: tuple[bytes, bytes], client: str = "127.0.0.1", keys: dict[str, str] | None = None
+    *headers: tuple[bytes, bytes],
+    client: str = "127.0.0.1",
+    keys: dict[str, str] | None = None,
+    version: str = "1.1",
 ) -> int:
     """Of one request; 200 where it is let in."""
     admin = administrator(Guarded(Access(Auth(admin_keys=keys or {}), None)))
     scope = {"type": "http", "method": "GET", "headers": headers, "client": (client, 1)}
+    scope["http_version"] = version
     try:
         asyncio.run(admin(Request(scope)))
     except HTTPException as refused:
@@ -57,6 +61,11 @@ def test_what_a_proxy_sends_on_is_not_of_this_machine(header: tuple[bytes, bytes
     assert status((b"host", b"localhost"), header) == 403
     bearer = (b"authorization", b"Bearer " + KEY.encode())
     assert status((b"host", b"localhost"), header, bearer, keys={"me": KEY}) == 200
+
+
+def test_a_proxy_that_says_nothing_of_itself_is_known_by_its_old_http() -> None:
+    assert status((b"host", b"127.0.0.1:8080"), version="1.0") == 403
+    assert status((b"host", b"127.0.0.1:8080"), version="2") == 200
 
 
 def test_a_page_of_another_site_may_not_even_look() -> None:

@@ -90,7 +90,8 @@ class Served:
         _, _, name, path = scope["path"].split("/", 3)
         proxy = self.proxies[name] = Proxy()
         text = (await receive())["body"].decode()
-        answer = await proxy.through(await ask(self.app, "POST", f"/{path}", text))
+        asked = f"/{path}?{scope['query_string'].decode()}"
+        answer = await proxy.through(await ask(self.app, "POST", asked, text))
         head = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
         head = [one for one in head if one[0] != b"content-length"]
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
