@@ -189,7 +189,7 @@ class WebRtcApp:
     def _channel(self, stream: Playable) -> Channel:
         found = self.channels.get(stream.name)
         if found is None or found.stream.session != stream.session:
-            found = self.channels[stream.name] = Channel(stream, self._close_channel)
+            found = self.channels[stream.name] = Channel(stream, self._close_channel, self._count)
         return found
 
     def _close_channel(self, channel: Channel) -> None:

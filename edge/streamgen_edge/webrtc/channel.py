@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Protocol
 
@@ -95,13 +94,17 @@ class Viewer(Protocol):
 class Channel:
     """Opened for the first viewer, closed with the last. On the loop's thread."""
 
-    def __init__(self, stream: Playable, closed: Callable[[Channel], None]) -> None:
+    def __init__(
+        self,
+        stream: Playable,
+        closed: Callable[[Channel], None],
+        count: Callable[[str, str], None] = lambda name, reason: None,
+    ) -> None:
+        """`count` hears of `rung_changes`, by reason."""
         self.stream = stream
         self.viewers: set[Viewer] = set()
         self.asked = 0
         """Key frames asked of the stream."""
-        self.switches: Counter[str] = Counter()
-        """Changes of viewers' rungs, by reason."""
         self._clock = MediaClock(time.monotonic_ns, time.time_ns)
         self._origins = {True: secrets.randbits(32), False: secrets.randbits(32)}
         self._tracks: dict[str, RtpTrack] = {}
@@ -113,6 +116,7 @@ class Channel:
         self._asked_at = float("-inf")
         self._pending: asyncio.TimerHandle | None = None
         self._on_close = closed
+        self._count = count
         self._tick = asyncio.get_running_loop().call_later(REPORT_S, self._report)
 
     def track(self, name: str) -> RtpTrack:
@@ -223,7 +227,7 @@ class Channel:
 
     def switched(self, reason: str) -> None:
         """A viewer gets another rung."""
-        self.switches[reason] += 1
+        self._count("rung_changes", reason)
 
     def _move(self) -> None:
         """A rung that the worker gave up is left; its viewers go on with the next one."""
