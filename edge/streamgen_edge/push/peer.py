@@ -16,7 +16,7 @@ from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 
 from streamgen.deliver.media_clock import MediaClock
 from streamgen.deliver.rtp import goodbye
-from streamgen.deliver.webrtc import Numbers, RtpSender, RtpTrack
+from streamgen.deliver.webrtc import RtpSender, RtpTrack
 from streamgen.media.packet import Packet
 from streamgen_edge.push.target import Failure
 from streamgen_edge.webrtc import stack
@@ -145,20 +145,11 @@ class PeerPush:
         if self._line is None:
             self._line = SecureLine(dtls)
         self._cname = (parameters.rtcp.cname or "").encode()
-        ssrc, again = stack.own_ssrcs(line)
-        codec = parameters.codecs[0]
-        kind = int(codec.payloadType or 0)
-        rtx = next((c for c in parameters.codecs if c.parameters.get("apt") == kind), None)
-        numbers = Numbers(
-            ssrc,
-            kind,
-            secrets.randbits(15),
-            None if rtx is None else (again, int(rtx.payloadType or 0), secrets.randbits(15)),
-        )
+        numbers = stack.own_numbers(line, parameters)
         sender = self._senders[line.kind] = RtpSender(self._line, numbers)
         track = self._tracks[line.kind]
-        stack.register_sender(dtls, Feedback(ssrc, sender, track.ask), parameters)
-        self._ssrcs.append(ssrc)
+        stack.register_sender(dtls, Feedback(numbers.ssrc, sender, track.ask), parameters)
+        self._ssrcs.append(numbers.ssrc)
         sender.play(track)
 
     def _ask(self) -> None:

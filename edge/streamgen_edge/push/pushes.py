@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from streamgen_edge.ending import all_ended
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.push.push import Counting, Push, Source
 from streamgen_edge.push.settings import PushSettings
@@ -15,7 +14,6 @@ MOST_ASKED = 256
 """Names for which wishes of the API are remembered; the oldest make room."""
 MOST_EACH = 16
 """Targets of one stream."""
-LOOK_S = 0.02
 
 
 Start = Callable[[str, PushSettings, OutboundSettings], Push]
@@ -147,11 +145,4 @@ class Pushes:
 
     async def finished(self, within_s: float) -> bool:
         """Every process has ended. False where one takes longer than that."""
-        until = time.monotonic() + within_s
-        for one in self._all:
-            one.end()
-        while any(one.running for one in self._all):
-            if time.monotonic() > until:
-                return False
-            await asyncio.sleep(LOOK_S)
-        return True
+        return await all_ended(self._all, within_s)

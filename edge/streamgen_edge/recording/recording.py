@@ -6,9 +6,7 @@ the disk is slow the queue is emptied, and what comes is left out up to the next
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +16,7 @@ from streamgen.deliver.live import LivePackager
 from streamgen.deliver.movie import MovieFile
 from streamgen.deliver.rendition import Rendition
 from streamgen.media.queue import Bounded, WhenFull
+from streamgen_edge.ending import all_ended
 from streamgen_edge.recording.reel import SOUND, VIDEO, Counting, Cut, Label, Reel, State
 from streamgen_edge.recording.settings import RecordingSettings
 from streamgen_edge.settings import STREAM_NAME
@@ -26,7 +25,6 @@ MOST_BYTES = 16 << 20
 """What a recording may be behind: 10 s at 12 Mbit/s, or 30 s at 4."""
 _EACH_BYTES = 1024
 """What a fragment weighs beside its data."""
-LOOK_S = 0.02
 MOST_ASKED = 256
 """Names for which the API's wish is remembered; the oldest makes room."""
 
@@ -209,11 +207,4 @@ class Recordings:
 
     async def finished(self, within_s: float) -> bool:
         """Every file is closed. False where a disk takes longer than that."""
-        until = time.monotonic() + within_s
-        for one in self._all:
-            one.end()
-        while any(one.running for one in self._all):
-            if time.monotonic() > until:
-                return False
-            await asyncio.sleep(LOOK_S)
-        return True
+        return await all_ended(self._all, within_s)

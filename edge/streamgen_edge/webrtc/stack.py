@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -27,6 +28,8 @@ from aiortc.rtcrtpparameters import (
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 
 from streamgen.deliver.congestion.feedback import is_feedback, messages
+from streamgen.deliver.congestion.sent import Sent
+from streamgen.deliver.webrtc import Numbers
 from streamgen_edge.webrtc.network import Network
 
 STUN_S = 2.0
@@ -274,9 +277,23 @@ def agreed(transceiver: RTCRtpTransceiver) -> list[Any]:
     return list(transceiver._codecs)
 
 
-def own_ssrcs(transceiver: RTCRtpTransceiver) -> tuple[int, int]:
-    """SSRCs of our media and of its retransmissions, as our answer says them."""
-    return transceiver.sender._ssrc, transceiver.sender._rtx_ssrc
+def own_ssrc(transceiver: RTCRtpTransceiver) -> int:
+    """SSRC of what we send, as the session's description says it."""
+    return int(transceiver.sender._ssrc)
+
+
+def own_numbers(
+    transceiver: RTCRtpTransceiver, parameters: RTCRtpSendParameters, sent: Sent | None = None
+) -> Numbers:
+    """Of our media and of its retransmissions, as the session's description says them."""
+    kind = int(parameters.codecs[0].payloadType or 0)
+    rtx = next((c for c in parameters.codecs if c.parameters.get("apt") == kind), None)
+    # In the lower half, so that the first wrap is far from the first packets (RFC 3711, 3.3.1).
+    first, again = secrets.randbits(15), secrets.randbits(15)
+    repaired = None
+    if rtx is not None:
+        repaired = transceiver.sender._rtx_ssrc, int(rtx.payloadType or 0), again
+    return Numbers(own_ssrc(transceiver), kind, first, repaired, sent=sent)
 
 
 async def add_candidate(peer: RTCPeerConnection, candidate: Any) -> None:

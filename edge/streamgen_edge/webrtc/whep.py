@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from aiortc.rtp import (
 )
 
 from streamgen.deliver.rtp import goodbye
-from streamgen.deliver.webrtc import Numbers, RtpSender
+from streamgen.deliver.webrtc import RtpSender
 from streamgen_edge.webrtc import stack
 from streamgen_edge.webrtc.adapting import Adapting
 from streamgen_edge.webrtc.channel import SOUND, Channel
@@ -148,17 +147,8 @@ class Viewing:
             if self.adapting is not None and self.adapting.estimate is None:
                 self.adapting.follow(sent)
         self._cname = (parameters.rtcp.cname or "").encode()
-        ssrc, again = stack.own_ssrcs(line)
-        kind = int(parameters.codecs[0].payloadType or 0)
-        rtx = next((c for c in parameters.codecs if c.parameters.get("apt") == kind), None)
-        # In the lower half, so that the first wrap is far from the first packets (RFC 3711, 3.3.1).
-        numbers = Numbers(
-            ssrc,
-            kind,
-            secrets.randbits(15),
-            None if rtx is None else (again, int(rtx.payloadType or 0), secrets.randbits(15)),
-            sent=sent,
-        )
+        numbers = stack.own_numbers(line, parameters, sent)
+        ssrc = numbers.ssrc
         sender = self.senders[line.kind] = RtpSender(self._line, numbers)
         ask = self.channel.ask if line.kind == "video" else _nothing
         heard = self.feedback[line.kind] = Feedback(ssrc, sender, ask)

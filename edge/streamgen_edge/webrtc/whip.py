@@ -256,7 +256,7 @@ class Incoming:
     ) -> None:
         if self._line is None:
             self._line = SecureLine(dtls)
-            self.ssrc = stack.own_ssrcs(line)[0]
+            self.ssrc = stack.own_ssrc(line)
             self._tick = asyncio.get_running_loop().call_later(REPORT_S / 4, self._report)
         receiver = Receiver(self, line.kind, self._clocks[line.kind], parameters)
         self._receivers[line.kind] = receiver
