@@ -203,3 +203,9 @@ class Attachment:
         self.forget()
         if owner is not None:
             owner.worker_lost()
+
+    def failed(self, error: str) -> None:
+        owner = self._owner
+        self.leave()
+        if owner is not None:
+            owner.worker_ended(error)

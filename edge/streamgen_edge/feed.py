@@ -91,10 +91,10 @@ class Feed:
         self._subscribers.get(track, set()).discard(one)
 
     def put(self, packet: Packet) -> None:
-        for one in self._subscribers.get(packet.track, ()):
+        for one in tuple(self._subscribers.get(packet.track, ())):  # it may leave at this
             one.put(packet)
 
     def end(self) -> None:
         for some in self._subscribers.values():
-            for one in some:
+            for one in tuple(some):
                 one.end()

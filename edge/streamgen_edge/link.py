@@ -25,7 +25,7 @@ from streamgen.control.wire import (
     decoded,
     encoded,
 )
-from streamgen.media.credit import Outflow
+from streamgen.media.credit import Item, Outflow
 from streamgen.media.envelope import Envelope, LinkError, opened, seal
 from streamgen_edge.door import Door, Guests, Telemetry, guarded
 from streamgen_edge.settings import LinkSettings
@@ -55,6 +55,10 @@ class Attached(Protocol):
 
     def lost(self) -> None:
         """The worker is gone."""
+        ...
+
+    def failed(self, error: str) -> None:
+        """One of these raised: nothing more is asked of the stream."""
         ...
 
 
@@ -171,7 +175,23 @@ class Link:
         if worker.retry is not None:
             worker.retry.cancel()
         for attached in list(worker.streams.values()):
-            attached.lost()
+            self._let(attached, attached.lost)
+
+    @staticmethod
+    def _let(
+        attached: Attached,
+        act: Callable[..., None],
+        *given: Any,
+        harmless: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """A fault in one stream ends that stream; the edge, and all the others, go on."""
+        try:
+            act(*given)
+        except harmless:
+            raise
+        except Exception as error:
+            log.exception("a stream broke")
+            attached.failed(f"the server failed at this stream: {error!r}")
 
     def _count(self) -> None:
         if self._telemetry is not None:
@@ -197,14 +217,12 @@ class Link:
                 if outflow is None or item is None:
                     sending.remove((number, attached))
                     continue
-                header = seal(
-                    item.packet,
-                    stream=number,
-                    term=attached.term,
-                    track=item.track,
-                    kind=item.kind,
-                    received_ns=item.received_ns,
-                )
+                try:
+                    header = _header(item, number, attached.term)
+                except LinkError as error:  # its publisher's times, say, are beyond all measure
+                    sending.remove((number, attached))
+                    attached.failed(str(error))
+                    continue
                 if self._sent(worker.door.media, worker, (header, item.packet.data)):
                     outflow.back(item)
                     self._again(worker)
@@ -270,7 +288,7 @@ class Link:
             attached.outflow.credit(int(message["bytes"]), message["ms"])
             self.pump(worker)
         else:
-            attached.told(message)
+            self._let(attached, attached.told, message, harmless=NOT_UNDERSTOOD)
 
     async def _take_in(self, door: Door) -> None:
         while True:
@@ -287,7 +305,7 @@ class Link:
             if attached is None or attached.term != envelope.term:
                 self.old += 1
                 continue
-            attached.received(envelope)
+            self._let(attached, attached.received, envelope)
 
     async def _beat(self) -> None:
         """Say that we live, look who does, and let stalled streams give up what is too old."""
@@ -299,6 +317,17 @@ class Link:
                     self.lose(worker.name)
                     continue
                 self.say(worker, {"type": "beat"})
-                for attached in worker.streams.values():
-                    attached.tell()
+                for attached in list(worker.streams.values()):
+                    self._let(attached, attached.tell)
                 self.pump(worker)
+
+
+def _header(item: Item, stream: int, term: int) -> bytes:
+    return seal(
+        item.packet,
+        stream=stream,
+        term=term,
+        track=item.track,
+        kind=item.kind,
+        received_ns=item.received_ns,
+    )

@@ -46,7 +46,7 @@ class Reloading:
             self.asked.clear()
             try:
                 await self._again()
-            except ConfigError as error:
+            except (ConfigError, OSError) as error:  # a file, too, that is there no more
                 log.error("the configuration stays as it was: %s", error)
 
     async def _again(self) -> None:

@@ -44,6 +44,8 @@ class Seat:
         self.messages: list[Mapping[str, Any]] = []
         self.envelopes: list[Envelope] = []
         self.gone = False
+        self.error = ""
+        self.breaks: Exception | None = None
 
     def told(self, message: Mapping[str, Any]) -> None:
         if message["type"] == "told":
@@ -51,13 +53,21 @@ class Seat:
         self.messages.append(message)
 
     def received(self, envelope: Envelope) -> None:
+        if self.breaks is not None:
+            raise self.breaks
         self.envelopes.append(envelope)
 
     def tell(self) -> None:
-        """Nothing."""
+        if self.breaks is not None:
+            raise self.breaks
 
     def lost(self) -> None:
+        if self.breaks is not None:
+            raise self.breaks
         self.gone = True
+
+    def failed(self, error: str) -> None:
+        self.error = error
 
     def put(self, at: int, size: int = 100) -> None:
         packet = Packet(bytes(size), at, at, 0, BASE, at == 0, "video/0")
@@ -194,6 +204,41 @@ def test_what_is_not_understood_harms_nobody(tmp_path: Path) -> None:
         await worker.say(type="stats", stream=1, term=1, stats={})
         await until(lambda: seat.messages)
         assert seat.envelopes == []
+
+    run(tmp_path, "w")(test)
+
+
+def test_a_stream_that_breaks_ends_alone(tmp_path: Path) -> None:
+    async def test(link: Link, worker: FakeWorker) -> None:
+        bad, beaten, good = Seat(), Seat(), Seat()
+        link.workers["w"].streams.update({1: bad, 2: good})
+        bad.breaks = RuntimeError("of the stream")
+        packet = Packet(b"data", 5, 5, 0, BASE, True, "")
+        for number in (1, 2):
+            header = seal(packet, stream=number, term=1, track=0)
+            await worker.media.send_multipart((header, b"data"))
+        await until(lambda: good.envelopes)
+        assert "of the stream" in bad.error
+        beaten.breaks = RuntimeError("at a beat")
+        link.workers["w"].streams.update({1: beaten})
+        await until(lambda: beaten.error)
+        link.lose("w")
+        assert good.gone
+        assert not link.broken.is_set()
+        assert good.error == ""
+
+    run(tmp_path, "w")(test)
+
+
+def test_a_packet_of_impossible_times_ends_its_stream_alone(tmp_path: Path) -> None:
+    async def test(link: Link, worker: FakeWorker) -> None:
+        bad, good = Seat(), Seat()
+        link.workers["w"].streams.update({1: bad, 2: good})
+        bad.put(1 << 80)
+        good.put(0)
+        link.pump(link.workers["w"])
+        assert bad.error
+        assert (await worker.media.recv_multipart())[1] == bytes(100)
 
     run(tmp_path, "w")(test)
 

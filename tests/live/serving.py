@@ -78,6 +78,8 @@ class Server:
         except urllib.error.HTTPError as error:
             with error:
                 status, text = error.code, error.read()
+        except urllib.error.URLError as error:
+            raise AssertionError(f"{path}: {error.reason}:\n{self.log()[-6000:]}") from error
         try:
             return status, json.loads(text)
         except ValueError:
