@@ -1,8 +1,8 @@
 """What isolation survives: plugins that go wrong for minutes, and a thousand kills.
 
-    python benchmarks/soak.py --seconds 600        # all bad plugins side by side at 30 fps
-    python benchmarks/soak.py --kills 1000         # kill -9 of workers
-    python benchmarks/soak.py --host-kills 100     # kill -9 of whole hosts
+    python benchmarks/soak/plugins.py --seconds 600        # all bad plugins side by side at 30 fps
+    python benchmarks/soak/plugins.py --kills 1000         # kill -9 of workers
+    python benchmarks/soak/plugins.py --host-kills 100     # kill -9 of whole hosts
 
 The soak prints a table and one JSON line: pictures in, right, bypassed, lost, how many in a row,
 the longest time from a failure to the next right picture, and memory, descriptors, processes and
@@ -38,7 +38,7 @@ from streamgen.protocols import Mode, StageContext
 from streamgen.telemetry import Times
 from streamgen.testing import NoEngines, picture
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FPS = 30
 WAYS = ("null", "signal", "exit", "hang", "leak", "print", "shape", "name", "raise", "scribble")
 
@@ -224,7 +224,7 @@ def worker_kills(number: int) -> dict[str, Any]:
 HOST = """
 import sys
 sys.path[:0] = {path!r}
-from benchmarks.soak import opened
+from benchmarks.soak.plugins import opened
 from streamgen.testing import picture
 stage = opened()
 source = stage._source.shared(picture(320, 180))
