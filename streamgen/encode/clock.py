@@ -10,6 +10,12 @@ from streamgen.media.frame import Frame
 from streamgen.telemetry import Telemetry
 
 _NS = 1_000_000_000
+_LOOKED_S = Fraction(1, 2)
+"""A source has another rate when two such spans in a row say so."""
+_OTHER = Fraction(5, 4)
+"""A rate that differs by so much is another one."""
+_SAID, _SEEN = Fraction(101, 100), Fraction(11, 10)
+"""How far above the cap a rate may be that was told, and one that was measured."""
 
 
 class FrameClock:
@@ -64,39 +70,75 @@ class RateCap:
     Every picture that stays keeps its exact PTS. With a nominal rate above the cap, a picture stays
     when it is at least `n - 1/2` nominal pictures after the last one that stayed, `n` the smallest
     power of two that fits. So jitter below a quarter of a picture changes nothing, and the slow
-    passages of a variable frame rate are left alone. Without a nominal rate, pictures closer than
-    0.9 cap periods go.
+    passages of a variable frame rate are left alone. A source that is faster than its nominal rate
+    for a second is taken for what it is, until it no longer is. Without a nominal rate, pictures
+    closer than 0.9 cap periods go.
     """
 
     def __init__(self, cap_hz: int, rate: Fraction | None, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._every = 1
+        self._cap_hz = cap_hz
+        self._nominal = self._believed = rate
+        self._kept_hz: Fraction | None = None
+        self._least_s: Fraction | None = Fraction(9, 10 * cap_hz)
+        """Between two pictures that stay; None: all of them stay."""
         if rate is not None:
-            while rate > self._every * cap_hz * Fraction(101, 100):
-                self._every *= 2
-        self.rate = None if rate is None else rate / self._every
+            self._believe(rate, _SAID)
+        self.rate = self._kept_hz
         """Nominal frame rate of what stays."""
-        self._active = rate is None or self._every > 1
-        self._least_s = (
-            Fraction(9, 10 * cap_hz) if rate is None else (self._every - Fraction(1, 2)) / rate
-        )
         self._last: Fraction | None = None
         self._epoch = 0
+        self._span: tuple[Fraction, int] | None = None
+        """Where the present span began, and how many pictures it has."""
+        self._former: Fraction | None = None
+        """Rate of the span before."""
 
     def keep(self, frame: Frame) -> Frame | None:
         """The picture, shown for as long as the ones dropped after it; None when it is dropped.
 
         Counted as `dropped{fps_cap}`.
         """
-        if not self._active:
-            return frame
         at = frame.pts * frame.time_base
-        last = self._last if frame.epoch == self._epoch else None
-        if last is not None and at - last < self._least_s:
+        if frame.epoch != self._epoch:
+            self._last, self._epoch = None, frame.epoch
+            self._span = self._former = None
+        if self._nominal is not None:
+            self._look(at, self._nominal)
+        least_s, last = self._least_s, self._last
+        if least_s is None:
+            self._last = at
+            return frame
+        if last is not None and at - last < least_s:
             self._telemetry.count("dropped", "fps_cap")
             return None
-        self._last, self._epoch = at, frame.epoch
-        if self.rate is None or frame.duration == 0:
+        self._last = at
+        if self._kept_hz is None or frame.duration == 0:
             return frame
-        longest = ceil(1 / (self.rate * frame.time_base) - Fraction(1, 2))
+        longest = ceil(1 / (self._kept_hz * frame.time_base) - Fraction(1, 2))
         return frame if frame.duration >= longest else frame.retimed(duration=longest)
+
+    def _believe(self, rate: Fraction, above: Fraction) -> None:
+        every = 1
+        while rate > every * self._cap_hz * above:
+            every *= 2
+        self._believed, self._kept_hz = rate, rate / every
+        self._least_s = None if every == 1 else (every - Fraction(1, 2)) / rate
+
+    def _look(self, at: Fraction, nominal: Fraction) -> None:
+        """Whether the source has another rate than the one that is believed."""
+        began, pictures = self._span or (at, 0)
+        if at - began < _LOOKED_S:
+            self._span = began, pictures + 1
+            return
+        rate, former, believed = pictures / (at - began), self._former, self._believed or nominal
+        self._span, self._former = (at, 1), rate
+        if former is None or not _alike(rate, former):
+            return
+        if rate <= nominal * _OTHER and believed != nominal:
+            self._believe(nominal, _SAID)
+        elif rate > nominal * _OTHER and not _alike(rate, believed):
+            self._believe(rate, _SEEN)
+
+
+def _alike(one: Fraction, other: Fraction) -> bool:
+    return one <= other * _OTHER and other <= one * _OTHER

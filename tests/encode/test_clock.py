@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -106,6 +107,37 @@ def test_slow_passages_of_a_variable_rate_are_left_alone() -> None:
     left = kept(cap, fast + slow)
     assert left[30:] == slow
     assert len(left) == 30 + 25
+
+
+def stepped(steps: list[int]) -> list[Frame]:
+    """Pictures at these distances in milliseconds."""
+    return [at(one, Fraction(1, 1000)) for one in [0, *itertools.accumulate(steps)]]
+
+
+def test_a_source_that_becomes_faster_than_it_said_is_thinned_within_two_seconds() -> None:
+    telemetry = Telemetry()
+    cap = RateCap(30, Fraction(25), telemetry)
+    frames = stepped([40] * 50 + [20] * 200 + [40] * 75 + [80] * 25)
+    left = kept(cap, frames)
+    between = {b.pts: b.pts - a.pts for a, b in itertools.pairwise(left)}
+    for begins, ends, step in ((0, 2000, 40), (3520, 6000, 40), (6000, 9000, 40), (9000, 1e9, 80)):
+        assert {gap for end, gap in between.items() if begins < end <= ends} == {step}
+    assert 0 < telemetry.counts("dropped")["fps_cap"] == len(frames) - len(left)
+
+
+@pytest.mark.parametrize("fast_ms", [17, 20, 28, 30])
+def test_a_slow_source_that_ran_fast_for_a_while_loses_nothing_afterwards(fast_ms: int) -> None:
+    cap = RateCap(30, Fraction(24), Telemetry())
+    frames = stepped([41] * 50 + [fast_ms] * 150 + [41] * 150)
+    left = {one.pts for one in kept(cap, frames)}
+    after = frames[200].pts + 1600
+    assert all(one.pts in left for one in frames if one.pts > after)
+
+
+def test_a_moment_of_haste_does_not_change_which_pictures_stay() -> None:
+    cap = RateCap(30, Fraction(25), Telemetry())
+    frames = stepped(([40] * 40 + [5] * 6) * 8)
+    assert kept(cap, frames) == frames
 
 
 def test_an_unknown_rate_is_capped_by_time() -> None:

@@ -17,7 +17,7 @@ from tests.live import tapes
 from tests.live.playlists import renditions
 from tests.live.raw import Outcome, published
 from tests.live.serving import Server
-from tests.live.tapes import AUDIO, VIDEO, Tag, Tape, recorded
+from tests.live.tapes import AUDIO, Tag, Tape, recorded
 from tests.live.watching import View, until, watched
 
 STEPS_MS = [40] * 40 + [20] * 80 + [80] * 20
