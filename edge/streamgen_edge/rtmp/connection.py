@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamgen_edge.rtmp.address import Publish
-from streamgen_edge.rtmp.admission import Admission, Origin
+from streamgen_edge.rtmp.admission import Admission, Place
 from streamgen_edge.rtmp.limits import Limits, ProtocolError
 from streamgen_edge.rtmp.messages import Message
 from streamgen_edge.rtmp.metadata import Metadata
+from streamgen_edge.rtmp.notices import Notices
 from streamgen_edge.rtmp.publisher import Ended, OnPublish, Publisher, Refused, Sink
 from streamgen_edge.rtmp.session import Closing, Event, Session, State, Unpublish
 
@@ -25,11 +27,19 @@ _MESSAGE_COST = 512
 """Bytes that a message counts as for the rate: tiny ones cost time, too."""
 READ = 128 << 10
 """Bytes read at once."""
+_WAITING = (State.HANDSHAKE, State.OPEN, State.CONNECTED, State.PENDING)
+_REFUSED_LINES = 10
+"""Each second, of clients that asked to publish: each is a person waiting for an answer."""
+_LIMITS = {
+    "connections": "the server has no more room",
+    "connections_per_address": "too many connections from its address",
+}
 
 
 class Telemetry(Protocol):
     """What the server counts: `rtmp_connections`; `rtmp_refused` by the limit, or by what clients
-    did that never published; `rtmp_closed` by what ended a publisher."""
+    did that never published; `rtmp_evicted`, those of them that made room, by the limit;
+    `rtmp_closed` by what ended a publisher."""
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None: ...
 
@@ -45,6 +55,7 @@ class House:
     buffer: memoryview
     """Every read goes here and is taken apart before the next: one loop, one thread."""
     connections: set[Connection]
+    notices: Notices
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -55,9 +66,9 @@ class Connection(asyncio.BufferedProtocol):
         self._limits = house.limits
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
-        self._origin: Origin | None = None
+        self._place: Place | None = None
         self._address = ""
-        self._session = Session(house.limits, os.urandom)
+        self._session: Session
         self._publisher: Publisher | None = None
         self._asked = False
         self._asking: asyncio.Task[Sink] | None = None
@@ -75,19 +86,20 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = transport
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else "local"
-        origin = self._house.admission.enter(self._address)
-        if isinstance(origin, str):
-            self._house.telemetry.count("rtmp_refused", origin)
+        self._session = Session(self._limits, os.urandom, address=self._address)
+        place = self._house.admission.enter(self._address, self, self._loop.time())
+        if isinstance(place, str):
+            self._house.telemetry.count("rtmp_refused", place)
+            self._house.notices.say(place, f"rtmp: {self._address} is refused: {_LIMITS[place]}")
             self._leaving = True
             self._transport.abort()
             return
-        self._origin = origin
+        self._place = place
         self._house.connections.add(self)
         self._house.telemetry.count("rtmp_connections")
         plain = transport.get_extra_info("socket")
         if plain is not None and plain.family in (socket.AF_INET, socket.AF_INET6):
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._session = Session(self._limits, os.urandom, address=self._address)
         self._arm(self._limits.handshake_s, "no handshake in time")
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -104,6 +116,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._send(answer)
             if was is State.HANDSHAKE and self._session.state is not was:
                 self._arm(self._limits.publish_s, "no publish in time")
+            self._went_on(was)
             for event in events:
                 self._handle(event)
         except ProtocolError as error:
@@ -122,10 +135,10 @@ class Connection(asyncio.BufferedProtocol):
             self._asking.cancel()
         self._finish(Ended(False, "the connection was lost"), "lost")
         self.gone.set_result(None)
-        if self._origin is not None:
-            self._house.admission.leave(self._origin)
-            self._house.connections.discard(self)
-            self._origin = None
+        self._house.connections.discard(self)
+        if self._place is not None:
+            self._house.admission.leave(self._place)
+            self._place = None
 
     # The publisher's calls (`Line`).
 
@@ -154,7 +167,33 @@ class Connection(asyncio.BufferedProtocol):
         self._leaving = True
         self._transport.abort()
 
+    # The admission's calls (`Guest`).
+
+    def make_room(self, limit: str) -> None:
+        self._place = None
+        self._house.telemetry.count("rtmp_evicted", limit)
+        line = f"rtmp: {self._address} has to make room: {_LIMITS[limit]}, and it does not publish"
+        self._house.notices.say(f"{limit}, made room", line)
+        if not self._leaving:
+            self._transport.write(self._session.end(_LIMITS[limit]))
+        self.abort()
+
+    def has_news(self) -> bool:
+        number = self._transport.get_extra_info("socket").fileno()
+        if number < 0:
+            return False
+        ask = select.poll()
+        ask.register(number, select.POLLIN | select.POLLRDHUP)
+        return any(seen == select.POLLIN for _, seen in ask.poll(0))
+
     # Inside.
+
+    def _went_on(self, was: State) -> None:
+        """Progress keeps a client that does not publish yet from making room for others."""
+        place, state = self._place, self._session.state
+        if place is not None and state in _WAITING and (state is not was or not place.heard):
+            place.heard = True
+            self._house.admission.waits(place, self._loop.time())
 
     def _handle(self, event: Event) -> None:
         if self._leaving:
@@ -200,6 +239,8 @@ class Connection(asyncio.BufferedProtocol):
             if self._leaving:
                 self._finish(Ended(False, "left before it was let in"), "refused")
                 return
+            if self._place is not None:
+                self._house.admission.publishes(self._place)
             self._send(self._session.accept())
             self._media_at = 0.0
             self._arm(self._limits.publish_s, "no media in time")
@@ -230,9 +271,13 @@ class Connection(asyncio.BufferedProtocol):
         self._leaving = True
         if not self._finish(Ended(False, reason), kind):
             self._house.telemetry.count("rtmp_refused", kind)
-            # Port scanners are many; who asked to publish is a person waiting for an answer.
+            # Port scanners are many: DEBUG.
             level = logging.INFO if self._asked else logging.DEBUG
-            log.log(level, "rtmp: %s is turned away: %s", self._address, reason)
+            line = f"rtmp: {self._address} is turned away: {reason}"
+            about = f"turned away, {kind}" if self._asked else f"turned away unasked, {kind}"
+            self._house.notices.say(about, line, most=_REFUSED_LINES, level=level)
+        if self._place is not None:
+            self._house.admission.goes(self._place)
         if self._asking is not None:
             self._asking.cancel()
         self._arm(_FAREWELL_S, "")
@@ -286,9 +331,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _slow_down(self, cost: int) -> None:
         """Stop reading while the client's address is over its rate."""
-        if self._origin is None or self._transport.is_closing():
+        if self._place is None or self._transport.is_closing():
             return
-        delay = self._origin.delay_s(cost, self._loop.time())
+        delay = self._place.origin.delay_s(cost, self._loop.time())
         if delay and self._wait is None:
             self._transport.pause_reading()
             self._wait = self._loop.call_later(delay, self._read_on)

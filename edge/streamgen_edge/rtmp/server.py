@@ -10,6 +10,7 @@ from streamgen.errors import ConfigError
 from streamgen_edge.rtmp.admission import Admission
 from streamgen_edge.rtmp.connection import READ, Connection, House, Telemetry
 from streamgen_edge.rtmp.limits import Limits
+from streamgen_edge.rtmp.notices import Notices
 from streamgen_edge.rtmp.publisher import OnPublish
 
 _CLOSE_S = 2.0
@@ -50,6 +51,7 @@ class RtmpServer:
             Admission(self._limits),
             memoryview(bytearray(READ)),
             set(),
+            Notices(),
         )
         self._server: asyncio.Server | None = None
 
@@ -93,6 +95,7 @@ class RtmpServer:
                     connection.abort()
                     await connection.gone
         await server.wait_closed()
+        self._house.notices.close()
 
     def drain(self, url: str | None = None) -> int:
         """Ask every publisher that knows how to connect again, at `url` or here; how many."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -67,6 +67,23 @@ async def peer(server: RtmpServer, **more: Any) -> AsyncIterator[Peer]:
     finally:
         writer.transport.abort()
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def flood(
+    server: RtmpServer, number: int, words: Sequence[bytes] = ()
+) -> AsyncIterator[None]:
+    """So many clients of one address that say this and then nothing."""
+    writers = []
+    try:
+        for _ in range(number):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.writelines(words)
+            writers.append(writer)
+        yield
+    finally:
+        for writer in writers:
+            writer.transport.abort()
 
 
 async def until(condition: Callable[[], Any]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import Any
 
@@ -12,7 +13,7 @@ from streamgen_edge.rtmp.chunk_writer import chunk_size, user_control
 from . import client
 from .basket import Basket, Owner
 from .client import HANDSHAKE, NEXT, command, opening, video
-from .peer import LOCAL, Counts, peer, peer_of, run, until
+from .peer import LOCAL, Counts, flood, peer, peer_of, run, until
 
 QUICK = Limits(handshake_s=0.2)
 PATIENT = Limits(publish_s=0.2, idle_s=1.0)
@@ -181,24 +182,70 @@ def test_what_a_full_sink_drops_is_counted() -> None:
     run(test)
 
 
-def test_connections_beyond_the_limit_are_closed_at_once() -> None:
+def test_publishers_beyond_the_limit_are_closed_at_once(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
-        counts, limits = Counts(), Limits(connections_per_address=2)
+        counts, limits, owner = Counts(), Limits(connections_per_address=2), Owner()
         async with (
-            RtmpServer(LOCAL, Owner(), limits=limits, telemetry=counts) as server,
+            RtmpServer(LOCAL, owner, limits=limits, telemetry=counts) as server,
             peer(server) as one,
             peer(server) as two,
         ):
-            await one.says(HANDSHAKE)
-            await two.says(HANDSHAKE)
-            await until(lambda: server.clients == 2)
-            async with peer(server) as three:
-                with pytest.raises(ConnectionError):
-                    await three.says(HANDSHAKE)
-                    if await three.hears_all() == b"":
-                        raise ConnectionError
-            assert counts.seen["rtmp_refused", "connections_per_address"] == 1
-            await one.hears(b"\x03")
+            await one.publishes("one")
+            await two.publishes("two")
+            for _ in range(5):
+                async with peer(server) as three:
+                    with pytest.raises(ConnectionError):
+                        await three.says(HANDSHAKE)
+                        if await three.hears_all() == b"":
+                            raise ConnectionError
+            assert counts.seen["rtmp_refused", "connections_per_address"] == 5
+            assert [basket.end for basket in owner.baskets] == [None, None]
+            await one.says(video(NEXT, 40))
+            await until(lambda: len(owner.baskets[0].packets) == 2)
+
+    caplog.set_level(logging.INFO)
+    run(test)
+    lines = [line for line in caplog.messages if "too many connections from its address" in line]
+    assert lines == ["rtmp: 127.0.0.1 is refused: too many connections from its address"]
+    assert "rtmp: 4 more within 1 s: connections_per_address" in caplog.messages
+
+
+def test_an_idle_connection_makes_room_and_is_told_why(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        counts, limits, owner = Counts(), Limits(connections=2), Owner()
+        async with (
+            RtmpServer(LOCAL, owner, limits=limits, telemetry=counts) as server,
+            peer(server) as idle,
+            peer(server) as slow,
+        ):
+            await idle.says(HANDSHAKE, client.connect())
+            await idle.hears(b"Connect.Success")
+            await slow.says(HANDSHAKE, client.connect())
+            await slow.hears(b"Connect.Success")
+            async with peer(server) as one:
+                await one.publishes("one")
+                assert b"the server has no more room" in await idle.hears_all()
+            await slow.says(command("createStream", 4, None), client.publish("slow"))
+            await slow.hears(b"Publish.Start")
+            assert counts.seen["rtmp_evicted", "connections"] == 1
+
+    caplog.set_level(logging.INFO)
+    run(test)
+    assert "127.0.0.1 has to make room: the server has no more room" in caplog.text
+
+
+@pytest.mark.parametrize("words", [[], [b"\x03"], [HANDSHAKE]], ids=["idle", "a byte", "handshake"])
+def test_a_flood_from_its_own_address_does_not_keep_a_publisher_out(words: list[bytes]) -> None:
+    async def test() -> None:
+        counts, owner = Counts(), Owner()
+        limits = Limits(connections=40, connections_per_address=8)
+        async with RtmpServer(LOCAL, owner, limits=limits, telemetry=counts) as server:
+            async with flood(server, 20, words), peer(server) as one:
+                await one.publishes("one")
+            await until(lambda: owner.basket.packets)
+            await until(lambda: server.clients == 0)
+            assert counts.seen["rtmp_evicted", "connections_per_address"] >= 12
+            assert counts.seen["rtmp_refused", "connections_per_address"] == 0
 
     run(test)
 
@@ -206,12 +253,9 @@ def test_connections_beyond_the_limit_are_closed_at_once() -> None:
 def test_hundreds_of_idle_connections_come_and_go() -> None:
     async def test() -> None:
         limits = Limits(handshake_s=0.5, connections_per_address=400)
-        async with RtmpServer(LOCAL, Owner(), limits=limits) as server:
-            peers = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
+        async with RtmpServer(LOCAL, Owner(), limits=limits) as server, flood(server, 300):
             await until(lambda: server.clients == 300)
             await until(lambda: server.clients == 0)
-            for _, writer in peers:
-                writer.transport.abort()
 
     run(test)
 
