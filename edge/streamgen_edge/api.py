@@ -20,6 +20,7 @@ from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
 from streamgen_edge.auth.administering import administrator
 from streamgen_edge.events import Events, EventStream
+from streamgen_edge.hooks.routes import hook_routes
 from streamgen_edge.knobs import knobs, refuse_wrong
 from streamgen_edge.picture import NoPicture, Pictures
 from streamgen_edge.publishing import Streams
@@ -67,6 +68,7 @@ def api(
     _picture(app, streams, admin)
     push_routes(app, streams, admin)
     recording_routes(app, streams, admin)
+    hook_routes(app, streams, admin)
     code_routes(app, admin)
     _pipelines_of(app, streams, admin)
     _catalog(app, admin)

@@ -44,6 +44,8 @@ RECORD_S = 2.0
 """Longest time for the last of the recordings to reach the disk."""
 PUSH_S = 2.0
 """Longest time, at the same time, for pushes to take leave of their targets."""
+HOOK_S = 1.5
+"""Longest time, after that, for services to be told what they have not heard yet."""
 CLOSE_S = 1.5
 """Longest time for answers that are on their way."""
 DESCRIPTORS = 65_536
@@ -87,6 +89,8 @@ async def serve(
     async with AsyncExitStack() as leaving:
         link = await leaving.enter_async_context(Link(folder, remote_of(server.link, own), own))
         streams = Streams(server, link, metrics, time.time_ns, own)
+        streams.hooks.use(server.hooks)
+        leaving.push_async_callback(streams.hooks.finished, HOOK_S)
         if supervised:
             _heed(loop, link, stop)
         rtmps = _tls(server.rtmp)

@@ -20,6 +20,8 @@ from streamgen_edge.auth.access import LATER
 from streamgen_edge.auth.asking import Asking, Scope
 from streamgen_edge.auth.opening import Opening
 from streamgen_edge.hls import Viewer
+from streamgen_edge.hooks.event import EndReason
+from streamgen_edge.hooks.hooks import Hooks
 from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.outbound.client import Client
 from streamgen_edge.push.pushes import Pushes
@@ -61,7 +63,8 @@ class Streams:
         """The server closes, and the last stream has finished."""
         self.watching: Callable[[str], int] = lambda _: 0
         """How many viewers a stream has by WebRTC; set by who serves them."""
-        self.recordings = Recordings()
+        self.hooks = Hooks(self._client, own or Telemetry(), wall_ns)
+        self.recordings = Recordings(self.hooks.kept)
         self.pushes = Pushes()
         self._link = link
         self._metrics = metrics
@@ -78,6 +81,7 @@ class Streams:
     def use(self, server: Server) -> None:
         """Another configuration, also for the streams that are there."""
         self._client.use(server.outbound)
+        self.hooks.use(server.hooks)
         if server.auth != self.server.auth:
             self.access = self._opening.access(server.auth)
         self.server = server
@@ -224,13 +228,20 @@ class Streams:
             ended=self._over,
         )
         self._streams[name] = stream
+        stream.viewing.began = lambda: self._began(stream)
         self._metrics.add(name, stream.telemetry)
         self._carry(stream)
         return stream
 
+    def _began(self, stream: LiveStream) -> None:
+        publisher = stream.publisher
+        facts = publisher.facts() if isinstance(publisher, RtmpSink) else {}
+        self.hooks.began(stream.ids, facts)
+
     def _over(self, stream: LiveStream) -> None:
         if self._streams.get(stream.name) is stream:
             del self._streams[stream.name]
+        self.hooks.ended(stream)
         self._ended.pop(stream.name, None)
         self._ended[stream.name] = (time.monotonic(), stream)
         while len(self._ended) > MOST_ENDED:
@@ -258,7 +269,7 @@ class Streams:
         """No new publishers; every stream is finished."""
         self.closing = True
         for stream in list(self._streams.values()):
-            stream.end()
+            stream.end(EndReason.SERVER)
         if not self._streams:
             self.over.set()
 

@@ -21,6 +21,7 @@ from streamgen.control.keys import public_key
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
 from streamgen_edge.auth.settings import Auth, is_loopback
+from streamgen_edge.hooks.settings import WrittenHooks
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.outbound.url import Url
 from streamgen_edge.push.settings import PushSettings, WrittenPush, named
@@ -204,6 +205,8 @@ class Server(Settings):
     recording: RecordingSettings = RecordingSettings()
     """Of streams with `record`."""
     outbound: OutboundSettings = OutboundSettings()
+    hooks: WrittenHooks = Field(default_factory=dict)
+    """Services that are told what happens to streams, by name. Read again on SIGHUP."""
     media_roots: tuple[Path, ...] = ()
     """Folders below which pipelines that come by the API may name pictures, fonts and slates. Read
     again on SIGHUP."""
@@ -260,6 +263,7 @@ class Server(Settings):
             found.append(("auth.jwt.jwks", tokens.source))
         if callback is not None:
             found.append(("auth.callback", Url.of(callback.url)))
+        found += [(f"hooks.{name}", Url.of(hook.url)) for name, hook in self.hooks.items()]
         return found
 
     def stream(self, name: str) -> StreamSettings | None:

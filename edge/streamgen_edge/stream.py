@@ -24,6 +24,7 @@ from streamgen.telemetry import Telemetry
 from streamgen_edge.attachment import Attachment
 from streamgen_edge.beginning import Beginning
 from streamgen_edge.gop import Gop
+from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link
 from streamgen_edge.stills import Stills
@@ -92,6 +93,8 @@ class LiveStream:
         self.version = 0
         """Of pipeline and parameters."""
         self.error = ""
+        self.reason = EndReason.FAILED
+        """Why it is over, once it is."""
         self.publisher: Publishing | None = None
         """Whoever publishes now; None: nobody."""
         self.telemetry = Telemetry()
@@ -218,7 +221,7 @@ class LiveStream:
             return
         self.publisher = None
         if explicit or not self._timeline.begun:
-            self.end()
+            self.end(EndReason.PUBLISHER)
             return
         log.info("the publisher was lost", extra=self.ids)
         self._away_since = time.monotonic()
@@ -247,7 +250,7 @@ class LiveStream:
         away = self._away_since
         if away is not None and time.monotonic() - away > self._grace_s:
             log.info("the publisher did not come back", extra=self.ids)
-            self.end()
+            self.end(EndReason.LOST)
             return
         attachment, now_ns = self.tenure.live, time.monotonic_ns()
         if attachment is None:
@@ -339,7 +342,7 @@ class LiveStream:
             return
         self.error = error
         log.error("the stream failed: %s", error, extra=self.ids)
-        self.end()
+        self.end(EndReason.FAILED)
 
     # What operators ask for.
 
@@ -368,11 +371,11 @@ class LiveStream:
 
     # The end.
 
-    def end(self) -> None:
+    def end(self, reason: EndReason = EndReason.ASKED) -> None:
         """Finish what is inside, then tell the viewers that it is over."""
         if self.over:
             return
-        self.state = State.ENDING
+        self.state, self.reason = State.ENDING, reason
         self._stop_timer()
         attachment = self.tenure.live
         if attachment is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 
 from streamgen.deliver.live import LivePackager, LiveSettings, LiveStart
@@ -37,6 +37,8 @@ class Viewing:
         """Who watches by HLS."""
         self.recording: Recording | None = None
         self.pushes: StreamPushes | None = None
+        self.began: Callable[[], None] = lambda: None
+        """Called when there is something to see."""
         self.frames = 0
         """Pictures of the top rung so far."""
         self.resting: set[str] = set()
@@ -58,6 +60,7 @@ class Viewing:
             self.recording.follow(self.packager)
         if self.pushes is not None:
             self.pushes.follow(self)
+        self.began()
 
     def push(self, pushes: StreamPushes) -> None:
         """From the beginning on, these are sent what viewers get."""

@@ -28,6 +28,8 @@ from streamgen_edge.outbound.url import Url
 
 MOST_HEAD = 16 << 10
 _AT_ONCE = 64 << 10
+_READ = (b"location", b"retry-after")
+"""Headers of an answer that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Answer:
     body: bytes
     location: str | None = None
     """Where what was made lies, or where to ask instead: as the other says it."""
+    retry_after: str | None = None
+    """When to ask again: as the other says it."""
 
     @property
     def good(self) -> bool:
@@ -105,7 +109,7 @@ class Client:
         self, url: Url, addresses: Sequence[Address], within_s: float
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """By the first address that can be; each has its share of the time."""
-        tls = self._believed() if url.secure else None
+        tls = await self._believed() if url.secure else None
         name = url.host if url.secure else None
         *others, last = addresses
         for address in others:
@@ -120,11 +124,16 @@ class Client:
                 continue
         return await asyncio.open_connection(last.ip, last.port, ssl=tls, server_hostname=name)
 
-    def _believed(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    async def _believed(self) -> ssl.SSLContext:
+        if self._tls is None:  # reading them takes so long that a picture would be late
+            self._tls = await asyncio.to_thread(_system_trust)
         return self._tls
+
+
+def _system_trust() -> ssl.SSLContext:
+    tls = ssl.create_default_context()
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    return tls
 
 
 def _request(
@@ -149,27 +158,26 @@ async def _answer(
 ) -> Answer:
     """`most_bytes` None: its body does not matter."""
     status, size, parts = 0, 0, []
-    location: str | None = None
+    found: dict[bytes, str] = {}
     while True:
         event = line.next_event()
         if event is h11.NEED_DATA:
             line.receive_data(await reader.read(_AT_ONCE))
         elif isinstance(event, h11.Response):
             status = event.status_code
-            location = next(
-                (v.decode("latin-1") for k, v in event.headers if k == b"location"), None
-            )
+            found = {k: v.decode("latin-1") for k, v in event.headers if k in _READ}
             if most_bytes is None:
-                return Answer(status, b"", location)
+                break
         elif isinstance(event, h11.Data):
             size += len(event.data)
             if most_bytes is not None and size > most_bytes:
                 raise OutboundError(host, f"its answer is longer than {most_bytes} bytes")
             parts.append(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage):
-            return Answer(status, b"".join(parts), location)
+            break
         elif not isinstance(event, h11.InformationalResponse):
             raise OutboundError(host, "it broke off")
+    return Answer(status, b"".join(parts), *map(found.get, _READ))
 
 
 def _reason(error: OSError | h11.RemoteProtocolError) -> str:

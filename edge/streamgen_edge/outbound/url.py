@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 PORTS = {"http": 80, "https": 443, "rtmp": 1935, "rtmps": 443}
 HTTP = ("https", "http")
@@ -39,6 +39,14 @@ class Url:
             raise ValueError("a URL without '#' is needed here")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(parts.scheme, parts.hostname, port or PORTS[parts.scheme], path)
+
+    def led(self, location: str) -> Url:
+        """Where a redirect from here leads. Raises `ValueError` where that is no HTTP, or HTTP
+        from HTTPS."""
+        there = Url.of(urljoin(f"{self.shown}{self.path}", location))
+        if self.secure and not there.secure:
+            raise ValueError("not safe")
+        return there
 
     @property
     def secure(self) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urljoin
 
 from streamgen.media.packet import Packet
 from streamgen_edge.outbound.client import Answer, Client
@@ -54,7 +53,7 @@ class Endpoint:
                 raise _refusal(answer.status)
             if answer.location is not None:
                 with suppress(ValueError):
-                    self._session = self._at(answer.location)
+                    self._session = self.url.led(answer.location)
             return answer.body.decode("utf-8", "replace")
         raise Failure("the target sends from place to place", refused=True)
 
@@ -66,17 +65,10 @@ class Endpoint:
                 async with asyncio.timeout(LEAVES_S):
                     await self._ask(session, "DELETE", b"")
 
-    def _at(self, location: str) -> Url:
-        """Raises `ValueError`."""
-        there = Url.of(urljoin(f"{self.url.shown}{self.url.path}", location))
-        if self.url.secure and not there.secure:
-            raise ValueError("not safe")
-        return there
-
     def _move(self, location: str) -> None:
         """Ask there instead. The token goes to no other host than it was given for."""
         try:
-            there = self._at(location)
+            there = self.url.led(location)
         except ValueError:
             raise Failure("the target sends to where it is not safe", refused=True) from None
         if there.authority != self.url.authority:

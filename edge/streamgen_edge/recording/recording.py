@@ -6,8 +6,10 @@ the disk is slow the queue is emptied, and what comes is left out up to the next
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +19,7 @@ from streamgen.deliver.movie import MovieFile
 from streamgen.deliver.rendition import Rendition
 from streamgen.media.queue import Bounded, WhenFull
 from streamgen_edge.ending import all_ended
-from streamgen_edge.recording.reel import SOUND, VIDEO, Counting, Cut, Label, Reel, State
+from streamgen_edge.recording.reel import SOUND, VIDEO, Counting, Cut, Kept, Label, Reel, State
 from streamgen_edge.recording.settings import RecordingSettings
 from streamgen_edge.settings import STREAM_NAME
 
@@ -39,14 +41,17 @@ class Recording:
         telemetry: Counting,
         *,
         create: Callable[[Path, Sequence[bytes]], MovieFile] = MovieFile,
+        kept: Callable[[Kept], None] = lambda _: None,
     ) -> None:
-        """`stream` becomes the name of a folder."""
+        """`stream` becomes the name of a folder; `kept` hears of each file that is closed, on
+        another thread."""
         if not STREAM_NAME.fullmatch(stream):
             raise ValueError(f"not a stream's name: {stream!r}")
         self.settings = settings
         self._stream = stream
         self._telemetry = telemetry
         self._create = create
+        self._kept = kept
         self._ended = False
         self._packager: LivePackager | None = None
         self._reel: Reel | None = None
@@ -82,7 +87,14 @@ class Recording:
         start = packager.start
         header = None if sound is None else next(iter(sound.window.headers.values()))
         label = Label(self._stream, start.session[:6], start.unix_ns - start.pts_ns)
-        self._reel = Reel(label, self.settings, self._telemetry, sound=header, create=self._create)
+        self._reel = Reel(
+            label,
+            self.settings,
+            self._telemetry,
+            sound=header,
+            create=self._create,
+            kept=self._kept,
+        )
         # A disk that hangs must not keep the process from its end.
         name = f"recording {self._stream}"
         self._thread = threading.Thread(target=self._write, name=name, daemon=True)
@@ -177,7 +189,9 @@ class Recorded(Protocol):
 class Recordings:
     """Those of one edge. On the loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Callable[[Kept], None] | None = None) -> None:
+        """`kept` hears of each file that is closed, on the loop's thread."""
+        self._kept = kept
         self._all: list[Recording] = []
         self._asked: dict[str, bool] = {}
 
@@ -199,11 +213,26 @@ class Recordings:
         present = viewing.recording
         if wanted == (None if present is None else present.settings):
             return
-        recording = None if wanted is None else Recording(name, wanted, telemetry)
+        recording = None
+        if wanted is not None:
+            recording = Recording(name, wanted, telemetry, kept=self._handing_over())
         viewing.record(recording)
         self._all = [one for one in self._all if one.running]
         if recording is not None:
             self._all.append(recording)
+
+    def _handing_over(self) -> Callable[[Kept], None]:
+        """From the thread of a recording to the loop, which may have ended."""
+        kept = self._kept
+        if kept is None:
+            return lambda _: None
+        loop = asyncio.get_running_loop()
+
+        def hand_over(file: Kept) -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(kept, file)
+
+        return hand_over
 
     async def finished(self, within_s: float) -> bool:
         """Every file is closed. False where a disk takes longer than that."""

@@ -83,6 +83,18 @@ class Label:
         return max((int(match[1]) for match in found if match is not None), default=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file that is closed."""
+
+    stream: str
+    session: str
+    path: str
+    """Below the folder of recordings."""
+    bytes: int
+    seconds: float
+
+
 class Counting(Protocol):
     def count(self, name: str, reason: str = "", number: int = 1) -> None: ...
 
@@ -120,8 +132,10 @@ class Reel:
         sound: bytes | None,
         create: Callable[[Path, Sequence[bytes]], MovieFile] = MovieFile,
         free: Callable[[Path], int] = free_bytes,
+        kept: Callable[[Kept], None] = lambda _: None,
     ) -> None:
-        """`sound` is the header of that track, None where there is none."""
+        """`sound` is the header of that track, None where there is none. `kept` is called for each
+        file that is closed, on this thread."""
         self.state = State.WAITING
         self.error = ""
         self.path: Path | None = None
@@ -137,6 +151,7 @@ class Reel:
         self._sound = sound
         self._create = create
         self._free = free
+        self._kept = kept
         self._open: _Open | None = None
         self._former: _Open | None = None
         """Waits for sound that belongs into it."""
@@ -286,11 +301,14 @@ class Reel:
     def _finish(self, done: _Open | None) -> None:
         if done is None:
             return
+        file, lasts_ns = done.file, done.end_ns - done.start_ns
         try:
-            done.file.close((done.end_ns - done.start_ns) * VIDEO_HZ // NS)
+            file.close(lasts_ns * VIDEO_HZ // NS)
         except OSError as error:  # its fragments are all there: only its length is not said
             said = os.strerror(error.errno) if error.errno else str(error)
-            log.warning("%s was not finished: %s", done.file.path, said, extra=dict(self.ids))
+            log.warning("%s was not finished: %s", file.path, said, extra=dict(self.ids))
+        label, path = self._label, f"{self._label.stream}/{file.path.name}"
+        self._kept(Kept(label.stream, label.session, path, file.size_bytes, lasts_ns / NS))
 
     def _be(self, state: State, error: str = "") -> None:
         if state is not self.state and state in (State.FULL, State.FAILED):
