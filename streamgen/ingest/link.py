@@ -142,6 +142,7 @@ def probe(
 ) -> VideoTrack:
     """Size, shape of pixels and colour of a video, from its first key access unit, decoded.
 
+    One that gives no picture by itself, as the first field of a pair, has told these all the same.
     Raises `SourceError` when it is no key frame of a codec that we read.
     """
     if codec not in _DECODERS:
@@ -154,9 +155,9 @@ def probe(
         raise SourceError(
             f"{name}: the first key frame is damaged, or has more than {MOST_PIXELS} pixels"
         ) from error
-    if not pictures:
+    if not pictures and not (trial.width and trial.pix_fmt):
         raise SourceError(f"{name}: the first key frame gives no picture")
-    first = pictures[0]
+    first = pictures[0] if pictures else trial
     return VideoTrack(
         name=VIDEO,
         codec=codec,
@@ -174,7 +175,7 @@ def probe(
             first.color_primaries,
             first.color_trc,
             height=first.height,
-            pix_fmt=first.format.name,
+            pix_fmt=first.format.name if pictures else trial.pix_fmt,
         ),
         codec_context=_decoder(codec),
     )

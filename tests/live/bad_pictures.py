@@ -17,6 +17,7 @@ from tests.live.damage import (
     nals,
     offset,
     other,
+    paired,
     part,
     plain,
     sized,
@@ -86,9 +87,15 @@ PICTURES = {
     "every composition time at the limit": Case(
         lambda: tapes.changed(plain(), VIDEO, offset(lambda n: 0x7FFFFF)), plays=20
     ),
-    "interlaced": Case(
+    "interlaced, in field macroblocks": Case(
         lambda: recorded(options={"x264-params": "interlaced=1", "preset": "veryfast"}), plays=15
     ),
+    "only said to be interlaced": Case(
+        lambda: recorded(options={"x264-params": "fake-interlaced=1", "preset": "veryfast"}),
+        plays=20,
+    ),
+    "interlaced, in pairs of fields": Case(lambda: paired(), plays=20),
+    "each field as a picture of its own": Case(lambda: paired(apart=True), plays=20),
     "bit flips in every picture": Case(lambda: tapes.changed(plain(), VIDEO, flipped(3, 1))),
     "bit flips in every picture but the keys": Case(
         lambda: tapes.changed(

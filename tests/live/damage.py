@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from streamgen_edge.rtmp import amf0
+from tests.decode import fields
 from tests.live import tapes
 from tests.live.tapes import AUDIO, DATA, VIDEO, Tag, Tape, recorded
 
@@ -112,6 +113,22 @@ def codec(number: int) -> Callable[[int, Tag], bytes]:
 def said(values: dict[str, object]) -> list[Tag]:
     body = amf0.encode(["onMetaData", values])
     return [Tag(DATA, 0, body), *(tag for tag in plain() if tag.kind != DATA)]
+
+
+def paired(*, apart: bool = False) -> list[Tag]:
+    """Pictures that are two fields each, `apart`: in two tags with one time."""
+    sps, pps = fields.parameter_sets()
+    out = [Tag(VIDEO, 0, tapes.avcc(sps[1:4], [sps], [pps]))]
+    for number in range(60):
+        head = b"\x17\1\0\0\0" if number % fields.GOP == 0 else b"\x27\1\0\0\0"
+        first, second = fields.pair(number)
+        if apart:
+            out.append(Tag(VIDEO, 40 * number, tapes.packed(head, [first])))
+            out.append(Tag(VIDEO, 40 * number, tapes.packed(b"\x27\1\0\0\0", [second])))
+        else:
+            out.append(Tag(VIDEO, 40 * number, tapes.packed(head, [first, second])))
+    sound = [tag for tag in plain() if tag.kind == AUDIO]
+    return sorted([*out, *sound], key=lambda tag: tag.at_ms)
 
 
 def legacy_hevc() -> list[Tag]:
