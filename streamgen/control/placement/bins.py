@@ -4,7 +4,7 @@ over them, some 100 us for 10,000 nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 
 import numpy as np
@@ -88,8 +88,12 @@ class Bins:
         self._share[:, slot] = self.free[:, slot] / self._scale
         self.items[slot] += items
 
-    def fits(self, slot: int, need: Vector) -> bool:
-        return bool(self._open[slot]) and bool((self.free[:, slot] >= need).all())
+    def fits(self, slot: int, need: Vector, reclaim: tuple[int, ...] = ()) -> bool:
+        """Whether new work has room there; what was taken of the kinds `reclaim` is free."""
+        room = self.free[:, slot]
+        for kind in reclaim:
+            room = room + self.taken[kind, :, slot]
+        return bool(self._open[slot]) and bool(((room >= need) | (need == 0)).all())
 
     def used(self) -> int:
         """Nodes with anything on them."""
@@ -106,14 +110,18 @@ class Bins:
         reclaim: tuple[int, ...] = (),
         *,
         idle: bool = True,
+        but: Sequence[int] = (),
     ) -> int | None:
-        """The slot whose rest would be smallest, nodes that are in use first; None: no one fits.
+        """The slot whose rest would be smallest, nodes that are in use first; None: no one fits,
+        or only those of `but`.
 
         What was taken of the kinds `reclaim` counts as free. The rest is measured as the sum of
         squares over all dimensions, each weighted by how scarce it is (Panigrahy et al., 2011).
         """
         number = len(self.names)
         fits = self._open[:number].copy()
+        for slot in but:
+            fits[slot] = False
         for dimension, wanted in enumerate(need):
             if wanted:
                 room = self.free[dimension, :number]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 
@@ -38,6 +39,18 @@ class Work:
     name: str
     profile: Profile
     standing: Standing
+    ends_ms: int | None = None
+    """When it will be over, by the caller's clock, as far as that is known."""
+
+
+class Force(Enum):
+    """Whose room may be taken for work that finds none."""
+
+    NOBODY = "nobody"
+    BATCH = "batch"
+    """Batch work's of a lower standing."""
+    ALL = "all"
+    """Also what live streams can give up, its own included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,8 @@ class Full:
     reason: str
     ever: bool
     """Whether there would be one if nothing else ran."""
+    earliest_ms: int | None = None
+    """When there will be one if nothing else comes; None: that is not known."""
 
 
 @dataclass(slots=True)
@@ -106,23 +121,43 @@ class Scheduler:
         """Whether new work may go there; what is there stays."""
         self.bins.open(self.bins.slots[node], wanted)
 
-    def place(self, work: Work, *, idle: bool = True, force: bool = True) -> Placed | Full:
-        """Find room and book it. `idle`: also on nodes that do nothing yet; `force`: also by
-        taking it from others."""
+    def place(
+        self,
+        work: Work,
+        *,
+        idle: bool = True,
+        force: Force = Force.ALL,
+        only: str | None = None,
+        away: str | None = None,
+    ) -> Placed | Full:
+        """Find room and book it: a place that it does not have yet, if it has one.
+
+        `idle`: also on nodes that do nothing yet; `only`: on this node or nowhere; `away`: not on
+        this one.
+        """
+        but = [one.slot for one in self._bookings.get(work.name, ())]
+        if away in self.bins.slots:
+            but.append(self.bins.slots[str(away)])
+        there = None if only is None else self.bins.slots[only]
         for cut, reclaim in self._ways(work, force):
             need = self._vector(work.profile.need(cut))
-            slot = self.bins.best(need, work.profile.models, reclaim, idle=idle)
+            if there is None:
+                slot = self.bins.best(need, work.profile.models, reclaim, idle=idle, but=but)
+            else:
+                fits = there not in but and self.bins.fits(there, need, reclaim)
+                slot = there if fits else None
             if slot is not None:
                 return self._settle(work, work.profile.least(cut), slot, reclaim)
         return self._full(work)
 
-    def fits(self, work: Work, node: str) -> bool:
-        """Whether there is room on this node as it is."""
-        return self.bins.fits(self.bins.slots[node], self._vector(work.profile.need(Cut.NOTHING)))
+    def room(self, work: Work, node: str, cut: Cut = Cut.NOTHING) -> bool:
+        """Whether there is room on this node as it is, open or not."""
+        need = self._vector(work.profile.need(cut))
+        return bool((self.bins.free[:, self.bins.slots[node]] >= need).all())
 
     def book(self, work: Work, node: str, cut: Cut = Cut.NOTHING) -> Placed:
         """Take room on a node, whether there is any or not: the work is there already, as the
-        node says, or `fits` has told so."""
+        node says, or `room` has told so."""
         slot = self.bins.slots[node]
         warm = self.bins.has(slot, work.profile.models)
         self._number += 1
@@ -159,15 +194,25 @@ class Scheduler:
         held = self._on[self.bins.slots[node]].values()
         return sorted((one.work for one in held), key=lambda one: (one.standing, one.name))
 
-    def _ways(self, work: Work, force: bool) -> Iterator[tuple[Cut, tuple[int, ...]]]:
+    def names(self, node: str) -> list[str]:
+        """The same, in the order in which it came."""
+        return list(self._on[self.bins.slots[node]])
+
+    def _ways(self, work: Work, force: Force) -> Iterator[tuple[Cut, tuple[int, ...]]]:
         """What to try: how much to give up, and what to take from others."""
         yield Cut.NOTHING, ()
-        if not force:
+        # Work that moves gives up no more than it has given up already.
+        given = max((one.cut for one in self._bookings.get(work.name, ())), default=Cut.NOTHING)
+        if given:
+            yield given, ()
+        if force is Force.NOBODY:
             return
         batch = tuple(kind for lower, kind in _BATCH.items() if lower > work.standing)
         if batch:
             yield Cut.NOTHING, batch[::-1]
-        if not work.standing.live:
+        if given and batch:
+            yield given, batch[::-1]
+        if not work.standing.live or force is Force.BATCH:
             return
         for cut in CUTS:
             saved = (_SAVED[cut],) if work.standing is Standing.LIVE_PAID else ()

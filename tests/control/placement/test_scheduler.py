@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgen.control.placement.resources import Cut, Profile, Resources, Standing, lower_bound
-from streamgen.control.placement.scheduler import Full, Placed, Scheduler, Work
+from streamgen.control.placement.scheduler import Force, Full, Placed, Scheduler, Work
 
 NODE = Resources(cpu_ms=4000, gpu_ms=1000, memory_mb=8000, gpu_memory_mb=4000, encoder_ms=1000)
 PROFILES = (
@@ -96,7 +96,7 @@ def fill(scheduler: Scheduler, profile: Profile, standing: Standing) -> int:
     number = 0
     while True:
         work = Work(f"{standing.name}-{number}", profile, standing)
-        if isinstance(scheduler.place(work, force=False), Full):
+        if isinstance(scheduler.place(work, force=Force.NOBODY), Full):
             return number
         number += 1
 

@@ -1,0 +1,131 @@
+"""An owner for each stream: looked for, waited for, looked for once more, or refused."""
+
+from __future__ import annotations
+
+from streamgen.control.coordinator.alarms import About
+from streamgen.control.coordinator.cluster import Cluster, Holding, Stream
+from streamgen.control.coordinator.commands import Change, Refuse, Wait
+from streamgen.control.placement.scheduler import Force, Full, Placed, Work
+
+
+def seek(cluster: Cluster, stream: Stream, now_ms: int) -> None:
+    """An owner for a stream that has none, or a place among those that wait."""
+    if not cluster.settled:
+        _queue(cluster, stream, now_ms + cluster.limits.settle_ms)
+        return
+    full = place(cluster, stream, now_ms)
+    if full is None:
+        return
+    name = stream.work.name
+    if stream.until_ms is not None and stream.until_ms <= now_ms:
+        refuse(cluster, stream, full.reason, full.earliest_ms)
+        return
+    if name not in cluster.waiting:
+        cluster.said.append(Wait(name, full.reason, full.earliest_ms))
+        cluster.changed.streams[name] = None
+    _queue(cluster, stream, now_ms)
+
+
+def place(cluster: Cluster, stream: Stream, now_ms: int, *, only: str | None = None) -> Full | None:
+    """An owner for a stream, or another one for one that has one, at once; None: done."""
+    force = Force.ALL if stream.here is None else Force.BATCH
+    answer = cluster.scheduler.place(stream.work, force=force, only=only, away=stream.avoid)
+    if isinstance(answer, Full):
+        return answer
+    take(cluster, stream, answer, now_ms)
+    return None
+
+
+def take(cluster: Cluster, stream: Stream, placed: Placed, now_ms: int) -> None:
+    """A place that is booked already. Who had to make way for it seeks another."""
+    for other in cluster.own(stream, placed, now_ms):
+        seek(cluster, other, now_ms)
+
+
+def failed(cluster: Cluster, stream: Stream, holding: Holding, reason: str, now_ms: int) -> None:
+    """This owner broke off: another one is looked for, later and later if that goes on."""
+    name, limits = stream.work.name, cluster.limits
+    stream.avoid = holding.node
+    if holding is stream.coming:
+        cluster.drop(stream, holding, reason)
+        cluster.alarms.set(About.RETRY, name, now_ms + limits.move_again_ms)
+    else:
+        if now_ms - holding.since_ms >= limits.stable_ms:
+            stream.failures = 0
+        stream.failures += 1
+        cluster.drop(stream, holding, reason)
+    if stream.here is not None:
+        if not stream.here.attached:
+            cluster.alarms.set(About.ATTACH, name, now_ms + limits.attach_ms)
+    elif not stream.wanted:
+        cluster.forget(stream)
+    elif stream.failures >= limits.failures:
+        refuse(cluster, stream, f"it failed {stream.failures} times in a row: {reason}", None)
+    else:
+        pause_ms = limits.retry_ms << max(stream.failures - 2, 0)
+        cluster.alarms.set(About.RETRY, name, now_ms + pause_ms)
+        if stream.failures == 1:
+            orphaned(cluster, stream, now_ms)
+
+
+def try_again(cluster: Cluster, stream: Stream, now_ms: int) -> None:
+    """Some time after a failure. Where it failed is as good as any other if there is no other."""
+    if stream.here is not None:
+        stream.avoid = None
+        cluster.touched[stream.here.node] = None
+    elif not cluster.settled or place(cluster, stream, now_ms) is not None:
+        stream.avoid = None
+        seek(cluster, stream, now_ms)
+
+
+def orphaned(cluster: Cluster, stream: Stream, now_ms: int) -> None:
+    """It ran, and shall run again: it waits longer than who comes anew."""
+    if stream.until_ms is not None:
+        stream.until_ms = max(stream.until_ms, now_ms + cluster.limits.orphan_ms)
+    seek(cluster, stream, now_ms)
+
+
+def refuse(cluster: Cluster, stream: Stream, reason: str, earliest_ms: int | None) -> None:
+    """Say no, and forget the stream."""
+    cluster.said.append(Refuse(stream.work.name, reason, earliest_ms))
+    cluster.forget(stream)
+
+
+def change(cluster: Cluster, stream: Stream, work: Work, now_ms: int) -> None:
+    """Another profile or standing: on the same node if there is room for it, else on another one;
+    where neither has any, it stays as it is, and that is said."""
+    if stream.coming is not None:
+        cluster.drop(stream, stream.coming, "it is changed")
+    before, here = stream.work, stream.here
+    if here is None:
+        cluster.rename(stream, work)
+        if work.name in cluster.waiting:
+            cluster.waiting.discard(work.name)
+            seek(cluster, stream, now_ms)
+        return
+    scheduler = cluster.scheduler
+    scheduler.release(work.name, here.node)
+    answer = scheduler.place(work, only=here.node)
+    if isinstance(answer, Placed):
+        cluster.rename(stream, work)
+        here.cut = answer.cut
+        cluster.said.append(Change(work, here.node, here.epoch, here.cut))
+        for other in cluster.make_way(answer):
+            seek(cluster, other, now_ms)
+        cluster.touched[here.node] = None
+        return
+    scheduler.book(before, here.node, here.cut)
+    answer = scheduler.place(work, away=stream.avoid)
+    if isinstance(answer, Placed):
+        cluster.rename(stream, work)
+        take(cluster, stream, answer, now_ms)
+    else:
+        cluster.said.append(Refuse(work.name, f"unchanged: {answer.reason}", answer.earliest_ms))
+
+
+def _queue(cluster: Cluster, stream: Stream, earliest_ms: int) -> None:
+    """It waits; and that comes to an end."""
+    cluster.waiting.add(stream.work)
+    if stream.until_ms is not None:
+        at_ms = max(stream.until_ms, earliest_ms)
+        cluster.alarms.set(About.PATIENCE, stream.work.name, at_ms)
