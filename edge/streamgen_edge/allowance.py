@@ -34,14 +34,22 @@ class Audience:
     def __init__(self) -> None:
         self._seen: dict[tuple[str | None, str | None], float] = {}
 
+    def goes_on(self, token: str | None, address: str | None, now_s: float) -> bool:
+        """Whether this viewer watches already."""
+        who = (token, address)
+        if who not in self._seen or now_s - self._seen[who] > WATCHES_S:
+            return False
+        del self._seen[who]
+        self._seen[who] = now_s
+        return True
+
     def admits(self, token: str | None, address: str | None, most: int, now_s: float) -> bool:
         """Whether this viewer may watch, beside those who do already."""
-        who = (token, address)
-        known = who in self._seen and now_s - self._seen[who] <= WATCHES_S
-        if not known and self.count(now_s) >= most:
+        if self.goes_on(token, address, now_s):
+            return True
+        if self.count(now_s) >= most:
             return False
-        self._seen.pop(who, None)
-        self._seen[who] = now_s
+        self._seen[token, address] = now_s
         return True
 
     def count(self, now_s: float) -> int:

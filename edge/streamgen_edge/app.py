@@ -3,15 +3,19 @@ API."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
 from streamgen_edge import origin
+from streamgen_edge.crowd import SURPLUS, Crowd
 from streamgen_edge.settings import Http
 
 MOST_BODY = 1 << 20
+RETRY_S = 5
 NAMELESS = frozenset({"/healthz", "/readyz"})
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -24,23 +28,48 @@ class Front:
 
     A browser that was sent here under a foreign name is refused (421): a page from elsewhere could
     otherwise point its own name at this machine. A page of another site may let people watch, and
-    by the WebRTC application's leave publish; all else is not for it (403).
+    by the WebRTC application's leave publish; all else is not for it (403). An address that has as
+    many requests on their way as it may is told to come later (503), health aside.
     """
 
-    def __init__(self, hls: Asgi, webrtc: Asgi, page: Asgi, rest: Asgi, http: Http) -> None:
+    def __init__(
+        self,
+        hls: Asgi,
+        webrtc: Asgi,
+        page: Asgi,
+        rest: Asgi,
+        http: Http,
+        crowd: Crowd | None = None,
+    ) -> None:
+        """`crowd` has the requests of each address."""
         self._hls = hls
         self._webrtc = webrtc
         self._page = page
         self._rest = rest
+        self._crowd = crowd or Crowd()
         self._names = {name.lower().encode() for name in http.hosts} | {http.host.lower().encode()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in NAMELESS:
+            await self._route(scope, receive, send)
+            return
+        client = scope.get("client")
+        address = client[0] if client else ""
+        if scope.get(SURPLUS) or not self._crowd.enter(address):
+            await _refuse(send, 503, "too many connections of this address, or of all")
+            return
+        try:
+            await self._route(scope, receive, send)
+        finally:
+            self._crowd.leave(address)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == "http" else ""
         shared = path.startswith(("/hls/", "/whip/", "/whep/"))
         if scope["type"] == "http" and not self._known(scope, path):
-            await _refuse(send, 421, b"not a name of this server\n")
+            await _refuse(send, 421, "not a name of this server")
         elif scope["type"] == "http" and not shared and origin.foreign(scope["headers"]):
-            await _refuse(send, 403, b"not for pages of other sites\n")
+            await _refuse(send, 403, "not for pages of other sites")
         elif path.startswith("/hls/"):
             await self._hls(scope, receive, send)
         elif shared:
@@ -57,8 +86,14 @@ class Front:
         return name in self._names or origin.is_address(name)
 
 
-async def _refuse(send: Send, status: int, text: bytes) -> None:
-    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))]
+async def _refuse(send: Send, status: int, detail: str) -> None:
+    """As `application/problem+json` (RFC 9457)."""
+    told = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    text = json.dumps(told).encode()
+    headers = [(b"content-type", b"application/problem+json")]
+    headers.append((b"content-length", b"%d" % len(text)))
+    if status == 503:
+        headers.append((b"retry-after", b"%d" % RETRY_S))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})
 

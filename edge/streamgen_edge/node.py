@@ -26,7 +26,9 @@ from streamgen_edge.api import api
 from streamgen_edge.app import Front
 from streamgen_edge.certificate import tls_context
 from streamgen_edge.configuring import refuse_unusable
+from streamgen_edge.crowd import Crowd
 from streamgen_edge.hls import hls_app
+from streamgen_edge.hls.http2 import CONNECTIONS
 from streamgen_edge.link import Link, remote_of
 from streamgen_edge.page import PageApp
 from streamgen_edge.publishing import Streams
@@ -98,8 +100,9 @@ async def serve(
         rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port)
         webrtc = webrtc_app(streams, server, own)
         leaving.push_async_callback(webrtc.close)
-        front = Front(hls_app(streams, streams.may_play), webrtc, PageApp(), rest, server.http)
-        web = web_server(front, server.http)
+        hls = hls_app(streams, streams.may_play)
+        front = Front(hls, webrtc, PageApp(), rest, server.http, _http_crowd(streams))
+        web = web_server(front, server.http, _http_crowd(streams))
         leaving.push_async_callback(web.close, CLOSE_S)
         await leaving.enter_async_context(_listening(rtmp, server.rtmp))
         await web.start()
@@ -120,6 +123,16 @@ async def serve(
             end.cancel()
     for end in done:
         end.result()
+
+
+def _http_crowd(streams: Streams) -> Crowd:
+    """Connections, or requests at a time, of each address, as the configuration now has it."""
+    return Crowd(
+        "connections.http",
+        lambda: streams.server.limits.connections.http,
+        streams.refusals,
+        in_all=CONNECTIONS,
+    )
 
 
 @asynccontextmanager

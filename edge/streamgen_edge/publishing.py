@@ -19,6 +19,7 @@ from streamgen_edge.allowance import Allowance
 from streamgen_edge.auth.access import LATER
 from streamgen_edge.auth.asking import Asking, Scope
 from streamgen_edge.auth.opening import Opening
+from streamgen_edge.crowd import Refusals
 from streamgen_edge.hls import Viewer
 from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.hooks.hooks import Hooks
@@ -56,7 +57,9 @@ class Streams:
         """`own` is the server's own telemetry."""
         self.server = server
         self._client = Client(server.outbound)
-        self._opening = Opening(self._client, own or Telemetry())
+        own = own or Telemetry()
+        self.refusals = Refusals(own.count)
+        self._opening = Opening(self._client, own)
         self.access = self._opening.access(server.auth)
         self.closing = False
         self.over = asyncio.Event()
@@ -152,11 +155,24 @@ class Streams:
         stream, settings = self.find(viewer.stream), self.server.stream(viewer.stream)
         if status is not None or stream is None or settings is None:
             return status
-        most = settings.limits.viewers - self.watching(viewer.stream)
-        if stream.viewing.audience.admits(viewer.token, viewer.address, most, time.monotonic()):
+        viewing, now = stream.viewing, time.monotonic()
+        if viewing.audience.goes_on(viewer.token, viewer.address, now):
+            return None
+        most = self.room(viewer.stream, settings) - self.watching(viewer.stream)
+        if viewing.audience.admits(viewer.token, viewer.address, most, now):
             return None
         stream.telemetry.count("refused", "viewers")
+        if most < settings.limits.viewers - self.watching(viewer.stream):
+            self.refusals.add("viewers")
         return 503
+
+    def room(self, name: str, settings: StreamSettings) -> int:
+        """How many viewers a stream may have now, beside those that the others have."""
+        now, most = time.monotonic(), self.server.limits.viewers
+        for other in self:
+            if other.name != name:
+                most -= self.watching(other.name) + other.viewing.audience.count(now)
+        return min(settings.limits.viewers, most)
 
     async def allows(self, viewer: Viewer, protocol: str) -> int | None:
         """Whether this viewer may play at all: None, or the status of the refusal."""
@@ -208,6 +224,9 @@ class Streams:
         stream = self._streams.get(name)
         if stream is not None and not stream.over:
             return stream
+        if name not in self._streams and len(self._streams) >= self.server.limits.streams:
+            self.refusals.add("streams")
+            raise Refused("this server has as many streams as it may", later=True)
         try:
             pipeline = self._chosen.pop(name, None)
             pipeline = pipeline or pipeline_value(settings.pipeline or self.server.pipeline)

@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from streamgen.config import Bitrate, DurationNs, Settings, check, read_yaml
+from streamgen.config import DurationNs, Settings, check, read_yaml
 from streamgen.control.keys import public_key
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
 from streamgen_edge.auth.settings import Auth, is_loopback
 from streamgen_edge.hooks.settings import WrittenHooks
+from streamgen_edge.limits import ServerLimits, StreamLimits
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.outbound.url import Url
 from streamgen_edge.push.settings import PushSettings, WrittenPush, named
@@ -162,12 +163,6 @@ def _as_value(read: Callable[[str], object], text: str) -> str:
     return text
 
 
-class StreamLimits(Settings):
-    bitrate: Bitrate = 12_000_000
-    """Of the publisher; one that sends more for long is ended."""
-    viewers: int = Field(default=500, ge=1)
-
-
 class StreamSettings(Settings):
     """What streams of one pattern are."""
 
@@ -204,6 +199,8 @@ class Server(Settings):
     hls: Hls = Hls()
     recording: RecordingSettings = RecordingSettings()
     """Of streams with `record`."""
+    limits: ServerLimits = ServerLimits()
+    """Of all together. Read again on SIGHUP."""
     outbound: OutboundSettings = OutboundSettings()
     hooks: WrittenHooks = Field(default_factory=dict)
     """Services that are told what happens to streams, by name. Read again on SIGHUP."""

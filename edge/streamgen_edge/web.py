@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +14,14 @@ import uvicorn
 
 from streamgen.errors import ConfigError
 from streamgen_edge.app import Asgi
-from streamgen_edge.hls.http2 import BACKLOG, CONNECTIONS, Http2Server
+from streamgen_edge.crowd import Crowd
+from streamgen_edge.hls.http2 import BACKLOG, Http2Server
 from streamgen_edge.hls.protocol import OneWrite
 from streamgen_edge.settings import Http
 
 KEEP_ALIVE_S = 30
+MOST_SURPLUS = 256
+"""Connections that are too many and are told so, at a time; the others are closed at once."""
 
 
 class Web(Protocol):
@@ -38,11 +42,12 @@ class Web(Protocol):
         ...
 
 
-def web_server(app: Asgi, http: Http) -> Web:
-    """As configured. Raises `ConfigError` when the address or the certificate cannot be used."""
+def web_server(app: Asgi, http: Http, crowd: Crowd | None = None) -> Web:
+    """As configured; `crowd` has the connections of each address, where they can be seen: not those
+    with TLS. Raises `ConfigError` when the address or the certificate cannot be used."""
     try:
         if http.tls is None:
-            return PlainServer(app, http.host, http.number)
+            return PlainServer(app, http.host, http.number, crowd or Crowd())
         return Http2Server(app, http.host, http.number, cert=http.tls.cert, key=http.tls.key)
     except OSError as error:
         raise ConfigError(f"http cannot listen at {http.listen_at}: {error.strerror}") from error
@@ -51,7 +56,7 @@ def web_server(app: Asgi, http: Http) -> Web:
 class PlainServer:
     """HTTP/1.1 without TLS."""
 
-    def __init__(self, app: Asgi, host: str, port: int) -> None:
+    def __init__(self, app: Asgi, host: str, port: int, crowd: Crowd) -> None:
         """Port 0 takes any. Raises `OSError` when the address is taken or not ours."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._door = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -61,7 +66,7 @@ class PlainServer:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=OneWrite,
+                http=partial(OneWrite, crowd=crowd, surplus=Crowd(in_all=MOST_SURPLUS)),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -69,7 +74,6 @@ class PlainServer:
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
-                limit_concurrency=CONNECTIONS,
             )
         )
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from streamgen.media.packet import Packet
-from streamgen.telemetry import Metrics
+from streamgen.telemetry import Metrics, Telemetry
 from streamgen_edge.allowance import Allowance, Audience
 from streamgen_edge.hls import Viewer
 from streamgen_edge.publishing import RtmpSink, Streams
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.limits import Limits
-from streamgen_edge.rtmp.publisher import Ended, Publisher
+from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused
 from streamgen_edge.settings import Server
 from tests.edge.test_link import joined, until
 from tests.edge.test_stream import MS
@@ -120,5 +120,37 @@ def test_a_stream_has_so_many_viewers_by_whatever_protocol(tmp_path: Path) -> No
             assert await streams.may_play(Viewer("none", None, "d")) is None  # 404 is said later
             stream = streams.find("cam")
             assert stream is not None and stream.telemetry.counts("refused") == {"viewers": 2}
+
+    asyncio.run(main())
+
+
+def published(name: str) -> Publisher:
+    return Publisher(Publish("live", name, None, "::1", "test"), Line(), Limits())
+
+
+def test_the_server_has_so_many_streams_and_viewers_in_all(tmp_path: Path) -> None:
+    async def main() -> None:
+        limited = {**LIMITED, "limits": {"streams": 2, "viewers": 3}}
+        async with joined(tmp_path) as (link, _):
+            own = Telemetry()
+            streams = Streams(Server(**limited), link, Metrics(), lambda: 0, own)  # type: ignore[arg-type]
+            for name in ("one", "two", "one"):  # who takes over needs no place
+                await streams.publish(published(name))
+            with pytest.raises(Refused, match="as many streams as it may") as refused:
+                await streams.publish(published("three"))
+            assert refused.value.later
+            ask = [
+                await streams.may_play(Viewer(name, None, who))
+                for name, who in (("one", "a"), ("one", "b"), ("two", "a"), ("two", "b"))
+            ]
+            assert ask == [None, None, None, 503]
+            assert await streams.may_play(Viewer("one", None, "a")) is None  # who watches goes on
+            assert own.counts("refused") == {"streams": 1, "viewers": 1}
+            streams.use(Server(**LIMITED))  # type: ignore[arg-type]
+            await streams.publish(published("three"))
+            assert await streams.may_play(Viewer("two", None, "b")) is None
+            streams.watching = lambda name: 2  # by WebRTC; one has as many as a stream may have
+            room = streams.room("one", Server(**LIMITED).stream("one"))  # type: ignore[arg-type]
+            assert room == 2
 
     asyncio.run(main())

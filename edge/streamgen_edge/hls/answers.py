@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from streamgen_edge.hls.request import Scope, header, wanted_range
@@ -47,15 +49,16 @@ async def preflight(send: Send) -> None:
 async def refuse(
     send: Send, status: int, text: str, *, retry: bool = False, cache_s: int = 0
 ) -> None:
-    """An error, in one line for a person."""
+    """An error, as `application/problem+json` (RFC 9457)."""
     said = f"max-age={cache_s}" if cache_s else "no-store"
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), _CORS, _EXPOSE]
+    headers = [(b"content-type", b"application/problem+json"), _CORS, _EXPOSE]
     headers.append((b"cache-control", said.encode()))
     if retry:
         headers.append((b"retry-after", b"1"))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    body = text.encode() + b"\n"
+    told = {"title": HTTPStatus(status).phrase, "status": status, "detail": text}
+    body = json.dumps(told).encode()
     headers.append((b"content-length", b"%d" % len(body)))
     await _whole(send, status, headers, body)
 

@@ -12,26 +12,52 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from streamgen_edge.crowd import SURPLUS, Crowd
+
 HEAD_S = 10.0
 """The head of a request may take so long, from the connection or from its first byte."""
 READS_S = 60.0
 """A client that takes nothing of an answer for so long is gone, or means no good."""
+SURPLUS_S = 2.0
+"""A connection that is one too many may ask so late, and be told that."""
+ANYONE = Crowd()
 
 
 class OneWrite(HttpToolsProtocol):
-    """For `uvicorn.Config(http=OneWrite)`."""
+    """For `uvicorn.Config(http=OneWrite)`; with crowds, `http=partial(OneWrite, crowd=crowd)`.
+
+    A connection that has no place in `crowd` has its first request marked `SURPLUS`, and ends with
+    the answer. One that has none in `surplus` either is closed at once.
+    """
 
     _asks: asyncio.TimerHandle | None = None
     _reads: asyncio.TimerHandle | None = None
+    _address = ""
+    _place: Crowd | None = None
+    """Where it is counted."""
+
+    def __init__(
+        self, *args: Any, crowd: Crowd = ANYONE, surplus: Crowd = ANYONE, **more: Any
+    ) -> None:
+        super().__init__(*args, **more)
+        self._crowd, self._surplus = crowd, surplus
 
     def connection_made(self, transport: Any) -> None:
         corked: Any = _Corked(transport, self.loop)
         super().connection_made(corked)
-        self._asks = self.loop.call_later(HEAD_S, transport.abort)
+        self._address = self.client[0] if self.client else ""
+        for crowd, within_s in ((self._crowd, HEAD_S), (self._surplus, SURPLUS_S)):
+            if crowd.enter(self._address):
+                self._place = crowd
+                self._asks = self.loop.call_later(within_s, transport.abort)
+                return
+        transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         _cancel(self._asks)
         _cancel(self._reads)
+        if self._place is not None:
+            self._place.leave(self._address)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -41,7 +67,12 @@ class OneWrite(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         _cancel(self._asks)
-        super().on_headers_complete()
+        if self._place is self._crowd:
+            super().on_headers_complete()
+        else:
+            self.scope[SURPLUS] = True  # type: ignore[literal-required]
+            super().on_headers_complete()
+            self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:
         self._reads = self.loop.call_later(READS_S, self.transport.abort)

@@ -20,6 +20,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
+from streamgen_edge.crowd import Crowd
 from streamgen_edge.rtmp.address import Publish, is_name, printable
 from streamgen_edge.rtmp.limits import Limits
 from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
@@ -50,11 +51,6 @@ MALFORMED = (
     *(StopIteration, RuntimeError),
 )
 """What the stack's SDP parser raises for nonsense; the last is the last but one in a coroutine."""
-P256_HINT = (
-    "the publisher's certificate uses the curve secp224r1, which OpenSSL refuses; give it a P-256 "
-    "certificate (FFmpeg: -cert_file and -key_file, made with openssl req -x509 -newkey ec "
-    "-pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -subj /CN=whip)"
-)
 log = logging.getLogger("streamgen.edge.webrtc")
 
 
@@ -96,6 +92,7 @@ class Session:
     media: Viewing | Incoming
     token: str | None
     """What its client showed; who changes or ends the session shows it again."""
+    address: str
     deadline: asyncio.TimerHandle | None = None
     fault: str = ""
 
@@ -111,9 +108,11 @@ class WebRtcApp:
         share: Callable[[str], Share] = lambda _: Share(),
         origins: Collection[str] = (),
         count: Callable[[str, str], None] = lambda name, reason: None,
+        crowd: Crowd | None = None,
     ) -> None:
-        """`count` hears of `webrtc_ended`, by what ended a session. `origins` are the other sites
-        whose pages may publish; watching is for all."""
+        """`count` hears of `webrtc_ended`, by what ended a session, and of viewers `refused`.
+        `origins` are the other sites whose pages may publish; watching is for all. `crowd` has the
+        sessions of each address."""
         self.sessions: dict[str, Session] = {}
         self.channels: dict[str, Channel] = {}
         self._streams = streams
@@ -121,6 +120,7 @@ class WebRtcApp:
         self._share = share
         self._origins = origins
         self._count = count
+        self._crowd = crowd or Crowd()
         self._certificate = stack.new_certificate()
         self._certified = time.monotonic()
         self._ending: set[asyncio.Task[None]] = set()
@@ -168,9 +168,10 @@ class WebRtcApp:
         offer = _read(text, ("recvonly",), self._network.checks_clients)
         channel = self._channel(stream)
         if len(channel.viewers) >= self._share(name).viewers:
+            self._count("refused", "viewers")
             raise Refusal(503, "too many viewers", ("retry-after", "10"))
-        peer = stack.open_peer(self._network, self._valid_certificate())
-        session = Session(_place("whep", name), name, peer, _etag(), None, asked.token)  # type: ignore[arg-type]
+        session = self._begin("whep", name, asked)
+        peer = session.peer
         viewing = Viewing(peer, channel, lambda: self._end(session, "the stream ended", "closed"))
         session.media = viewing
         try:
@@ -211,8 +212,8 @@ class WebRtcApp:
             offer.software or asked.headers.get(b"user-agent", b"").decode("latin-1")
         )
         request = Publish("whip", name, asked.token, asked.address, software)
-        peer = stack.open_peer(self._network, self._valid_certificate())
-        session = Session(_place("whip", name), name, peer, _etag(), None, asked.token)  # type: ignore[arg-type]
+        session = self._begin("whip", name, asked)
+        peer = session.peer
         line = _Line(lambda reason: self._end(session, reason, "closed"))
         publisher = Publisher(request, line, Limits())
         share = self._share(name)
@@ -238,8 +239,8 @@ class WebRtcApp:
 
     def _blame(self, session: Session) -> None:
         if not session.fault:
-            session.fault = P256_HINT
-            log.error("whip %s: %s", session.stream, P256_HINT)
+            session.fault = stack.P256_HINT
+            log.error("whip %s: %s", session.stream, stack.P256_HINT)
 
     # Both.
 
@@ -331,6 +332,7 @@ class WebRtcApp:
         media.close()
         if isinstance(media, Incoming):
             media.publisher.end(Ended(kind == "ended", reason))
+        self._crowd.leave(session.address)
         self._count("webrtc_ended", kind)
         protocol = session.place.split("/")[1]
         log.info("a %s session ended: %s", protocol, reason, extra={"stream": session.stream})
@@ -338,10 +340,15 @@ class WebRtcApp:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    def _valid_certificate(self) -> Any:
+    def _begin(self, protocol: str, name: str, asked: Asked) -> Session:
+        """A session, still without media, that is in the crowd until `_end`."""
+        if not self._crowd.enter(asked.address):
+            raise Refusal(503, "too many sessions of this address", ("retry-after", "10"))
         if time.monotonic() - self._certified > CERTIFICATE_S:
             self._certificate, self._certified = stack.new_certificate(), time.monotonic()
-        return self._certificate
+        peer = stack.open_peer(self._network, self._certificate)
+        place, etag = _place(protocol, name), _etag()
+        return Session(place, name, peer, etag, None, asked.token, asked.address)  # type: ignore[arg-type]
 
     async def close(self) -> None:
         """End all sessions and wait for their sockets."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from streamgen.telemetry import Telemetry
+from streamgen_edge.crowd import Crowd
 from streamgen_edge.publishing import Streams
 from streamgen_edge.rtmp.publisher import Publisher, Sink
 from streamgen_edge.settings import Server
@@ -78,14 +79,25 @@ def webrtc_app(streams: Streams, server: Server, telemetry: Telemetry) -> WebRtc
         if found is None:
             return Share()
         by_hls = 0 if stream is None else stream.viewing.audience.count(time.monotonic())
-        return Share(found.limits.bitrate, found.limits.viewers - by_hls)
+        return Share(found.limits.bitrate, streams.room(name, found) - by_hls)
+
+    def count(name: str, reason: str) -> None:
+        if name == "refused":
+            streams.refusals.add(reason)
+        else:
+            telemetry.count(name, reason)
 
     app = WebRtcApp(
         ServedStreams(streams),
         network,
         share=share,
         origins=server.http.origins,
-        count=telemetry.count,
+        count=count,
+        crowd=Crowd(
+            "connections.webrtc",
+            lambda: streams.server.limits.connections.webrtc,
+            streams.refusals,
+        ),
     )
     streams.watching = app.watching
     return app

@@ -40,6 +40,11 @@ CONSENT_FAILURES = 3
 TRANSPORT_NUMBERS = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 P224 = bytes.fromhex("06052b81040021")
 """Object identifier of the curve secp224r1, as it stands in a certificate."""
+P256_HINT = (
+    "the publisher's certificate uses the curve secp224r1, which OpenSSL refuses; give it a P-256 "
+    "certificate (FFmpeg: -cert_file and -key_file, made with openssl req -x509 -newkey ec "
+    "-pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -subj /CN=whip)"
+)
 
 
 class Endpoint(Protocol):

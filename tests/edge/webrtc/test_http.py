@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiortc.mediastreams import AudioStreamTrack
 
+from streamgen_edge.crowd import Crowd
 from streamgen_edge.webrtc import WebRtcApp
 from streamgen_edge.webrtc.app import Share
 from tests.edge.webrtc.peers import Watching, looped, posting, publish
@@ -23,11 +24,12 @@ async def open_app(
     *rungs: Rung,
     share: Callable[[str], Share] = lambda _: Share(),
     origins: tuple[str, ...] = (),
+    crowd: Crowd | None = None,
     **changes: Any,
 ) -> AsyncIterator[tuple[WebRtcApp, Hub]]:
     show = Studio(*(rungs or (Rung(180, 200_000),)))
     hub = Hub(show)
-    app = WebRtcApp(hub, network(**changes), share=share, origins=origins)
+    app = WebRtcApp(hub, network(**changes), share=share, origins=origins, crowd=crowd)
     try:
         yield app, hub
     finally:
@@ -242,3 +244,21 @@ async def test_relays_are_told_with_passwords_that_end() -> None:
         assert answer.links[0].startswith("<turn:192.0.2.1:3478?transport=udp>; rel=")
         assert 'username="1060:show"' in answer.links[0]
         assert re.findall(r'credential="([^"]*)"', answer.links[0])[0] != "s"
+
+
+@looped
+async def test_one_address_has_so_many_sessions_and_gets_a_place_back_with_each_end() -> None:
+    crowd = Crowd("connections.webrtc", lambda: 2)
+    async with open_app(crowd=crowd) as (app, _):
+        text = await offer()
+        first, second = [await ask(app, "POST", "/whep/show", text) for _ in range(2)]
+        assert (first.status, second.status) == (201, 201)
+        third = await ask(app, "POST", "/whep/show", text)
+        assert third.status == 503 and third.headers["retry-after"] == "10"
+        assert third.headers["content-type"] == "application/problem+json"
+        assert (await ask(app, "DELETE", first.headers["location"])).status == 200
+        # An offer that leads to nothing takes no place.
+        assert (await ask(app, "POST", "/whep/show?rung=none", text)).status == 406
+        assert (await ask(app, "POST", "/whep/show", text)).status == 201
+        assert crowd.number == 2
+    assert crowd.number == 0
