@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,18 @@ from tests.live.bad_sounds import CLOCKS, SOUNDS
 from tests.live.damage import Case
 from tests.live.raw import Outcome, published
 from tests.live.serving import Publisher, Server, needs_ffmpeg
+from tests.live.tapes import recorded
 
 pytestmark = needs_ffmpeg
 TOGETHER = 12
 """Publishers at a time."""
 GOOD_RATE = 15
 MOST_GROWTH_MIB = 200
+FLOOD = 10_000
+"""Connections that come and say nothing."""
+STAY = 1_500
+"""Those that are kept; the server has closed the ones before."""
+ADDRESSES = [f"127.0.{net}.{number}" for net in (0, 1) for number in range(1, 25)]
 GROUPS = {"pictures": PICTURES, "formats": FORMATS, "sounds": SOUNDS, "clocks": CLOCKS}
 
 
@@ -101,3 +110,61 @@ def explained(case: Case, row: Mapping[str, Any], outcome: Outcome) -> str:
         return ""
     told = [row["left_out"], row["unused"], row["stats"].get("lost"), row["stats"]["dropped"]]
     return "" if any(told) else "nobody can say why it did not play"
+
+
+def test_a_flood_of_idle_connections_keeps_no_publisher_out_and_leaves_nothing(
+    busy: Server,
+) -> None:
+    pids, memory = busy.pids(), resident_mib(busy.pids())
+    descriptors = Path(f"/proc/{pids['edge']}/fd")
+    before = len(os.listdir(descriptors))
+    began, shown = time.monotonic(), busy.frames_out("good")
+    outcomes = asyncio.run(through_a_flood(busy))
+    assert [(one.let_in, one.closed) for one in outcomes] == [(True, "")] * len(outcomes)
+    assert busy.frames_out("good") - shown > 0.9 * (time.monotonic() - began - 1) * GOOD_RATE
+    for number in range(len(outcomes)):
+        busy.until(lambda n=number: ended(busy.stream(f"flooded-{n}")), "an end")
+        assert busy.frames_out(f"flooded-{number}") > GOOD_RATE
+    busy.until(lambda: len(os.listdir(descriptors)) <= before + 4, "descriptors", 10)
+    assert busy.pids() == pids
+    assert resident_mib(pids)["edge"] - memory["edge"] < MOST_GROWTH_MIB / 4
+    evicted = busy.get("/metrics")[1]
+    assert 'streamgen_rtmp_evicted_total{reason="connections",' in evicted
+    assert 'streamgen_rtmp_evicted_total{reason="connections_per_address",' in evicted
+    assert busy.log().count("made room") < 4 * (time.monotonic() - began + 1)
+
+
+async def through_a_flood(server: Server) -> list[Outcome]:
+    """What becomes of publishers that come while others pour in."""
+    pouring = asyncio.create_task(poured(server.rtmp))
+    tape = recorded(seconds=2.0)
+    publishers = []
+    for number in range(2):
+        await asyncio.sleep(0.5)
+        one = published(server.rtmp, f"flooded-{number}", tape)
+        publishers.append(asyncio.create_task(one))
+    outcomes = await asyncio.gather(*publishers)
+    await pouring
+    return outcomes
+
+
+async def poured(port: int) -> None:
+    """Half from the publishers' own address, half from others."""
+    loop = asyncio.get_running_loop()
+    stay: deque[socket.socket] = deque()
+    gate = asyncio.Semaphore(64)
+
+    async def come(number: int) -> None:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.bind((ADDRESSES[number % len(ADDRESSES)] if number % 2 else "127.0.0.1", 0))
+        async with gate:
+            await loop.sock_connect(sock, ("127.0.0.1", port))
+        stay.append(sock)
+        if len(stay) > STAY:
+            stay.popleft().close()
+
+    for first in range(0, FLOOD, 500):
+        await asyncio.gather(*(come(first + number) for number in range(500)))
+    for sock in stay:
+        sock.close()
