@@ -191,7 +191,8 @@ class Link:
             raise
         except Exception as error:
             log.exception("a stream broke")
-            attached.failed(f"the server failed at this stream: {error!r}")
+            reason = f"the server failed at this stream: {error!r}"
+            asyncio.get_running_loop().call_soon(attached.failed, reason)
 
     def _count(self) -> None:
         if self._telemetry is not None:

@@ -389,7 +389,9 @@ class LiveStream:
         self.state = State.ENDED
         self.tenure.release()
         self.ledger.close("ended")
-        self.viewing.end()
         log.info("the stream ended", extra=self.ids)
         on_end, self._on_end = self._on_end, lambda _: None
-        on_end(self)
+        try:
+            self.viewing.end()
+        finally:
+            on_end(self)

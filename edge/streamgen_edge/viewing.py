@@ -143,10 +143,12 @@ class Viewing:
             self.packager.drop(track)
 
     def end(self) -> None:
-        if self.packager is not None and not self.packager.ended:
-            self.packager.end()
-        self.feed.end()
-        if self.pushes is not None:
-            self.pushes.end()
-        if self.recording is not None:
-            self.recording.end()
+        try:
+            if self.packager is not None and not self.packager.ended:
+                self.packager.end()
+        finally:  # the others end even where that is what broke
+            self.feed.end()
+            if self.pushes is not None:
+                self.pushes.end()
+            if self.recording is not None:
+                self.recording.end()

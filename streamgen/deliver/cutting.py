@@ -19,6 +19,8 @@ MOST_PART_BYTES = 16 << 20
 """A part that grows beyond this (50 Mbit/s and no end in sight) loses its rest."""
 _PARTS_A_SEGMENT = 64
 """Room for parts in the numbers of fragments; they need only grow."""
+_MOST_LASTING = (1 << 32) - 1
+"""What a sample's duration has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,15 +223,18 @@ class Cutter:
         if self._bytes > MOST_PART_BYTES:
             self._count("too_big")
             return
-        steady = self._last is None or sample.time - self._last <= 1.5 * sample.duration
+        step = None if self._last is None else sample.time - self._last
+        steady = step is None or 2 * step <= 3 * sample.duration <= 6 * step
         first = sample
-        if not self._samples and self._index and self.end is not None and not steady:
-            first = replace(sample, time=self.end)  # early: nothing else can fill the hole
+        if self._samples:
+            first = _at(sample, max(sample.time, self._samples[-1].time + 1))
+        elif self.end is not None and (sample.time < self.end or (self._index and not steady)):
+            first = _at(sample, self.end)  # early: nothing else can fill the hole
         self._samples.append(first)
         self._bytes += len(sample.data)
-        self._step = sample.time - (self._last or 0)
+        self._step = step or 0
         self._last = sample.time
-        self.end = sample.time + (sample.duration or 1)
+        self.end = first.time + (min(sample.duration, self.pace.part) or 1)
         if sample.sync and self._video:
             self._key = sample
         if sample.duration and steady and self._full(self.end):
@@ -250,7 +255,8 @@ class Cutter:
             return
         for sample, following in pairwise(samples):
             sample.duration = following.time - sample.time
-        samples[-1].duration = max(end - samples[-1].time, 1)
+        end = max(end, samples[-1].time + 1)
+        samples[-1].duration = min(end - samples[-1].time, _MOST_LASTING)
         length = min(end - samples[0].time, self.pace.target)
         number = (self.number or 0) * _PARTS_A_SEGMENT + self._index + 1
         data = fragment(number, samples, video=self._video)
@@ -262,3 +268,9 @@ class Cutter:
         uri = f"{self.number}.{self._index}.m4s"
         self._window.add(Part(uri, self.pace.length_ns(length), data, independent))
         self._index += 1
+
+
+def _at(sample: Sample, time: int) -> Sample:
+    """The same, begun at another time: what is published already ends there, or the sample before
+    it begins there, where a length was said to be longer than it was."""
+    return sample if time == sample.time else replace(sample, time=time)

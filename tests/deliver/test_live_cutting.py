@@ -296,3 +296,21 @@ def test_memory_is_bounded_by_twice_the_window_and_by_the_size_of_a_part() -> No
     for number in range(9):
         big.cutter.put(Sample(3000 * number, 0, 3000, bytes(5 << 20), number == 0))
     assert big.counts["too_big"] == 5
+
+
+_STEPS = st.one_of(st.integers(1, 9_000), st.integers(1, 400_000), st.just(1 << 33))
+
+
+@given(st.lists(st.tuples(_STEPS, st.integers(0, 100_000), st.booleans()), max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_media_lies_in_order_whatever_lengths_and_key_frames_are(
+    pictures: list[tuple[int, int, bool]],
+) -> None:
+    bench, at = Bench(Fraction(30)), 0
+    for step, length, sync in pictures:
+        bench.cutter.put(Sample(at, 0, length, b"x", sync))
+        at += step
+    bench.cutter.finish()
+    spans = bench.spans()
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    assert all(end > begin for begin, end in spans)
