@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aiortc import RTCPeerConnection, RTCSessionDescription
@@ -37,6 +35,7 @@ from streamgen_edge.webrtc.offer import (
     rebuilt,
     usable,
 )
+from streamgen_edge.webrtc.session import Session, Share, Viewer, new_etag, new_place
 from streamgen_edge.webrtc.whep import Viewing
 from streamgen_edge.webrtc.whip import Incoming
 
@@ -64,39 +63,6 @@ class Streams(Protocol):
     async def publish(self, publisher: Publisher, /) -> Sink: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Who wants to play (`may_play`)."""
-
-    stream: str
-    token: str | None
-    address: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one stream may use."""
-
-    bitrate_bps: int = 12_000_000
-    viewers: int = 500
-
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """One peer, by the place its client was told."""
-
-    place: str
-    stream: str
-    peer: RTCPeerConnection
-    etag: str
-    media: Viewing | Incoming
-    token: str | None
-    """What its client showed; who changes or ends the session shows it again."""
-    address: str
-    deadline: asyncio.TimerHandle | None = None
-    fault: str = ""
-
-
 class WebRtcApp:
     """On the event loop whose thread feeds the streams. `close` ends all sessions."""
 
@@ -120,7 +86,7 @@ class WebRtcApp:
         self._share = share
         self._origins = origins
         self._count = count
-        self._crowd = crowd or Crowd()
+        self.crowd = crowd or Crowd()
         self._certificate = stack.new_certificate()
         self._certified = time.monotonic()
         self._ending: set[asyncio.Task[None]] = set()
@@ -159,17 +125,9 @@ class WebRtcApp:
     # WHEP.
 
     async def _play(self, name: str, asked: Asked, text: str) -> tuple[Session, str]:
-        status = await self._streams.may_play(Viewer(name, asked.token, asked.address))
-        if status is not None:
-            raise http.denied(status, "this viewer may not play this stream, or not now")
-        stream = self._streams.find(name)
-        if stream is None or not stream.tracks or stream.over:
-            raise Refusal(404, "nobody publishes this stream", ("retry-after", "1"))
+        stream = await self.admitted(name, asked)
         offer = _read(text, ("recvonly",), self._network.checks_clients)
         channel = self._channel(stream)
-        if len(channel.viewers) >= self._share(name).viewers:
-            self._count("refused", "viewers")
-            raise Refusal(503, "too many viewers", ("retry-after", "10"))
         session = self._begin("whep", name, asked)
         peer = session.peer
         viewing = Viewing(peer, channel, lambda: self._end(session, "the stream ended", "closed"))
@@ -186,6 +144,19 @@ class WebRtcApp:
             self._end(session, "refused", "refused")
             raise Refusal(406, str(error)) from error
         return session, answer
+
+    async def admitted(self, name: str, asked: Asked) -> Playable:
+        """The stream, if this client may watch it, and has room. Raises `Refusal`."""
+        status = await self._streams.may_play(Viewer(name, asked.token, asked.address))
+        if status is not None:
+            raise http.denied(status, "this viewer may not play this stream, or not now")
+        stream = self._streams.find(name)
+        if stream is None or not stream.tracks or stream.over:
+            raise Refusal(404, "nobody publishes this stream", ("retry-after", "1"))
+        if self.watching(name) >= self._share(name).viewers:
+            self._count("refused", "viewers")
+            raise Refusal(503, "too many viewers", ("retry-after", "10"))
+        return stream
 
     def _channel(self, stream: Playable) -> Channel:
         found = self.channels.get(stream.name)
@@ -332,7 +303,7 @@ class WebRtcApp:
         media.close()
         if isinstance(media, Incoming):
             media.publisher.end(Ended(kind == "ended", reason))
-        self._crowd.leave(session.address)
+        self.crowd.leave(session.address)
         self._count("webrtc_ended", kind)
         protocol = session.place.split("/")[1]
         log.info("a %s session ended: %s", protocol, reason, extra={"stream": session.stream})
@@ -342,12 +313,12 @@ class WebRtcApp:
 
     def _begin(self, protocol: str, name: str, asked: Asked) -> Session:
         """A session, still without media, that is in the crowd until `_end`."""
-        if not self._crowd.enter(asked.address):
+        if not self.crowd.enter(asked.address):
             raise Refusal(503, "too many sessions of this address", ("retry-after", "10"))
         if time.monotonic() - self._certified > CERTIFICATE_S:
             self._certificate, self._certified = stack.new_certificate(), time.monotonic()
         peer = stack.open_peer(self._network, self._certificate)
-        place, etag = _place(protocol, name), _etag()
+        place, etag = new_place(protocol, name), new_etag()
         return Session(place, name, peer, etag, None, asked.token, asked.address)  # type: ignore[arg-type]
 
     async def close(self) -> None:
@@ -388,11 +359,3 @@ async def _set_offer(peer: RTCPeerConnection, offer: Offer) -> None:
         raise Refusal(406, "no codec in common: H.264 Constrained Baseline and Opus") from error
     except (InvalidStateError, *MALFORMED) as error:
         raise Refusal(400, "the offer cannot be read") from error
-
-
-def _place(protocol: str, stream: str) -> str:
-    return f"/{protocol}/{stream}/{secrets.token_urlsafe(16)}"
-
-
-def _etag() -> str:
-    return f'"{secrets.token_hex(8)}"'

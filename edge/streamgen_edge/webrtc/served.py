@@ -12,9 +12,10 @@ from streamgen_edge.publishing import Streams
 from streamgen_edge.rtmp.publisher import Publisher, Sink
 from streamgen_edge.settings import Server
 from streamgen_edge.stream import LiveStream
-from streamgen_edge.webrtc.app import Share, WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from streamgen_edge.webrtc.channel import Playing, TrackFacts
 from streamgen_edge.webrtc.network import Network
+from streamgen_edge.webrtc.session import Share
 
 
 class ServedStream:

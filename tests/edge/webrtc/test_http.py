@@ -13,7 +13,7 @@ from aiortc.mediastreams import AudioStreamTrack
 
 from streamgen_edge.crowd import Crowd
 from streamgen_edge.webrtc import WebRtcApp
-from streamgen_edge.webrtc.app import Share
+from streamgen_edge.webrtc.session import Share
 from tests.edge.webrtc.peers import Watching, looped, posting, publish
 from tests.edge.webrtc.serving import network
 from tests.edge.webrtc.studio import Hub, Rung, Studio, ask
