@@ -38,15 +38,16 @@ def publish(server: Server) -> Iterator[Callable[..., Publisher]]:
 
 
 @contextmanager
-def opened_page(browser: Any, server: Server) -> Iterator[Any]:
-    """The page, open; whatever went wrong in it fails the test."""
+def opened_page(browser: Any, server: Server, *quiet: str) -> Iterator[Any]:
+    """The page, open; whatever went wrong in it fails the test, but requests to what is `quiet`."""
     page = browser.new_page()
     page.set_default_timeout(10_000)
     wrong: list[str] = []
+    quiet = (*QUIET, *quiet)
     page.on("pageerror", lambda error: wrong.append(str(error)))
 
     def note(said: Any) -> None:
-        if said.type == "error" and not any(part in said.location["url"] for part in QUIET):
+        if said.type == "error" and not any(part in said.location["url"] for part in quiet):
             wrong.append(f"{said.text} {said.location}")
 
     page.on("console", note)

@@ -29,12 +29,20 @@ COLUMNS = """() => {
   return [...Array(64).keys()].map(color);
 }"""
 
+PASTE = """(text) => {
+  document.getElementById('push-url').focus();
+  document.getElementById('push-url').dispatchEvent(new ClipboardEvent('paste'));
+  document.execCommand('insertText', false, text);
+}"""
+SECRET = "c4nary-of-a-target"
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("page")
-    recording = f"recording: {{folder: {folder / 'kept'}, min_free: 1M}}\n"
-    one = Server(folder, "--pipeline", "ink", config=recording)
+    config = f"recording: {{folder: {folder / 'kept'}, min_free: 1M}}\n"
+    config += "outbound: {allow: [127.0.0.1]}\n"
+    one = Server(folder, "--pipeline", "ink", config=config)
     yield one
     one.stop()
 
@@ -42,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def shown(browser: Any, server: Server) -> Iterator[Any]:
     """The page, playing its own sample in ink."""
-    with opened_page(browser, server) as page:
+    with opened_page(browser, server, "/pushes/127") as page:
         page.select_option("#size", "240")
         page.click("#veil-try")
         server.until(lambda: page.evaluate(STATE) == "playing", "picture")
@@ -120,6 +128,48 @@ def test_the_page_records_and_says_where(server: Server, shown: Any) -> None:
     server.until(lambda: shown.inner_text("#record") == "Record", "its end")
     assert file in shown.inner_text("#deck-told")
     assert server.stream("me")["recording"] is None
+
+
+def test_the_page_sends_a_stream_on_stops_and_starts_it_and_shows_no_key(
+    server: Server, shown: Any
+) -> None:
+    def told() -> str:
+        return str(shown.inner_text("#pushes"))
+
+    def add(url: str, key: str = "") -> None:
+        shown.click("#push-add summary")
+        shown.fill("#push-url", url)
+        shown.fill("#push-key", key)
+        shown.click("#push button")
+
+    assert "nowhere else" in told()
+    add(f"rtmp://127.0.0.1:{server.rtmp}/live/copy?token={SECRET}")
+    server.until(lambda: re.search(r"Sending · 240p · [\d.]+ .B", told()), "the push")
+    assert server.stream("copy")["state"] == "live"
+    add("rtmp://127.0.0.1:9/live", SECRET)
+    server.until(lambda: "The target refuses connections." in told(), "the reason")
+    server.until(lambda: "Retrying in" in told(), "the next try")
+    assert len(server.stream("me")["pushes"]) == 2
+
+    shown.click("[aria-label='Stop: 127.0.0.1']")
+    server.until(lambda: "Stopped" in told(), "its end")
+    server.until(lambda: server.stream("copy")["state"] == "ended", "the end of the copy")
+    shown.click("[aria-label='Start: 127.0.0.1']")
+    server.until(lambda: "Sending" in told(), "the push again")
+    for id in ("127.0.0.1", "127.0.0.1-2"):
+        shown.click(f"[aria-label='Stop: {id}']")
+        shown.click(f"[aria-label='Remove: {id}']")
+    assert "nowhere else" in told()
+    assert server.get("/v1/streams/me/pushes") == (200, [])
+
+    add(f"srt://127.0.0.1/{SECRET}")
+    server.until(lambda: "rtmp" in shown.inner_text("#push-told"), "why not")
+    shown.fill("#push-url", "")
+    shown.evaluate(PASTE, f"rtmps://a.example/app/{SECRET}")
+    server.until(lambda: shown.input_value("#push-url") == "rtmps://a.example/app", "its address")
+    assert shown.input_value("#push-key") == SECRET
+    assert SECRET not in shown.inner_text("body") + server.log()
+    shown.click("#push-add summary")
 
 
 def test_a_link_is_shown_as_a_qr_code(server: Server, shown: Any) -> None:

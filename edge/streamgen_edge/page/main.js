@@ -7,6 +7,7 @@ import { Health } from "./health.js";
 import { showLines } from "./lines.js";
 import { News } from "./news.js";
 import { Picture } from "./picture.js";
+import { Pushes } from "./pushes.js";
 import { Recorder } from "./recorder.js";
 import { Landscape } from "./sample.js";
 import { Screen } from "./screen.js";
@@ -27,6 +28,7 @@ const news = new News(heard, refused);
 const screen = new Screen(show, live, () => news.serverMs);
 const studio = new Studio(picture, (name) => watch(name));
 const split = new Split((...turned) => picture.turn(...turned), tell);
+const pushes = new Pushes();
 const recorder = new Recorder(tell);
 let name = ""; // of the stream that is watched
 let rows = null; // of all streams, in a few words; null while the server does not tell
@@ -81,6 +83,7 @@ function show() {
   health.show(row);
   split.follow(row, playing);
   recorder.follow(row);
+  pushes.follow(name, row, rows !== null);
 }
 
 function say(place, text) {

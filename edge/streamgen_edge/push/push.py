@@ -163,6 +163,7 @@ class Push:
             "bytes": self.bytes,
             "frames": self.pictures,
             "dropped": self.dropped,
+            "behind_bytes": self._backlog.bytes if self._backlog else 0,
             "connections": self.connections,
             "restarts": max(0, self.restarts),
         }

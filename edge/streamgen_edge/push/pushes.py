@@ -104,7 +104,6 @@ class Pushes:
         outbound: OutboundSettings,
     ) -> None:
         """Push a session as it is wanted now."""
-        wanted = {**configured, **self._asked.get(stream.name, {})}
         viewing = stream.viewing
         pushes = viewing.pushes
         if pushes is None:
@@ -117,8 +116,14 @@ class Pushes:
 
             pushes = StreamPushes(start, lambda: stream.tenure.request_keyframe("push"))
             viewing.push(pushes)
-        settings = {id: one for id, one in wanted.items() if one is not None}
-        pushes.want(settings, outbound)
+        pushes.want(self.wanted(stream.name, configured), outbound)
+
+    def wanted(
+        self, stream: str, configured: Mapping[str, PushSettings]
+    ) -> dict[str, PushSettings]:
+        """By id, where a stream is to be sent whenever it is live."""
+        both = {**configured, **self._asked.get(stream, {})}
+        return {id: one for id, one in both.items() if one is not None}
 
     def ask(self, stream: str, id: str, wish: PushSettings | None) -> None:
         """Remember a wish of the API, for the sessions to come, too; None: not this one.

@@ -15,7 +15,8 @@ Id = Annotated[str, Path(pattern=f"^{PUSH_ID.pattern}$")]
 def push_routes(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     @app.get("/v1/streams/{name}/pushes", dependencies=admin)
     async def list_pushes(name: str) -> list[dict[str, Any]]:
-        return _running(streams, _known(streams, name))
+        """Where it is sent, or will be when it is live (`state` null)."""
+        return streams.pushes_of(_known(streams, name))
 
     @app.put("/v1/streams/{name}/pushes/{id}", dependencies=admin)
     async def push(
@@ -29,11 +30,10 @@ def push_routes(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
             streams.ask_push(_known(streams, name), id, settings.model_copy(update={"id": id}))
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
-        for row in _running(streams, name):
-            if row["id"] == id:
-                return row
-        response.status_code = 202
-        return {"id": id, "target": settings.target.shown, "state": None}
+        row = next(row for row in streams.pushes_of(name) if row["id"] == id)
+        if row["state"] is None:
+            response.status_code = 202
+        return row
 
     @app.delete("/v1/streams/{name}/pushes/{id}", dependencies=admin, status_code=204)
     async def stop_pushing(name: str, id: Id) -> None:
@@ -46,9 +46,3 @@ def _known(streams: Streams, name: str) -> str:
     if streams.server.stream(name) is None:
         raise HTTPException(404, f"there is no stream '{name}' here")
     return name
-
-
-def _running(streams: Streams, name: str) -> list[dict[str, Any]]:
-    stream = streams.find(name)
-    pushes = None if stream is None or stream.over else stream.viewing.pushes
-    return [] if pushes is None else pushes.facts()
