@@ -17,6 +17,7 @@ pytestmark = needs_ffmpeg
 MARK = "c4nary"
 PUBLISH, PLAY, ADMIN, PUSH, WRONG = (f"{MARK}-{number}-{'x' * 20}" for number in range(5))
 ALL = (PUBLISH, PLAY, ADMIN, PUSH, WRONG)
+HOOK = f"whsec_{MARK}TooTooTooTooTooTooTooToo01"
 OFFER = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 CONFIG = f"""
 auth:
@@ -25,6 +26,8 @@ auth:
   admin_keys: {{three: {ADMIN}}}
   callback: http://127.0.0.1:9/may?key={PUSH}
 outbound: {{allow: [127.0.0.1]}}
+hooks:
+  dead: {{url: "http://127.0.0.1:9/{PUSH}?key={PUSH}", secret: {HOOK}}}
 pipeline: transcode
 streams:
   "cam": {{publish: [one], play: [two], grace: 1s, push: ["rtmp://127.0.0.1:9/live/{PUSH}"]}}
@@ -108,11 +111,13 @@ def test_no_secret_is_found_behind_any_door(server: Server) -> None:
             said.append(ask(server, "PUT", "/v1/streams/cam", token, f'{{"pipeline": "{PUSH}'))
             for path in (
                 *("/v1/streams", "/v1/streams/cam", "/v1/streams/cam/pushes", "/v1/events"),
-                *("/v1/server", "/metrics", "/openapi.json", "/docs", "/healthz", "/"),
+                *("/v1/server", "/v1/hooks", "/metrics", "/openapi.json", "/docs", "/healthz", "/"),
             ):
                 said.append(ask(server, "GET", path, token))
         admitted = ask(server, "GET", "/v1/streams/cam/pushes", ADMIN)
         assert '"more"' in admitted, admitted
+        said.append(ask(server, "GET", "/v1/hooks", ADMIN))
+        assert "connection refused" in said[-1], said[-1]
         for text in said:
             assert MARK not in text, text
         told = processes(server)

@@ -1,4 +1,4 @@
-"""A service that is dead, slow, ill or busy, or sends elsewhere, is tried while that makes sense."""
+"""A service that is dead, slow, ill or busy, or sends elsewhere, is tried while that is of use."""
 
 from __future__ import annotations
 

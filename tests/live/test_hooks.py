@@ -1,0 +1,158 @@
+"""A service hears of the streams of a real server, while it runs, when it is reloaded and when it
+stops."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamgen_edge.outbound.signing import signed
+from tests.live.serving import Publisher, Server, needs_ffmpeg
+
+pytestmark = needs_ffmpeg
+SECRET = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Listener:
+    """A service that takes whatever it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self.forged = 0
+        service = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                id, at = self.headers["webhook-id"], int(self.headers["webhook-timestamp"])
+                seal = signed(SECRET, id, at, body)["webhook-signature"]
+                service.forged += seal != self.headers["webhook-signature"]
+                service.heard.append(json.loads(body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/in?key=none"
+
+    def of(self, stream: str) -> list[dict[str, Any]]:
+        return [one for one in list(self.heard) if one["stream"] == stream]
+
+    def end(self, stream: str) -> dict[str, Any]:
+        return next((one for one in self.of(stream) if one["event"] == "on_end"), {})
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def listeners() -> Iterator[tuple[Listener, Listener]]:
+    both = Listener(), Listener()
+    yield both
+    for one in both:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hooks")
+
+
+def config(folder: Path, **hooks: Listener) -> str:
+    told = {name: {"url": one.url, "secret": SECRET} for name, one in hooks.items()}
+    told["dead"] = {"url": "http://127.0.0.1:9/in", "secret": SECRET}
+    return (
+        "pipeline: transcode\noutbound: {allow: [127.0.0.1]}\n"
+        f"recording: {{folder: {folder / 'kept'}, min_free: 0}}\n"
+        "streams: {'*': {publish: anyone, record: true, grace: 1s}}\n"
+        f"hooks: {json.dumps(told)}\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, listeners: tuple[Listener, Listener]) -> Iterator[Server]:
+    one = Server(folder, config=config(folder, first=listeners[0]))
+    yield one
+    one.stop()
+
+
+def hook(server: Server, name: str) -> dict[str, Any]:
+    rows = server.get("/v1/hooks")[1]
+    return next((row for row in rows if row["name"] == name), {})
+
+
+def test_a_stream_is_told_of_from_its_begin_to_its_end_whatever_other_services_do(
+    server: Server, folder: Path, listeners: tuple[Listener, Listener], publish: Callable[..., Any]
+) -> None:
+    first, _ = listeners
+    publisher = publish("cam")
+    server.until(lambda: first.of("cam"), "on_publish")
+    server.until(lambda: server.frames_out("cam") > 25, "motion")
+    session = server.stream("cam")["session"]
+    publisher.close()
+    server.until(lambda: len(first.of("cam")) == 3, "on_end and on_record")
+    began, *rest = first.of("cam")
+    end, record = sorted(rest, key=lambda one: str(one["event"]))
+    assert began["event"] == "on_publish"
+    facts = {"protocol": "rtmp", "codec": "h264", "width": 320, "height": 180, "sound": "aac"}
+    assert {name: began[name] for name in facts} == facts
+    assert end["event"] == "on_end" and end["reason"] == "publisher" and end["error"] is None
+    assert end["frames_out"] > 25 and end["duration_s"] > 1
+    path = folder / "kept" / record["path"]
+    assert record["event"] == "on_record" and path.stat().st_size == record["bytes"]
+    assert record["duration_s"] > 1
+    assert {one["session"] for one in first.of("cam")} == {session[:6]}
+    assert first.forged == 0
+    row = hook(server, "first")
+    assert (row["sent"], row["left"]) == (3, 0)
+    dead = hook(server, "dead")
+    assert dead["state"] == "waiting" and dead["left"] == 3
+    assert dead["error"] == "127.0.0.1: connection refused"
+    text = server.get("/metrics")[1]
+    assert 'streamgen_hook_sent_total{reason="first",stream=""} 3.0' in text
+    assert 'streamgen_hook_left{of="dead",stream=""} 3.0' in text
+
+
+def test_one_that_is_lost_and_one_that_the_api_ends_say_so(
+    server: Server, listeners: tuple[Listener, Listener], publish: Callable[..., Publisher]
+) -> None:
+    first, _ = listeners
+    lost, _ = publish("lost"), publish("asked")
+    server.until(lambda: first.of("lost") and first.of("asked"), "both")
+    lost.kill()
+    assert server.get("/v1/streams/asked", "DELETE")[0] == 204
+    for name in ("lost", "asked"):
+        server.until(lambda name=name: first.end(name), f"the end of {name}")
+        assert first.end(name)["reason"] == name
+
+
+def test_services_come_and_go_with_the_file_and_hear_the_last_when_the_server_stops(
+    server: Server, folder: Path, listeners: tuple[Listener, Listener], publish: Callable[..., Any]
+) -> None:
+    """The last test of this server."""
+    first, second = listeners
+    publish("last")
+    server.until(lambda: first.of("last"), "on_publish")
+    (folder / "streamgen.yaml").write_text(config(folder, second=second))
+    read = server.log().count("was read again")
+    server.process.send_signal(1)
+    server.until(lambda: server.log().count("was read again") > read, "the new file")
+    assert not hook(server, "first")
+    assert server.stop() == 0
+    assert [one["event"] for one in first.of("last")] == ["on_publish"]
+    assert {one["event"] for one in second.of("last")} == {"on_record", "on_end"}
+    assert second.end("last")["reason"] == "server"
+    assert "hook dead ends, events not told: " in server.log()
+    assert "Traceback" not in server.log()
