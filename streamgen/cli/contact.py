@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from streamgen.cli.lettering import ROWS, lettering
 from streamgen.errors import ConfigError, OutputError, SourceError
+from streamgen.media.orientation import UPRIGHT, Orientation, orientation_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 Picture = NDArray[np.uint8]
@@ -115,24 +116,25 @@ def _pictures(path: Path, times_s: Sequence[float], size: tuple[int, int]) -> li
         stream.thread_type = "AUTO"
         start_s = float((stream.start_time or 0) * (stream.time_base or 0))
         last: VideoFrame | None = None
+        turn = UPRIGHT
         for frame in container.decode(stream):
             while len(pictures) < len(times_s) and (
                 last is not None and frame.time - start_s > times_s[len(pictures)]
             ):
-                pictures.append(upright(last, size))
-            last = frame
+                pictures.append(upright(last, size, turn))
+            last, turn = frame, orientation_of(frame, turn)
             if len(pictures) == len(times_s):
                 break
         if last is None:
             raise SourceError(f"{path} has no pictures")
         while len(pictures) < len(times_s):
-            pictures.append(upright(last, size))
+            pictures.append(upright(last, size, turn))
     return pictures
 
 
-def upright(frame: VideoFrame, size: tuple[int, int]) -> Picture:
+def upright(frame: VideoFrame, size: tuple[int, int], turn: Orientation) -> Picture:
     """In RGB, turned and scaled as it is shown; `size` is width and height then."""
-    quarters = frame.rotation // 90 % 4
+    quarters = turn.rotation // 90
     width, height = size if quarters % 2 == 0 else size[::-1]
     # Unmarked video: swscale would take BT.601 for every size.
     unmarked = "itu709" if frame.height >= 720 else "itu601"
@@ -140,6 +142,7 @@ def upright(frame: VideoFrame, size: tuple[int, int]) -> Picture:
     rgb = frame.reformat(
         width, height, "rgb24", src_colorspace=matrix, interpolation="LANCZOS"
     ).to_ndarray()
+    rgb = rgb[:, ::-1] if turn.mirrored else rgb
     return np.ascontiguousarray(np.rot90(rgb, quarters))
 
 

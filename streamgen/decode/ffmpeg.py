@@ -16,6 +16,7 @@ from streamgen.decode.interlace import SMALLEST_PX, Deinterlacer
 from streamgen.errors import DecodeError, SourceError
 from streamgen.media.color import LENT, MATRICES, UNTAGGED, ToI420, Transfer, color_of
 from streamgen.media.frame import CPU, Color, Frame, Layout, Plane, plane_shapes
+from streamgen.media.orientation import UPRIGHT, orientation_of, turned
 from streamgen.media.packet import Packet
 from streamgen.media.pool import Pool
 from streamgen.media.tonemap import STANDARD, ToneMap
@@ -51,9 +52,11 @@ class FFmpegDecoder:
     Frames are I420, or NV12 and P010 where the codec gives them; their planes point into the
     `av.VideoFrame` that each holds alive, so no byte is copied. Every other format is converted
     and counted as `converted` by its name, interlaced pictures as `converted{interlaced}`, HDR as
-    `converted{hdr}`; `pool.meter` counts the bytes written. Damaged pictures are shown and counted
-    as `corrupt{decode}`; packets that never gave a picture as `dropped{undecodable}`, exactly, so
-    the caller counts nothing for a `DecodeError`. Pictures outside an edit list are left out.
+    `converted{hdr}`, pictures that need to be turned otherwise than the track says as
+    `converted{turned}`; `pool.meter` counts the bytes written. Damaged pictures are shown and
+    counted as `corrupt{decode}`; packets that never gave a picture as `dropped{undecodable}`,
+    exactly, so the caller counts nothing for a `DecodeError`. Pictures outside an edit list are
+    left out.
 
     After `flush` a new epoch may begin. `low_delay` uses threads within a picture only: frame
     threads hold back one picture each. One thread calls.
@@ -76,6 +79,7 @@ class FFmpegDecoder:
         self._context.thread_type = "SLICE" if low_delay else "AUTO"
         self._context.thread_count = threads
         self._context.flags |= OUTPUT_CORRUPT
+        self._pool = pool
         self._meter = pool.meter
         self._count = telemetry.count
         self._now_ns = (clock or telemetry.clock).now_ns
@@ -89,6 +93,9 @@ class FFmpegDecoder:
         self._step = max(1, round(1 / (rate * track.time_base)))
         self._tags: dict[tuple[int | str, ...], tuple[Color, Layout | None]] = {}
         self._to_i420 = ToI420()
+        self._orientation = UPRIGHT
+        self._sar: Fraction | None = None
+        """Of the pixels as stored; the track's is that of its first picture, turned."""
         self._tone_map: ToneMap | None = None
         self._deinterlacer: Deinterlacer | None = None
 
@@ -182,7 +189,7 @@ class FFmpegDecoder:
         return out
 
     def _frame(self, picture: av.VideoFrame, announced: _Announced) -> Frame:
-        rotation = round(picture.rotation / 90) * 90 % 360
+        self._orientation = orientation_of(picture, self._orientation)
         color, layout = self._described(picture)
         planes = picture.planes
         if layout is None or planes[0].line_size < 0:
@@ -193,7 +200,7 @@ class FFmpegDecoder:
         # A picture whose B-frames come after it cannot be shown sooner: its latency begins with
         # the packet that let it out, or a live stream would lose each of them for being late.
         self._last_received_ns = max(self._received_ns, self._last_received_ns + 1)
-        return Frame(
+        frame = Frame(
             planes=_lent(picture, planes, layout),
             layout=layout,
             width=picture.width,
@@ -202,11 +209,25 @@ class FFmpegDecoder:
             time_base=announced.time_base,
             duration=announced.duration,
             color=color,
-            sar=self._track.sar,
-            rotation=rotation,
+            sar=self._stored_sar(),
+            rotation=self._orientation.rotation,
             epoch=announced.epoch,
             received_ns=self._last_received_ns,
         )
+        return self._turned(frame)
+
+    def _stored_sar(self) -> Fraction:
+        if self._sar is None:
+            quarters = (self._orientation.rotation - self._track.rotation) // 90
+            self._sar = 1 / self._track.sar if quarters % 2 else self._track.sar
+        return self._sar
+
+    def _turned(self, frame: Frame) -> Frame:
+        """All pictures need to be turned as the track does: what differs is turned here."""
+        out = turned(frame, self._orientation, self._pool, rotation=self._track.rotation)
+        if out is not frame:
+            self._count("converted", "turned")
+        return out
 
     def _untimed_pts(self) -> int:
         """Time of a picture whose packet had none, in presentation order.

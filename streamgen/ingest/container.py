@@ -20,6 +20,7 @@ from streamgen.errors import SourceError
 from streamgen.ingest.address import Address, find, is_url, local_path, printable
 from streamgen.ingest.pipe import Pipe
 from streamgen.ingest.tracks import audio_track, best_video, data_tracks, first_shown, video_track
+from streamgen.media.orientation import orientation_of
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import SourceInfo
 
@@ -250,7 +251,7 @@ def _rotation(address: Address, container: InputContainer, index: int, timeout_s
         try:
             for number, unit in enumerate(again.demux(stream)):
                 for picture in unit.decode():
-                    return round(picture.rotation / 90) * 90 % 360
+                    return orientation_of(picture).rotation
                 if number == PROBED_PACKETS:
                     return 0
         except FFmpegError:

@@ -22,6 +22,7 @@ from streamgen.errors import SourceError
 from streamgen.media.color import color_of
 from streamgen.media.credit import Intake
 from streamgen.media.frame import Color
+from streamgen.media.orientation import UPRIGHT, orientation_of
 from streamgen.media.packet import Packet
 from streamgen.media.queue import Cancelled
 from streamgen.media.tracks import SourceInfo, VideoTrack
@@ -142,7 +143,8 @@ def probe(
 ) -> VideoTrack:
     """Size, shape of pixels and colour of a video, from its first key access unit, decoded.
 
-    One that gives no picture by itself, as the first field of a pair, has told these all the same.
+    All as it is shown: upright, whatever its camera says of its orientation. A key frame that
+    gives no picture by itself, as the first field of a pair, has told these all the same.
     Raises `SourceError` when it is no key frame of a codec that we read.
     """
     if codec not in _DECODERS:
@@ -158,16 +160,20 @@ def probe(
     if not pictures and not (trial.width and trial.pix_fmt):
         raise SourceError(f"{name}: the first key frame gives no picture")
     first = pictures[0] if pictures else trial
+    size, sar = (first.width, first.height), Fraction(trial.sample_aspect_ratio or 1)
+    orientation = orientation_of(first) if pictures else UPRIGHT
+    if orientation.rotation % 180:
+        size, sar = size[::-1], 1 / sar
     return VideoTrack(
         name=VIDEO,
         codec=codec,
-        width=first.width,
-        height=first.height,
+        width=size[0],
+        height=size[1],
         time_base=time_base,
         rate=rate,
         frames=0,
         duration_s=None,
-        sar=Fraction(trial.sample_aspect_ratio or 1),
+        sar=sar,
         rotation=0,
         color=color_of(
             first.colorspace,

@@ -61,12 +61,16 @@ class Bits:
         self._put("0" * (-self._size % 8))
         return self._put(format(int.from_bytes(data, "big"), f"0{8 * len(data)}b"))
 
-    def unit(self, head: int) -> bytes:
-        """The NAL unit with this first byte: stop bit, and emulation prevention (7.4.1)."""
+    def whole(self) -> bytes:
+        """Bytes of all that was written, and of a stop bit behind it."""
         self.u(1, 1)
         self._put("0" * (-self._size % 8))
+        return int("".join(self._text), 2).to_bytes(self._size // 8, "big")
+
+    def unit(self, head: int) -> bytes:
+        """The NAL unit with this first byte, with emulation prevention (7.4.1)."""
         out, zeros = bytearray([head]), 0
-        for byte in int("".join(self._text), 2).to_bytes(self._size // 8, "big"):
+        for byte in self.whole():
             if zeros >= 2 and byte <= 3:
                 out.append(3)
                 zeros = 0

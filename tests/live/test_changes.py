@@ -10,14 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
+from tests.decode import sei
 from tests.deliver.live_trace import Trace
 from tests.live import tapes
 from tests.live.playlists import renditions
 from tests.live.raw import Outcome, published
 from tests.live.serving import Server
-from tests.live.tapes import AUDIO, Tag, Tape, recorded
+from tests.live.tapes import AUDIO, VIDEO, Tag, Tape, recorded
 from tests.live.watching import View, until, watched
 
 STEPS_MS = [40] * 40 + [20] * 80 + [80] * 20
@@ -93,3 +95,34 @@ def test_a_frame_rate_that_changes_in_the_middle_of_a_gop_stops_nothing(
     due = [at / 1000 for at in itertools.accumulate(STEPS_MS)][-1 - len(times) : -1]
     late_s = [at - when - times[-1] + due[-1] for at, when in zip(times, due, strict=True)]
     assert max(map(abs, late_s)) < 0.05, late_s
+
+
+def test_a_camera_that_is_turned_stays_upright_for_all_viewers(
+    server: Server, pool: ThreadPoolExecutor
+) -> None:
+    """It says so before each key frame, and in the middle of the second GOP that it is turned."""
+
+    def said(number: int, tag: Tag) -> bytes:
+        if number % 25 and number != 37:
+            return tag.body
+        message = sei.orientation(2 if number >= 37 else 1)
+        return tapes.packed(tag.body[:5], [message, *tapes.units(tag.body)])
+
+    tape = tapes.changed(recorded(seconds=3.6), VIDEO, said)
+    sending = sent(pool, server, "turned", tape)
+    view, _ = seen(server, "turned", sending)
+    assert view.longest_s < LONGEST_S and view.monotonic
+    row = server.until(lambda: (r := server.stream("turned"))["state"] == "ended" and r, "end")
+    (rung,) = row["stats"]["rungs"]
+    assert (rung["width"], rung["height"]) == (tapes.SIZE[1], tapes.SIZE[0])
+    pictures = played(server, "turned")
+    stored = tapes.moving(30, tapes.SIZE).to_ndarray(format="gray")
+    first, last = (p.to_ndarray(format="gray").astype(int) for p in (pictures[20], pictures[-1]))
+    assert np.abs(_slope(first) - _slope(np.rot90(stored))).max() < 0.3
+    assert last[:30].mean() < 24 < last[50:80].mean()  # 16:9 between bars in 9:16
+    assert row["takeovers"] == {}
+
+
+def _slope(image: Any) -> Any:
+    """Mean steps down and to the right, which tell how the picture lies."""
+    return np.array([np.median(np.diff(image.astype(int), axis=axis)) for axis in (0, 1)])
