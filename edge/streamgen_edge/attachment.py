@@ -106,6 +106,7 @@ class Attachment:
         self._intake = Intake()
         self._told_bytes, self._told_ms = 0, 0.0
         self._described: tuple[int, Description] | None = None
+        self._finished = False
         worker.streams[number] = self
 
     def ask(self, message: Mapping[str, Any], head: bytes) -> bool:
@@ -134,6 +135,7 @@ class Attachment:
 
     def finish(self) -> None:
         """Nothing more comes: the worker gives what is inside, then `worker_ended`."""
+        self._finished = True
         packet = Packet(b"", None, None, 0, Fraction(1), True, VIDEO)
         self._put(Item(0, packet, 0, 0, 0.0, Kind.END))
 
@@ -174,7 +176,10 @@ class Attachment:
                 if message.get("stats"):
                     owner.told({**message, "type": "stats"})
                 self.forget()
-                owner.worker_ended(str(message["error"]))
+                if message["error"] or self._finished:
+                    owner.worker_ended(str(message["error"]))
+                else:  # nobody asked for it: it stops, or had not heard of us for long
+                    owner.worker_lost()
             case _:
                 owner.told(message)
 

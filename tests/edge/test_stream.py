@@ -224,3 +224,20 @@ def test_parameters_wait_where_no_pictures_flow_and_refusals_change_nothing(
         assert (stream.version, stream.params) == (1, {"style": {"strength": 0.1}})
 
     run(tmp_path, test, "w")
+
+
+def test_a_stream_that_its_worker_leaves_unasked_goes_to_another(tmp_path: Path) -> None:
+    async def test(ends: Ends, one: FakeWorker, two: FakeWorker) -> None:
+        ends.picture(0, key=True)
+        attachment = ends.stream.tenure.attachment
+        assert attachment is not None
+        first, second = (one, two) if attachment.worker.name == "one" else (two, one)
+        left = await seated(first)
+        await until(lambda: ends.stream.state is State.LIVE)
+        ids = {"stream": left["stream"], "term": left["term"]}
+        await first.say(type="ended", **ids, error="", stats={"dropped": {}})
+        await seated(second)
+        await until(lambda: ends.stream.tenure.live)
+        assert ends.over == []
+
+    run(tmp_path, test, "one", "two")
