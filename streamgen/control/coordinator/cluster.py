@@ -72,7 +72,7 @@ class Stream:
     until_ms: int | None
     """How long it waits for room."""
     wanted: bool = True
-    """Somebody said so; otherwise a node carries it, and its edge has not spoken yet."""
+    """Somebody told this leader so; otherwise it runs, and its edge has not spoken yet."""
     here: Holding | None = None
     coming: Holding | None = None
     """The next owner, while the stream is moved."""
@@ -176,14 +176,11 @@ class Cluster:
         preempted = []
         for name in placed.preempted:
             stream = self.streams[name]
-            here = stream.here
-            assert here is not None and here.node == placed.node
-            stream.here, stream.fenced = None, here.epoch
-            self.alarms.clear(About.ATTACH, name)
-            self.changed.streams[name] = None
-            self.said.append(Revoke(name, here.node, here.epoch, "yields to what goes first"))
-            self.touched[placed.node] = None
-            preempted.append(stream)
+            for holding in (stream.coming, stream.here):
+                if holding is not None and holding.node == placed.node:
+                    self.drop(stream, holding, "it makes way for what goes first")
+            if stream.here is None:
+                preempted.append(stream)
         for name, cut in placed.lowered:
             self.cut(self.streams[name], placed.node, cut)
         return preempted

@@ -195,7 +195,7 @@ def _wanted(cluster: Cluster, event: StreamWanted, now_ms: int) -> None:
                 _attached(cluster, StreamAttached(name, holding.node, event.epoch), now_ms)
     if event.work != stream.work:
         _changed(cluster, StreamChanged(event.work), now_ms)
-    if stream.here is None and (About.RETRY, name) not in cluster.alarms:
+    elif stream.here is None and (About.RETRY, name) not in cluster.alarms:
         seeking.seek(cluster, stream, now_ms)
 
 
@@ -265,7 +265,7 @@ def _alarm(cluster: Cluster, about: About, name: str, now_ms: int) -> None:
                     break
         case About.PATIENCE:
             stream = cluster.streams[name]
-            if stream.here is None:
+            if stream.here is None and stream.wanted:
                 cluster.waiting.discard(name)
                 seeking.seek(cluster, stream, now_ms)
         case About.RETRY:

@@ -24,7 +24,7 @@ def restore(cluster: Cluster, rows: LeaseGained, now_ms: int) -> None:
     for row in rows.streams:
         name = row.work.name
         until_ms = now_ms + cluster.limits.orphan_ms if row.work.standing.live else None
-        stream = cluster.add(Stream(row.work, until_ms))
+        stream = cluster.add(Stream(row.work, until_ms, wanted=False))
         held = _booked(cluster, stream, row.here, now_ms, attached=True)
         coming = _booked(cluster, stream, row.coming, now_ms, attached=False)
         stream.here, stream.coming = (held, coming) if held is not None else (coming, None)
@@ -48,7 +48,9 @@ def settle(cluster: Cluster, now_ms: int) -> None:
     for name in list(cluster.waiting):
         stream = cluster.streams[name]
         cluster.waiting.discard(name)
-        if stream.here is None:
+        if not stream.wanted and stream.here is None:
+            cluster.forget(stream)  # its edge would have said so by now
+        elif stream.here is None:
             seek(cluster, stream, now_ms)
     for node in cluster.nodes:
         if node.draining:

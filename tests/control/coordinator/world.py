@@ -164,8 +164,11 @@ class World:
     def settle(self, rounds: int = 8) -> None:
         """Everything that is under way arrives."""
         for _ in range(rounds):
-            for name in self.machines:
+            for name, machine in self.machines.items():
                 self.deliver(name)
+                # A worker ends by itself what no edge speaks of.
+                for stream in machine.carries.keys() - self.wanted.keys():
+                    del machine.carries[stream]
                 self.report(name)
             self.pass_time(500)
 
