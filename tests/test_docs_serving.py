@@ -21,7 +21,7 @@ from tests.test_docs import DOCS, blocks
 
 PAGES = [
     *("serving.md", "security.md", "publishing.md", "watching.md"),
-    *("nat.md", "proxies.md", "migrating.md"),
+    *("nat.md", "proxies.md", "migrating.md", "hooks.md"),
 ]
 TEXT = (DOCS / "serving.md").read_text(encoding="utf-8")
 

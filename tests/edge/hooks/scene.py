@@ -64,10 +64,12 @@ class Session:
 class Scene:
     """Hooks, and what they say of themselves."""
 
-    def __init__(self, waits_s: Sequence[float], outbound: OutboundSettings) -> None:
+    def __init__(
+        self, waits_s: Sequence[float], outbound: OutboundSettings, at_s: float = AT_S
+    ) -> None:
         self.telemetry = Telemetry()
-        clock = lambda: AT_S * 1_000_000_000 + 250_000_000  # noqa: E731
-        self.hooks = Hooks(Client(outbound), self.telemetry, clock, waits_s=waits_s)
+        unix_ns = int(at_s) * 1_000_000_000 + 250_000_000
+        self.hooks = Hooks(Client(outbound), self.telemetry, lambda: unix_ns, waits_s=waits_s)
 
     def use(self, **services: Service | str) -> None:
         self.hooks.use({name: hook(one) for name, one in services.items()})
@@ -95,11 +97,15 @@ def hook(service: Service | str, **more: Any) -> HookSettings:
 
 @asynccontextmanager
 async def scene(
-    behave: Behave, *, waits_s: Sequence[float] = SOON, outbound: OutboundSettings = HOME
+    behave: Behave,
+    *,
+    waits_s: Sequence[float] = SOON,
+    outbound: OutboundSettings = HOME,
+    at_s: float = AT_S,
 ) -> AsyncIterator[tuple[Scene, Service]]:
     """Hooks with one service."""
     async with serving(behave) as service:
-        made = Scene(waits_s, outbound)
+        made = Scene(waits_s, outbound, at_s)
         made.use(one=service)
         try:
             yield made, service
