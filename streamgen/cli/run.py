@@ -71,7 +71,7 @@ def run(
     if fragmented:
         check_fragmented(jobs)
     check_places([report, metrics, trace], jobs, pipeline)
-    choices = Choices(overwrite, resume, audio, fragmented, trace=trace is not None)
+    choices = Choices(overwrite, resume, audio, fragmented, pipelines=True, trace=trace is not None)
     board = Board(Screen(sys.stdout), Screen(sys.stderr), alone=len(jobs) == 1)
     outcomes = []
     for outcome in carry_all(loaded, jobs, choices, board):

@@ -19,7 +19,7 @@ from streamgen.deliver.manifest import InputIdentity, Manifest, describe_input, 
 from streamgen.encode.audio import AudioSettings
 from streamgen.errors import ConfigError, SourceError, StreamGenError
 from streamgen.graph.lane import Lane
-from streamgen.ingest.address import Address, find, is_url, local_path
+from streamgen.ingest.address import Address, find, is_pipeline, is_url, local_path
 from streamgen.ingest.container import expand_inputs, open_source
 from streamgen.media.tracks import SourceInfo
 from streamgen.opening import open_session
@@ -50,6 +50,8 @@ class Choices:
     sound: Sound = Sound.FIRST
     fragmented: bool = False
     """MP4 files in fragments."""
+    pipelines: bool = False
+    """Inputs may be pipelines of GStreamer. For what the user of this machine types alone."""
     trace: bool = False
     """Keep what every step did with every frame, in the run's telemetry."""
 
@@ -135,6 +137,8 @@ def _expanded(text: str, *, alone: bool) -> list[str]:
 
 def _file_name(text: str) -> str:
     """The input's own name, in its own container where we write that, else MP4."""
+    if is_pipeline(text):
+        return f"{shown(text).partition(':')[2]}.mp4"
     try:
         source = Path(unquote(urlsplit(text).path)) if is_url(text) else local_path(text)
     except ValueError:  # no possible address: fails later, as a job of its own
@@ -200,7 +204,7 @@ def carry(
     if choices.resume and local is not None and matches(job.output, manifest):
         return Outcome(job)
     with ExitStack() as leaving:  # whenever an interrupt comes, nothing stays open or half made
-        source = open_source(job.input)
+        source = open_source(job.input, pipelines=choices.pipelines)
         leaving.callback(source.close)
         outlet = _outlet(job, choices, source.info, manifest, [local] if local else [])
         leaving.callback(outlet.abort)

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from streamgen.errors import SourceError
+from streamgen.gstreamer.process import PREFIX, name_of
 
 WEB = "http,https,httpproxy,tcp,tls,crypto"
 PROTOCOLS = {
@@ -69,9 +70,16 @@ class Address:
 
 
 def is_url(text: str) -> bool:
-    """Something with a scheme, other than `file://`."""
+    """Something with a scheme, other than `file://`; and a `gst:` pipeline."""
+    if is_pipeline(text):
+        return True
     scheme = _URL.match(text)
     return scheme is not None and scheme[1].lower() != "file"
+
+
+def is_pipeline(text: str) -> bool:
+    """The description of a GStreamer pipeline."""
+    return text.startswith(PREFIX)
 
 
 def local_path(text: str) -> Path:
@@ -90,6 +98,9 @@ def find(text: str) -> Address:
     """Check what `text` names. Raises `SourceError` in words for the user."""
     if text == "-":
         return Address("-", "standard input", "none", FORMATS, pipe=True)
+    if is_pipeline(text):
+        name = name_of(text.removeprefix(PREFIX))
+        return Address(text, name, "none", FORMATS, live=True, pipe=True)
     return _remote(text) if is_url(text) else _local(local_path(text))
 
 

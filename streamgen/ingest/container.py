@@ -17,7 +17,8 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from streamgen.errors import SourceError
-from streamgen.ingest.address import Address, find, is_url, local_path, printable
+from streamgen.ingest.address import Address, find, is_pipeline, is_url, local_path, printable
+from streamgen.ingest.gstreamer import GstPipe, PipelineEnded
 from streamgen.ingest.pipe import Pipe
 from streamgen.ingest.tracks import audio_track, best_video, data_tracks, first_shown, video_track
 from streamgen.media.orientation import orientation_of
@@ -75,8 +76,12 @@ def _exists(text: str) -> bool:
         return False
 
 
-def open_source(text: str, *, timeout_s: float = 10.0) -> ContainerSource:
+def open_source(text: str, *, timeout_s: float = 10.0, pipelines: bool = False) -> ContainerSource:
     """Open a file, `-` (standard input), a FIFO, or an http, https, rtmp, rtmps, rtsp URL.
+
+    With `pipelines` also `gst:` and the description of a GStreamer pipeline. It may read and write
+    whatever this user may, so it must come from the user of this machine, never from the network.
+
 
     A local file opens itself and nothing else; a playlist on disk is refused. A playlist or
     redirect on the network may lead to other addresses on the network, never to a file here.
@@ -84,9 +89,13 @@ def open_source(text: str, *, timeout_s: float = 10.0) -> ContainerSource:
     one line for the user: missing, unreadable, empty, cut short, no video, refused.
     """
     address = find(text)
+    if is_pipeline(text) and not pipelines:
+        raise SourceError(f"{address.name}: pipelines of GStreamer are refused here")
     with ExitStack() as undo:
-        pipe: Pipe | None = None
-        if address.pipe:
+        pipe: Pipe | GstPipe | None = None
+        if is_pipeline(text):
+            pipe = undo.enter_context(closing(GstPipe(text, timeout_s=timeout_s)))
+        elif address.pipe:
             pipe = undo.enter_context(closing(Pipe(address.text, timeout_s=timeout_s)))
         container = undo.enter_context(_opened(address, timeout_s, pipe))
         source = ContainerSource(address, container, pipe, timeout_s=timeout_s)
@@ -102,7 +111,12 @@ class ContainerSource:
     """
 
     def __init__(
-        self, address: Address, container: InputContainer, pipe: Pipe | None, *, timeout_s: float
+        self,
+        address: Address,
+        container: InputContainer,
+        pipe: Pipe | GstPipe | None,
+        *,
+        timeout_s: float,
     ) -> None:
         self._address = address
         self._container = container
@@ -170,6 +184,8 @@ class ContainerSource:
                     self.notes.append(f"the stream has ended: {why}")
                     break
                 raise SourceError(f"{self._address.name}: {why}") from error
+        if isinstance(self._pipe, GstPipe):
+            self.notes += self._pipe.notes
         if not pictures and not self._cancelled.is_set():
             why = self._in_a_pipe(self._container)
             raise SourceError(f"{self._address.name}: has no pictures{why}")
@@ -202,6 +218,18 @@ class ContainerSource:
                 unit.is_discard or (vp8 and track == "video/0" and _hidden(unit)),
             )
 
+    def seek(self, pts: int) -> bool:
+        """Let the next `packets` begin at a key frame of the picture at or before this time of its
+        own track. False, and nothing is changed, where the container has no index to trust."""
+        if not self._address.local or not self.info.container.startswith(("mov", "matroska")):
+            return False
+        video = next(s for s in self._streams if self._names[s.index] == self.info.video.name)
+        try:
+            self._container.seek(pts, stream=video)
+        except FFmpegError:
+            return False
+        return True
+
     def cancel(self) -> None:
         """End `packets` soon, from another thread: a silent network within the timeout."""
         self._cancelled.set()
@@ -216,7 +244,9 @@ class ContainerSource:
             self._pipe.close()
 
 
-def _opened(address: Address, timeout_s: float, pipe: Pipe | None = None) -> InputContainer:
+def _opened(
+    address: Address, timeout_s: float, pipe: Pipe | GstPipe | None = None
+) -> InputContainer:
     options = {"protocol_whitelist": address.protocols, "format_whitelist": address.formats}
     if address.text.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
@@ -267,6 +297,8 @@ def _hidden(unit: av.Packet[Any]) -> bool:
 
 def _refused(error: Exception, address: Address, timeout_s: float) -> str:
     """Why it did not open, in words for the user."""
+    if isinstance(error, PipelineEnded):
+        return str(error)
     if isinstance(error, ExitError | TimeoutError):
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, HTTPClientError | HTTPError):
@@ -278,6 +310,8 @@ def _refused(error: Exception, address: Address, timeout_s: float) -> str:
     if isinstance(
         error, InvalidDataError | av.error.EOFError | av.error.ArgumentError | ValueError
     ):
+        if is_pipeline(address.text):
+            return "gives no video of a known kind"
         if is_url(address.text):
             return "does not answer with a video of a known kind"
         return "is not a video of a known kind, or is damaged"
@@ -287,6 +321,8 @@ def _refused(error: Exception, address: Address, timeout_s: float) -> str:
 
 
 def _ended(error: Exception, timeout_s: float) -> str:
+    if isinstance(error, PipelineEnded):
+        return str(error)
     if isinstance(error, ExitError | TimeoutError):
         return f"nothing came for {timeout_s:g} s"
     return f"broke off ({_words(error)})"

@@ -16,13 +16,16 @@ class Pipe:
     another thread: a waiting `read` then reports the end. The reading thread owns the rest.
     """
 
-    def __init__(self, path: str, *, timeout_s: float) -> None:
+    def __init__(self, path: str, *, timeout_s: float, fd: int | None = None) -> None:
+        """Open `path`, `-` for standard input; `fd` is a pipe that is open already, ours to close.
+
+        Raises `SourceError`.
+        """
         self.name = path
+        self.cancelled = False
         self._owned = path != "-"
         try:
-            self._fd = (
-                os.open(path, os.O_RDONLY | os.O_NONBLOCK) if self._owned else sys.stdin.fileno()
-            )
+            self._fd = _opened(path) if fd is None else fd
         except (OSError, ValueError) as error:
             raise SourceError(f"{path}: cannot be read") from error
         self._wake, self._waker = os.pipe()
@@ -40,6 +43,7 @@ class Pipe:
 
     def cancel(self) -> None:
         """End every `read` from now on."""
+        self.cancelled = True
         os.write(self._waker, b"x")
 
     def close(self) -> None:
@@ -49,3 +53,7 @@ class Pipe:
         for fd in (self._wake, self._waker, *((self._fd,) if self._owned else ())):
             os.close(fd)
         self._waker = -1
+
+
+def _opened(path: str) -> int:
+    return sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_NONBLOCK)

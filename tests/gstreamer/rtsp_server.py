@@ -1,0 +1,28 @@
+"""An RTSP server on loopback, run by Debian's Python: port and pipeline as arguments.
+
+Says `ready` when it listens; ends with its standard input.
+"""
+
+import sys
+import threading
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402  (versions come first)
+
+Gst.init(None)
+loop = GLib.MainLoop()
+server = GstRtspServer.RTSPServer()
+server.set_address("127.0.0.1")
+server.set_service(sys.argv[1])
+factory = GstRtspServer.RTSPMediaFactory()
+factory.set_launch(sys.argv[2])
+if sys.argv[2].endswith("depay"):
+    factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
+server.get_mount_points().add_factory("/x", factory)
+server.attach(None)
+print("ready", flush=True)
+threading.Thread(target=lambda: (sys.stdin.read(), loop.quit()), daemon=True).start()
+loop.run()
