@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import resource
 import signal
 import ssl
 import sys
@@ -27,6 +26,8 @@ from streamgen_edge.app import Front
 from streamgen_edge.certificate import tls_context
 from streamgen_edge.configuring import refuse_unusable
 from streamgen_edge.crowd import Crowd
+from streamgen_edge.descriptors import take_descriptors
+from streamgen_edge.egress import Spread
 from streamgen_edge.hls import hls_app
 from streamgen_edge.hls.http2 import CONNECTIONS
 from streamgen_edge.link import Link, remote_of
@@ -34,9 +35,9 @@ from streamgen_edge.page import PageApp
 from streamgen_edge.publishing import Streams
 from streamgen_edge.reloading import Reloading
 from streamgen_edge.rtmp.server import RtmpServer
-from streamgen_edge.settings import Rtmp, Server, load_server
+from streamgen_edge.settings import Rtmp, Server, WebRtc, load_server
 from streamgen_edge.web import web_server
-from streamgen_edge.webrtc import webrtc_app
+from streamgen_edge.webrtc import WebRtcApp, webrtc_app
 
 DRAIN_S = 5.0
 """Longest time that streams get to finish when the server stops."""
@@ -47,10 +48,10 @@ RECORD_S = 2.0
 PUSH_S = 2.0
 """Longest time, at the same time, for pushes to take leave of their targets."""
 HOOK_S = 1.5
-"""Longest time, after that, for services to be told what they have not heard yet."""
+"""Longest time, after that, for services to be told what they have not heard yet, while answers
+that are on their way have theirs."""
 CLOSE_S = 1.5
 """Longest time for answers that are on their way."""
-DESCRIPTORS = 65_536
 SEEN = "edge.json"
 """Where the edge says, in the folder of its sockets, what it listens on."""
 log = logging.getLogger("streamgen.edge")
@@ -98,7 +99,7 @@ async def serve(
         rtmps = _tls(server.rtmp)
         rtmp = RtmpServer(server.rtmp.listen_at, streams.publish, tls=rtmps, telemetry=own)
         rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port)
-        webrtc = webrtc_app(streams, server, own)
+        webrtc = _spread(webrtc_app(streams, server, own), streams, server.webrtc, own)
         leaving.push_async_callback(webrtc.close)
         hls = hls_app(streams, streams.may_play)
         front = Front(hls, webrtc, PageApp(), rest, server.http, _http_crowd(streams))
@@ -117,12 +118,27 @@ async def serve(
         recorded, _ = await asyncio.gather(
             streams.recordings.finished(RECORD_S), streams.pushes.finished(PUSH_S)
         )
+        await streams.hooks.hurry()
         if not recorded:
             log.error("a recording was not finished: its disk is too slow")
         for end in ends:
             end.cancel()
     for end in done:
         end.result()
+
+
+def _spread(app: WebRtcApp, streams: Streams, settings: WebRtc, own: Telemetry) -> Spread:
+    """Viewers in more processes, as configured."""
+    network = settings.model_dump(exclude={"processes", "processes_above"})
+    spread = Spread(
+        app,
+        network,
+        most=settings.processes,
+        full=settings.processes_above,
+        telemetry=own,
+    )
+    streams.watching = spread.watching
+    return spread
 
 
 def _http_crowd(streams: Streams) -> Crowd:
@@ -190,15 +206,6 @@ def _heed(loop: asyncio.AbstractEventLoop, link: Link, stop: asyncio.Event) -> N
 
 def _tls(rtmp: Rtmp) -> ssl.SSLContext | None:
     return None if rtmp.tls is None else tls_context(str(rtmp.tls.cert), str(rtmp.tls.key))
-
-
-def take_descriptors() -> None:
-    """As many open sockets as this process may have: 1024, the usual number, are for programs that
-    wait by select(), and every viewer is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _say_where(folder: Path | None, http: int, rtmp: int) -> None:

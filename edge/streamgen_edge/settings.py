@@ -114,6 +114,10 @@ class WebRtc(Settings):
     """STUN servers, `stun:host:port`, for us and for clients."""
     turn: dict[str, Any] | None = None
     """A relay: `urls`, the `secret` shared with it, and `ttl` of the passwords in seconds."""
+    processes: int | None = Field(default=None, ge=0, le=64)
+    """At most so many more that serve viewers; None: one for every two cores."""
+    processes_above: float = Field(default=0.6, ge=0, le=1)
+    """Part of a core that the edge uses when they get the next viewers."""
 
     @field_validator("udp_ports")
     @classmethod

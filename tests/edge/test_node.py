@@ -7,7 +7,7 @@ import sys
 
 FEW = """
 import resource
-from streamgen_edge.node import DESCRIPTORS, take_descriptors
+from streamgen_edge.descriptors import DESCRIPTORS, take_descriptors
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
 take_descriptors()

@@ -80,7 +80,8 @@ def webrtc_app(streams: Streams, server: Server, telemetry: Telemetry) -> WebRtc
         if found is None:
             return Share()
         by_hls = 0 if stream is None else stream.viewing.audience.count(time.monotonic())
-        return Share(found.limits.bitrate, streams.room(name, found) - by_hls)
+        elsewhere = streams.watching(name) - app.watching(name)
+        return Share(found.limits.bitrate, streams.room(name, found) - by_hls - elsewhere)
 
     def count(name: str, reason: str) -> None:
         if name == "refused":
