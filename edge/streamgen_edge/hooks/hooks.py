@@ -89,6 +89,7 @@ class Hooks:
         self._running: dict[str, _Running] = {}
         self._began_s: dict[Ids, float] = {}
         """Of the sessions that go on."""
+        self._hurried_s: float | None = None
 
     def use(self, wanted: Mapping[str, HookSettings]) -> None:
         """These from now on; what is left for one that stays goes where it is now."""
@@ -123,14 +124,21 @@ class Hooks:
         """For the API."""
         return [one.sender.facts() for one in self._running.values()]
 
+    async def hurry(self) -> None:
+        """Nothing more comes: what is left is told now."""
+        if self._hurried_s is None:
+            await asyncio.sleep(0)  # what threads have just handed over comes first
+            self._hurried_s = self._means.clock_s()
+            for one in self._running.values():
+                one.sender.hurry()
+
     async def finished(self, within_s: float) -> None:
-        """Tell what is left, as far as there is time. The log hears how much was not told."""
-        await asyncio.sleep(0)  # what threads have just handed over comes first
-        for one in self._running.values():
-            one.sender.hurry()
+        """All is told, or so long has passed since `hurry`. The log hears how much was not told."""
+        await self.hurry()
+        until_s = (self._hurried_s or 0.0) + within_s
         if self._running:
             tasks = [one.task for one in self._running.values()]
-            await asyncio.wait(tasks, timeout=within_s)
+            await asyncio.wait(tasks, timeout=max(0.0, until_s - self._means.clock_s()))
             for one in self._running.values():
                 self._stop(one)
             await asyncio.gather(*tasks, return_exceptions=True)
