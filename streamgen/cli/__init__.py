@@ -34,6 +34,7 @@ SUMMARIES = {
     "doctor": "Say what this machine can do, and why not.",
     "edge": "The part of 'serve' that listens.",
     "worker": "The part of 'serve' that decodes, paints and encodes.",
+    "simulate": "Run a cluster on a virtual clock, as a file tells.",
     "bench": "Run the benchmarks of a source checkout.",
 }
 """Our own commands. Their help is here so that `--help` need not load codecs and runtimes."""

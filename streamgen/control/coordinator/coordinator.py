@@ -95,12 +95,12 @@ def _apply(cluster: Cluster, event: Event, now_ms: int) -> None:
         case Tick():
             _time_went_by(cluster, now_ms)
         case Heard():
-            for name in event.nodes:
-                _heard(cluster, name, now_ms)
+            _heard(cluster, event.nodes, now_ms)
         case NodeRegistered():
             _registered(cluster, event, now_ms)
         case NodeReport():
-            node = _heard(cluster, event.node, now_ms)
+            _heard(cluster, (event.node,), now_ms)
+            node = cluster.nodes.get(event.node)
             if node is not None:
                 taking_up.reported(cluster, node, event.running, now_ms)
         case Drain():
@@ -127,12 +127,9 @@ def _apply(cluster: Cluster, event: Event, now_ms: int) -> None:
             assert_never(event)
 
 
-def _heard(cluster: Cluster, name: str, now_ms: int) -> Node | None:
-    node = cluster.nodes.heard(name, now_ms)
-    if node is not None and node.suspect:
-        node.suspect = False
+def _heard(cluster: Cluster, names: tuple[str, ...], now_ms: int) -> None:
+    for node in cluster.nodes.heard(names, now_ms):
         cluster.opened(node)
-    return node
 
 
 def _registered(cluster: Cluster, event: NodeRegistered, now_ms: int) -> None:
@@ -150,7 +147,7 @@ def _registered(cluster: Cluster, event: NodeRegistered, now_ms: int) -> None:
         cluster.nodes.add(node)
         cluster.scheduler.add(event.node, event.capacity, event.models)
         cluster.changed.nodes[event.node] = None
-    _heard(cluster, event.node, now_ms)
+    _heard(cluster, (event.node,), now_ms)
     cluster.opened(node)
     taking_up.reported(cluster, node, event.running, now_ms)
     wish = tuple(model for model in cluster.demand(WARM_MODELS) if model not in event.models)

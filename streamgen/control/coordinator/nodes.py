@@ -4,7 +4,7 @@ ones costs nothing while there are none."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from streamgen.control.placement.resources import Resources
@@ -59,13 +59,19 @@ class Nodes:
     def remove(self, name: str) -> Node:
         return self._nodes.pop(name)
 
-    def heard(self, name: str, now_ms: int) -> Node | None:
-        """The node, which is alive; None: nobody of this name is known."""
-        node = self._nodes.get(name)
-        if node is not None:
-            node.heard_ms = now_ms
-            self._nodes.move_to_end(name)
-        return node
+    def heard(self, names: Iterable[str], now_ms: int) -> list[Node]:
+        """These are alive; those of them that were under suspicion are returned."""
+        cleared = []
+        get, move_to_end = self._nodes.get, self._nodes.move_to_end
+        for name in names:
+            node = get(name)
+            if node is not None:
+                node.heard_ms = now_ms
+                move_to_end(name)
+                if node.suspect:
+                    node.suspect = False
+                    cleared.append(node)
+        return cleared
 
     def silent(self, before_ms: int) -> list[str]:
         """Those not heard since."""
