@@ -89,7 +89,7 @@ def open_session(
             lane,
             context,
             telemetry,
-            timeline=timeline or _timeline(source.info, telemetry),
+            timeline=timeline or source_timeline(source.info, telemetry),
             sounds=sounds,
             all_audio=all_audio,
             top_only=top_only,
@@ -146,10 +146,10 @@ def _open(
     graph.prepare(video.width, video.height, video.color)
     notes += [note for node in graph.nodes for note in getattr(node.stage, "notes", [])]
     if sounds is None:
-        sounds, dropped = _open_audio(pipeline, info, outlets, telemetry, all_audio)
+        sounds, dropped = open_sounds(pipeline, info, outlets, telemetry, all_audio)
         notes += dropped
     tracks = [*ladder.tracks, *(track for path in sounds.values() for track in path.tracks)]
-    carried, left_out = _carried(info, outlets)
+    carried, left_out = carried_tracks(info, outlets)
     notes += left_out
     for outlet in outlets:
         outlet.open([*tracks, *carried])
@@ -255,7 +255,7 @@ def _open_ladder(
     return ladder, list(plan.notes)
 
 
-def _open_audio(
+def open_sounds(
     pipeline: Pipeline,
     info: SourceInfo,
     outlets: Sequence[Outlet],
@@ -285,7 +285,9 @@ def _open_audio(
     return paths, [f"{track.name} is left out: only the first track is asked for" for track in rest]
 
 
-def _carried(info: SourceInfo, outlets: Sequence[Outlet]) -> tuple[list[EncodedTrack], list[str]]:
+def carried_tracks(
+    info: SourceInfo, outlets: Sequence[Outlet]
+) -> tuple[list[EncodedTrack], list[str]]:
     """Subtitles and attachments that some outlet takes as they are, and what no outlet takes."""
     carried: list[EncodedTrack] = []
     notes: list[str] = []
@@ -306,7 +308,7 @@ def _carried(info: SourceInfo, outlets: Sequence[Outlet]) -> tuple[list[EncodedT
     return carried, notes
 
 
-def _timeline(info: SourceInfo, telemetry: Telemetry) -> Timeline:
+def source_timeline(info: SourceInfo, telemetry: Telemetry) -> Timeline:
     video = info.video
     rates = {} if video.rate is None else {video.name: video.rate}
     return Timeline(telemetry, start=info.start, rates=rates)

@@ -42,6 +42,12 @@ class Mending(Protocol):
     def mend(self, packet: Packet, received_ns: int = 0) -> Packet: ...
 
 
+class Share(Protocol):
+    """Which pictures of a stream are encoded here."""
+
+    def holds(self, frame: Frame) -> bool: ...
+
+
 @dataclass
 class Session:
     """What one stream owns while it runs. Built by `opening.open_session`; a `with` ends it."""
@@ -83,6 +89,8 @@ class Session:
     """Of a live stream: keeps the latency budget."""
     prepared: tuple[int, int, Color] | None = None
     """Size and colour that the stages are ready for."""
+    share: Share | None = None
+    """Of a piece of a file: which pictures are its own. The others only pass the stages."""
 
     def __enter__(self) -> Self:
         return self
@@ -253,6 +261,8 @@ def sized(s: Session, seat: Seat) -> Iterator[list[Frame]]:
     now_ns = s.telemetry.clock.now_ns
     fed = True
     for processed in seat:
+        if s.share is not None and not s.share.holds(processed):
+            continue
         if s.director is not None and s.director.feeds_top_rung != fed:
             fed = not fed
             if fed:

@@ -15,11 +15,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from streamgen.cli.lines import one_line
-from streamgen.control.offline import Job
 from streamgen.report import Progress as State
-from streamgen.report import progress
-from streamgen.session import Session
-from streamgen.telemetry import Telemetry
 
 REDRAW_S = 0.2
 LINE_S = 5.0
@@ -76,14 +72,14 @@ class Screen:
         self._console.print(Text(one_line(line)))
 
     @contextmanager
-    def watching(self, job: Job, session: Session, telemetry: Telemetry) -> Iterator[None]:
-        """Show this job's progress until the block is left."""
-        name = one_line(session.source.info.name)
+    def following(self, name: str, ask: Callable[[], State]) -> Iterator[None]:
+        """Show the progress of what has this name until the block is left."""
+        name = one_line(name)
         if self._console.is_terminal:
-            with self._bar(name) as update, _every(REDRAW_S, lambda: update(progress(session))):
+            with self._bar(name) as update, _every(REDRAW_S, lambda: update(ask())):
                 yield
         else:
-            with _every(LINE_S, lambda: self.say(f"{name}: {sentence(progress(session))}")):
+            with _every(LINE_S, lambda: self.say(f"{name}: {sentence(ask())}")):
                 yield
 
     @contextmanager

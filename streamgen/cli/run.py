@@ -14,19 +14,22 @@ import typer
 from streamgen.cli.lines import one_line
 from streamgen.cli.progress import Screen
 from streamgen.cli.side_files import check_places, write_whole
+from streamgen.control.chunks.chunked import Following, carry_in_pieces
 from streamgen.control.offline import (
     Choices,
     Job,
     Outcome,
     Sound,
+    carry,
     carry_all,
     check_fragmented,
     plan,
 )
-from streamgen.errors import StreamGenError
+from streamgen.errors import ConfigError, StreamGenError
+from streamgen.graph.lane import Lane
 from streamgen.ingest.address import is_url
 from streamgen.pipeline import load_pipeline
-from streamgen.report import Report
+from streamgen.report import Report, progress
 from streamgen.session import Session
 from streamgen.telemetry import Metrics, Telemetry, Trace, chrome_trace
 
@@ -58,6 +61,9 @@ def run(
         False, "--fragmented", help="Write MP4 in fragments, playable while it grows."
     ),
     audio: Sound = typer.Option(Sound.FIRST, help="Which audio tracks to carry along."),
+    processes: int = typer.Option(
+        1, "--jobs", min=1, max=256, help="Cut each file, for this many processes at once."
+    ),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show tracebacks of errors."),
 ) -> None:
     """Run a pipeline over files, folders or URLs.
@@ -73,8 +79,16 @@ def run(
     check_places([report, metrics, trace], jobs, pipeline)
     choices = Choices(overwrite, resume, audio, fragmented, pipelines=True, trace=trace is not None)
     board = Board(Screen(sys.stdout), Screen(sys.stderr), alone=len(jobs) == 1)
+    if processes > 1 and trace is not None:
+        raise ConfigError("--trace follows one process: leave out --jobs")
+
+    def carrying(job: Job, lane: Lane) -> Outcome:
+        if processes > 1:
+            return carry_in_pieces(loaded, job, choices, board, lane, jobs=processes)
+        return carry(loaded, job, choices, board, lane)
+
     outcomes = []
-    for outcome in carry_all(loaded, jobs, choices, board):
+    for outcome in carry_all(jobs, carrying):
         outcomes.append(outcome)
         board.ended(outcome)
     if report is not None:
@@ -105,10 +119,21 @@ class Board:
         for note in session.notes:
             self._screen.say(f"{name}: {note}")
         said = len(session.notes)
-        with self._screen.watching(job, session, telemetry):
+        with self._screen.following(name, lambda: progress(session)):
             yield
         for note in session.notes[said:]:
             self._screen.say(f"{name}: {note}")
+
+    @contextmanager
+    def following(self, job: Job, run: Following) -> Iterator[None]:
+        self.metrics.add(one_line(str(job.output)), run.telemetry)
+        for note in run.notes:
+            self._screen.say(f"{run.name}: {note}")
+        said = len(run.notes)
+        with self._screen.following(run.name, run.progress):
+            yield
+        for note in run.notes[said:]:
+            self._screen.say(f"{run.name}: {note}")
 
     def ended(self, outcome: Outcome) -> None:
         job = outcome.job

@@ -150,12 +150,12 @@ def _file_name(text: str) -> str:
 def shown(text: str) -> str:
     """An input for people: a path as it is written, a URL without user, password and query."""
     try:
-        return _address(text).name if is_url(text) else text
+        return address_of(text).name if is_url(text) else text
     except SourceError:  # nothing that we open
         return f"{text.partition('://')[0]}://..."
 
 
-def _address(text: str) -> Address:
+def address_of(text: str) -> Address:
     """What an input names, checked. Raises `SourceError`."""
     try:
         return find(text)
@@ -179,34 +179,41 @@ def check_fragmented(jobs: Sequence[Job]) -> None:
             raise ConfigError(f"--fragmented is for MP4 files, not for {job.output}")
 
 
-def carry_all(
-    pipeline: Pipeline, jobs: Sequence[Job], choices: Choices, audience: Audience
-) -> Iterator[Outcome]:
+def carry_all(jobs: Sequence[Job], carrying: Callable[[Job, Lane], Outcome]) -> Iterator[Outcome]:
     """Carry out one job after the other; what one job raises does not stop the next."""
     with Lane() as lane:
         for job in jobs:
             try:
-                yield carry(pipeline, job, choices, audience, lane)
+                yield carrying(job, lane)
             except StreamGenError as error:
                 yield Outcome(job, error=error)
 
 
 def carry(
-    pipeline: Pipeline, job: Job, choices: Choices, audience: Audience, lane: Lane
+    pipeline: Pipeline,
+    job: Job,
+    choices: Choices,
+    audience: Audience,
+    lane: Lane,
+    *,
+    notes: Sequence[str] = (),
 ) -> Outcome:
-    """Carry out one job. Raises what the run raises; then nothing of the output is left."""
-    address = _address(job.input)
+    """Carry out one job. Raises what the run raises; then nothing of the output is left.
+
+    `notes` are for the user, before those of the run itself.
+    """
+    address = address_of(job.input)
     # Only a regular file has an identity: pipes and URLs may bring something else each time.
     local = local_path(job.input) if address.local else None
     if choices.sound is Sound.NONE:
         pipeline = pipeline.model_copy(update={"audio": AudioSettings(codec="none")})
-    manifest = _manifest(pipeline, job, choices, address)
+    manifest = manifest_of(pipeline, job, choices, address)
     if choices.resume and local is not None and matches(job.output, manifest):
         return Outcome(job)
     with ExitStack() as leaving:  # whenever an interrupt comes, nothing stays open or half made
         source = open_source(job.input, pipelines=choices.pipelines)
         leaving.callback(source.close)
-        outlet = _outlet(job, choices, source.info, manifest, [local] if local else [])
+        outlet = outlet_of(job, choices, source.info, manifest, [local] if local else [])
         leaving.callback(outlet.abort)
         telemetry = Telemetry(trace=choices.trace)
         session = open_session(
@@ -218,12 +225,13 @@ def carry(
             all_audio=choices.sound is Sound.ALL,
             top_only=not job.ladder,
         )
+        session.notes[:0] = notes
         with session, audience.watching(job, session, telemetry):
             run(session)
         return Outcome(job, measure(session))
 
 
-def _manifest(pipeline: Pipeline, job: Job, choices: Choices, address: Address) -> Manifest:
+def manifest_of(pipeline: Pipeline, job: Job, choices: Choices, address: Address) -> Manifest:
     """Everything this output depends on, for a later `--resume`."""
     known = address.local
     return Manifest(
@@ -251,7 +259,7 @@ def _models_of(pipeline: Pipeline) -> dict[str, str]:
     return digests
 
 
-def _outlet(
+def outlet_of(
     job: Job, choices: Choices, info: SourceInfo, manifest: Manifest, inputs: Sequence[Path]
 ) -> Outlet:
     make: Callable[..., Outlet] = HlsOutlet

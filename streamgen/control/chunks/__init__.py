@@ -1,0 +1,1 @@
+"""One file as many pieces: cut, made by processes of their own, joined without a seam."""

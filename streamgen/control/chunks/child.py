@@ -1,0 +1,153 @@
+"""A process that makes pieces of a file: `python -m streamgen.control.chunks.child`.
+
+It hears numbers of pieces on its standard input, one at a time, and says on its standard output, in
+lines of JSON, how far it is and when one is whole. The end of its input is the death of its parent:
+it ends at once, and what was not whole is made again by somebody else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from typing import Any, BinaryIO
+
+from streamgen.control.chunks.cuts import Chunk, shown_order
+from streamgen.control.chunks.folder import Planned, read_plan
+from streamgen.control.chunks.packets import PacketFile
+from streamgen.control.chunks.reading import ChunkSource, OwnPictures, capped
+from streamgen.errors import OutputError, StreamGenError
+from streamgen.graph.lane import Lane
+from streamgen.opening import open_session
+from streamgen.pipeline import Pipeline
+from streamgen.report import measure, progress
+from streamgen.session import Session, run
+from streamgen.telemetry import Telemetry
+
+MODULE = "streamgen.control.chunks.child"
+TELL_S = 0.25
+"""Between two words on how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What all pieces have in common."""
+
+    pipeline: Pipeline
+    input: str
+    folder: Path
+    top_only: bool
+    processors: tuple[int, ...]
+    """Where it may run; empty: anywhere."""
+
+    def line(self) -> bytes:
+        """As the first line of the child's standard input. Only its parent writes there."""
+        return base64.b64encode(pickle.dumps(self)) + b"\n"
+
+
+class Parent:
+    """The other end of the pipes. Lines are written by any thread."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+
+    def say(self, **words: Any) -> None:
+        with self._lock:
+            self._out.write(json.dumps(words).encode() + b"\n")
+            self._out.flush()
+
+
+def main() -> None:
+    """Make pieces until standard input ends."""
+    heard = sys.stdin.buffer
+    order: Order = pickle.loads(base64.b64decode(heard.readline()))
+    # What libraries print goes elsewhere.
+    parent = Parent(os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)
+    if order.processors and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order.processors)
+    planned = read_plan(order.folder)
+    if planned is None:
+        raise SystemExit("there is no plan")
+    numbers: Queue[int] = Queue(maxsize=1)
+    threading.Thread(target=_listen, args=(heard, numbers), daemon=True).start()
+    with Lane() as lane:
+        while True:
+            number = numbers.get()
+            try:
+                made = _make(order, planned, planned.chunks[number], parent, lane)
+            except StreamGenError as error:
+                parent.say(error=type(error).__name__, text=str(error), number=number)
+            else:
+                parent.say(made=made, number=number)
+
+
+def _listen(heard: BinaryIO, numbers: Queue[int]) -> None:
+    for line in heard:
+        numbers.put(int(line))
+    os._exit(0)
+
+
+def _make(order: Order, planned: Planned, chunk: Chunk, parent: Parent, lane: Lane) -> int:
+    """Carry one piece through a session of its own; returns the number of its pictures."""
+    source = ChunkSource(order.input, planned.survey, chunk)
+    outlet = PacketFile(order.folder, chunk.number)
+    session = open_session(
+        order.pipeline,
+        source,
+        [outlet],
+        lane=lane,
+        telemetry=Telemetry(),
+        top_only=order.top_only,
+        timeline=source,
+        sounds={},
+    )
+    with session, _telling(parent, session, chunk):
+        _catch_up(session, planned, chunk)
+        session.share = OwnPictures(chunk)
+        run(session)
+        report = measure(session)
+    if session.telemetry.counts("rungs_lost"):
+        raise OutputError("; ".join(session.notes))
+    outlet.publish(report)
+    return report.frames_out
+
+
+def _catch_up(session: Session, planned: Planned, chunk: Chunk) -> None:
+    """Let what remembers the whole stream meet the times that come before this piece."""
+    order = shown_order(planned.survey)
+    if session.cap is None or order is None:
+        return
+    times_ns = planned.survey.times_ns(planned.survey.rows["pts"][order])
+    capped(planned.survey, order[times_ns < chunk.warm_ns], session.cap)
+
+
+@contextmanager
+def _telling(parent: Parent, session: Session, chunk: Chunk) -> Iterator[None]:
+    left = threading.Event()
+
+    def telling() -> None:
+        while not left.wait(TELL_S):
+            state = progress(session)
+            parent.say(number=chunk.number, frames=state.frames, load=state.load)
+
+    thread = threading.Thread(target=telling, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

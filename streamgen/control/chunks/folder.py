@@ -1,0 +1,126 @@
+"""`Workplace`: the hidden folder beside an output in which its pieces are made.
+
+It outlives the run that made it, so that `--resume` goes on where a killed one stopped; it is
+locked while somebody works in it, and goes when the output is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamgen.control.chunks.cuts import Chunk
+from streamgen.control.chunks.packets import Made, made_already, write_json
+from streamgen.control.chunks.survey import ROW, Survey
+from streamgen.deliver.atomic import reason
+from streamgen.errors import OutputError
+
+MARK = ".streamgen-pieces"
+_PLAN, _TIMES = "plan.json", "times.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a workplace was made for, and its pieces."""
+
+    identity: str
+    """Of input, pipeline and settings: nobody goes on with the pieces of something else."""
+    chunks: tuple[Chunk, ...]
+    survey: Survey
+    corrected: dict[str, int]
+    """Times that were mended while the file was read."""
+
+
+class Workplace:
+    """A folder of ours, locked. A `with` block ends the lock; `remove` takes all away."""
+
+    def __init__(self, output: Path) -> None:
+        """Raises `OutputError` when another process works on the same output."""
+        final = output.resolve()
+        self.path = final.parent / f".{final.name[:150]}{MARK}"
+        self._made: list[Path] = []
+        try:
+            for parent in reversed([p for p in self.path.parents if not p.exists()]):
+                parent.mkdir(exist_ok=True)
+                self._made.append(parent)
+            self.path.mkdir(exist_ok=True)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise OutputError(f"cannot write {output}: {reason(error)}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise OutputError(f"another process is making {output}") from error
+
+    def __enter__(self) -> Workplace:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        os.close(self._lock)
+
+    def clear(self) -> None:
+        """Forget what another run left here."""
+        for entry in self.path.iterdir():
+            entry.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def remove_parents(self) -> None:
+        """Take away the folders that were made for nothing else, if they are empty."""
+        for parent in reversed(self._made):
+            try:
+                parent.rmdir()
+            except OSError:
+                return
+
+    def save(self, planned: Planned) -> None:
+        """Keep the plan. Raises `OutputError`."""
+        try:
+            np.save(self.path / _TIMES, planned.survey.rows)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {reason(error)}") from error
+        base = planned.survey.time_base
+        value = {
+            "identity": planned.identity,
+            "time_base": [base.numerator, base.denominator],
+            "chunks": [chunk.plain() for chunk in planned.chunks],
+            "corrected": planned.corrected,
+        }
+        write_json(self.path / _PLAN, json.dumps(value))
+
+    def load(self) -> Planned | None:
+        """The plan of a run before; None where there is none that can be read."""
+        return read_plan(self.path)
+
+    def made(self, chunks: Sequence[Chunk]) -> dict[int, Made]:
+        """The pieces that are whole already, by number; every byte of them is checked."""
+        found = {one.number: made_already(self.path, one.number, check=True) for one in chunks}
+        return {number: made for number, made in found.items() if made is not None}
+
+
+def read_plan(folder: Path) -> Planned | None:
+    """The plan in a workplace, without its lock; None where there is none that can be read."""
+    try:
+        value: dict[str, Any] = json.loads((folder / _PLAN).read_bytes())
+        rows = np.load(folder / _TIMES)
+        if rows.dtype != ROW:
+            return None
+        return Planned(
+            identity=value["identity"],
+            chunks=tuple(Chunk(**one) for one in value["chunks"]),
+            survey=Survey(rows, Fraction(*value["time_base"])),
+            corrected=value["corrected"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
