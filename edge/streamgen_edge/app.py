@@ -3,6 +3,7 @@ API."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
@@ -15,6 +16,8 @@ from streamgen_edge.crowd import SURPLUS, Crowd
 from streamgen_edge.settings import Http
 
 MOST_BODY = 1 << 20
+BODY_S = 10.0
+"""The API waits for a body so long."""
 RETRY_S = 5
 NAMELESS = frozenset({"/healthz", "/readyz"})
 Scope = MutableMapping[str, Any]
@@ -100,11 +103,17 @@ async def _refuse(send: Send, status: int, detail: str) -> None:
 
 def _bounded(receive: Receive) -> Receive:
     """The API reads whole bodies, before it knows who asks."""
-    taken = 0
+    taken, whole = 0, False
+    until_s = asyncio.get_running_loop().time() + BODY_S
 
     async def some() -> MutableMapping[str, Any]:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, whole
+        try:
+            async with asyncio.timeout_at(None if whole else until_s):
+                message = await receive()
+        except TimeoutError as error:
+            raise HTTPException(408, "the body did not come in time") from error
+        whole = not message.get("more_body", False)
         taken += len(message.get("body", b""))
         if taken > MOST_BODY:
             raise HTTPException(413, f"a body has at most {MOST_BODY} bytes")

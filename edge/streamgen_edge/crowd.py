@@ -64,7 +64,7 @@ class Crowd:
     ) -> None:
         """`most()` of one address may be in, and `in_all` together."""
         self._limit = limit
-        self._most = most
+        self.most = most
         self._in_all = in_all
         self._refusals = refusals
         self._in: Counter[str] = Counter()
@@ -73,13 +73,17 @@ class Crowd:
     def enter(self, address: str) -> bool:
         """Whether one more of this address may come in; then it is in until `leave`."""
         name = customer(address)
-        if self.number >= self._in_all or self._in[name] >= self._most():
-            if self._refusals is not None:
-                self._refusals.add(self._limit)
+        if self.number >= self._in_all or self._in[name] >= self.most():
+            self.refuse()
             return False
         self._in[name] += 1
         self.number += 1
         return True
+
+    def refuse(self) -> None:
+        """Count one that was kept out."""
+        if self._refusals is not None:
+            self._refusals.add(self._limit)
 
     def leave(self, address: str) -> None:
         """One that came in has gone."""

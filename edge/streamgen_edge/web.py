@@ -43,12 +43,15 @@ class Web(Protocol):
 
 
 def web_server(app: Asgi, http: Http, crowd: Crowd | None = None) -> Web:
-    """As configured; `crowd` has the connections of each address, where they can be seen: not those
-    with TLS. Raises `ConfigError` when the address or the certificate cannot be used."""
+    """As configured; `crowd` has the connections of each address.
+
+    Raises `ConfigError` when the address or the certificate cannot be used.
+    """
     try:
         if http.tls is None:
             return PlainServer(app, http.host, http.number, crowd or Crowd())
-        return Http2Server(app, http.host, http.number, cert=http.tls.cert, key=http.tls.key)
+        cert, key = http.tls.cert, http.tls.key
+        return Http2Server(app, http.host, http.number, cert=cert, key=key, crowd=crowd)
     except OSError as error:
         raise ConfigError(f"http cannot listen at {http.listen_at}: {error.strerror}") from error
 

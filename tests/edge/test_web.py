@@ -18,6 +18,7 @@ pytest.importorskip("granian", reason="granian is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
 from streamgen.errors import ConfigError
+from streamgen_edge.crowd import Crowd
 from streamgen_edge.hls import hls_app, http2
 from streamgen_edge.settings import Http, Tls
 from streamgen_edge.web import Web, web_server
@@ -54,8 +55,8 @@ def anywhere(folder: Path | None, listen: str = "127.0.0.1:0") -> Http:
 
 
 @asynccontextmanager
-async def serving(app: Any, http: Http) -> AsyncIterator[Web]:
-    web = web_server(app, http)
+async def serving(app: Any, http: Http, crowd: Crowd | None = None) -> AsyncIterator[Web]:
+    web = web_server(app, http, crowd)
     await web.start()
     try:
         yield web

@@ -23,16 +23,33 @@ from pathlib import Path
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
 from streamgen.errors import ConfigError
 from streamgen_edge.certificate import own_certificate, read_certificate
+from streamgen_edge.crowd import Crowd
+from streamgen_edge.hls.connections import Connections
 
 Application = Callable[..., Awaitable[None]]
 HANDSHAKES_S = 10.0
 """Handshakes that began before a change of the certificate may still end."""
 CONNECTIONS = 10_000
 BACKLOG = 1024
+SWEEP_S = 5.0
+"""So often it is looked for idle connections, and for addresses that have too many."""
+IDLE_S = 60.0
+"""A connection on which nothing comes or goes for so long is ended: no answer takes that long."""
+HTTP1 = HTTP1Settings(header_read_timeout=10_000, max_buffer_size=64 << 10)
+HTTP2 = HTTP2Settings(
+    initial_connection_window_size=256 << 10,
+    initial_stream_window_size=64 << 10,
+    keep_alive_interval=None,  # who says nothing is looked for by `Connections`
+    max_concurrent_streams=128,
+    max_headers_size=64 << 10,
+    max_send_buffer_size=256 << 10,
+)
+"""What one client may make us hold: nobody has much to say here."""
 _STARTS_WITHIN_S = 10.0
 _ASKED_S = 0.5
 _CLOSED_S = 1.0
@@ -45,14 +62,27 @@ _RETURN = 0x06
 class Http2Server:
     """Serves an ASGI application without lifespan on the loop that starts it."""
 
-    def __init__(self, app: Application, host: str, port: int, *, cert: Path, key: Path) -> None:
-        """Port 0 takes any. Raises `ConfigError` for a wrong certificate, `OSError` when the
-        address is taken or not ours."""
+    def __init__(
+        self,
+        app: Application,
+        host: str,
+        port: int,
+        *,
+        cert: Path,
+        key: Path,
+        crowd: Crowd | None = None,
+    ) -> None:
+        """Port 0 takes any; `crowd` says how many connections an address may have.
+
+        Raises `ConfigError` for a wrong certificate, `OSError` when the address is taken or not
+        ours."""
         self._app = app
         self._files = cert, key
         self._secrets = read_certificate(cert, key)
         self._door = _door(host, port)
         self._host, self.port = self._door.getsockname()[:2]
+        self._crowd = crowd or Crowd()
+        self._connections = Connections(self.port, self._crowd.most, IDLE_S)
         self.ended = asyncio.Event()
         """Set when nothing is served any more."""
         self._running: list[_Running] = []
@@ -62,6 +92,7 @@ class Http2Server:
         """Serve. Raises `ConfigError` when the certificate cannot be used after all."""
         with closing(self._door):
             await self._begin(*self._files)
+        self._watch = asyncio.create_task(self._sweep())
 
     async def renew(self, cert: Path, key: Path) -> None:
         """What these files hold now is the certificate of every connection to come.
@@ -83,6 +114,7 @@ class Http2Server:
     async def close(self, within_s: float) -> None:
         """Take nothing more, answer what was asked, and end."""
         self._door.close()
+        self._watch.cancel()
         for farewell in self._farewells:
             farewell.cancel()
         for one in self._running:
@@ -93,6 +125,12 @@ class Http2Server:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for _ in range(await asyncio.to_thread(self._connections.sweep)):
+                self._crowd.refuse()
 
     async def _begin(self, cert: Path, key: Path) -> None:
         """One more granian, seen to answer with this certificate."""
@@ -105,6 +143,8 @@ class Http2Server:
             websockets=False,
             backlog=BACKLOG,
             backpressure=CONNECTIONS,
+            http1_settings=HTTP1,
+            http2_settings=HTTP2,
             log_enabled=False,
             ssl_cert=cert,
             ssl_key=key,

@@ -16,10 +16,19 @@ from streamgen_edge.crowd import SURPLUS, Crowd
 
 HEAD_S = 10.0
 """The head of a request may take so long, from the connection or from its first byte."""
+BODY_S = 15.0
+"""The rest of a request may take so long from the end of its head, answered or not."""
+MOST_HEAD = 64 << 10
+MOST_BODY = 2 << 20
+"""Of any request; who reads bodies has smaller limits, which it can explain."""
 READS_S = 60.0
 """A client that takes nothing of an answer for so long is gone, or means no good."""
 SURPLUS_S = 2.0
 """A connection that is one too many may ask so late, and be told that."""
+TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
 ANYONE = Crowd()
 
 
@@ -32,6 +41,9 @@ class OneWrite(HttpToolsProtocol):
 
     _asks: asyncio.TimerHandle | None = None
     _reads: asyncio.TimerHandle | None = None
+    _said = 0
+    """Bytes of the head that is being read, or of the body."""
+    _in_head = False
     _address = ""
     _place: Crowd | None = None
     """Where it is counted."""
@@ -49,7 +61,7 @@ class OneWrite(HttpToolsProtocol):
         for crowd, within_s in ((self._crowd, HEAD_S), (self._surplus, SURPLUS_S)):
             if crowd.enter(self._address):
                 self._place = crowd
-                self._asks = self.loop.call_later(within_s, transport.abort)
+                self._expect(within_s)
                 return
         transport.abort()
 
@@ -60,19 +72,43 @@ class OneWrite(HttpToolsProtocol):
             self._place.leave(self._address)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._said += len(data)
+            if self._said > MOST_HEAD:
+                self.transport.write(TOO_LARGE)
+                self.transport.close()
+
     def on_message_begin(self) -> None:
-        _cancel(self._asks)
-        self._asks = self.loop.call_later(HEAD_S, self.transport.abort)
+        self._in_head, self._said = True, 0
+        self._expect(HEAD_S)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        _cancel(self._asks)
+        self._in_head, self._said = False, 0
+        self._expect(BODY_S)
         if self._place is self._crowd:
             super().on_headers_complete()
         else:
             self.scope[SURPLUS] = True  # type: ignore[literal-required]
             super().on_headers_complete()
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._said += len(body)
+        if self._said > MOST_BODY:
+            self.transport.abort()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        _cancel(self._asks)
+        super().on_message_complete()
+
+    def _expect(self, within_s: float) -> None:
+        """The client is to finish what it says."""
+        _cancel(self._asks)
+        self._asks = self.loop.call_later(within_s, self.transport.abort)
 
     def pause_writing(self) -> None:
         self._reads = self.loop.call_later(READS_S, self.transport.abort)
