@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from streamgen_edge.rtmp.metadata import Metadata
 from streamgen_edge.rtmp.notices import Notices
 from streamgen_edge.rtmp.publisher import Ended, OnPublish, Publisher, Refused, Sink
 from streamgen_edge.rtmp.session import Closing, Event, Session, State, Unpublish
+from streamgen_edge.rtmp.tls import Tls
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class House:
     """Every read goes here and is taken apart before the next: one loop, one thread."""
     connections: set[Connection]
     notices: Notices
+    tls: ssl.SSLContext | None
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -76,6 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         self._wait: asyncio.TimerHandle | None = None
         self._leaving = False
         self._held = False
+        self._tls = None if house.tls is None else Tls(house.tls)
         self._media_at = 0.0
         self.gone: asyncio.Future[None] = self._loop.create_future()
         """Done when the connection is no more."""
@@ -106,21 +110,12 @@ class Connection(asyncio.BufferedProtocol):
         return self._house.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._leaving:
-            self._slow_down(nbytes)
-            return
-        was, before = self._session.state, self._session.messages
-        try:
-            events, answer = self._session.feed(self._house.buffer[:nbytes])
-            if answer:
-                self._send(answer)
-            if was is State.HANDSHAKE and self._session.state is not was:
-                self._arm(self._limits.publish_s, "no publish in time")
-            self._went_on(was)
-            for event in events:
-                self._handle(event)
-        except ProtocolError as error:
-            self._leave(str(error), "protocol")
+        before = self._session.messages
+        if not self._leaving:
+            if self._tls is None:
+                self._received(nbytes)
+            else:
+                self._received_by(self._tls, nbytes)
         self._slow_down(nbytes + _MESSAGE_COST * (self._session.messages - before))
 
     def eof_received(self) -> bool:
@@ -175,7 +170,7 @@ class Connection(asyncio.BufferedProtocol):
         line = f"rtmp: {self._address} has to make room: {_LIMITS[limit]}, and it does not publish"
         self._house.notices.say(f"{limit}, made room", line)
         if not self._leaving:
-            self._transport.write(self._session.end(_LIMITS[limit]))
+            self._write(self._session.end(_LIMITS[limit]))
         self.abort()
 
     def has_news(self) -> bool:
@@ -187,6 +182,34 @@ class Connection(asyncio.BufferedProtocol):
         return any(seen == select.POLLIN for _, seen in ask.poll(0))
 
     # Inside.
+
+    def _received_by(self, tls: Tls, number: int) -> None:
+        buffer = self._house.buffer
+        tls.feed(buffer[:number])
+        try:
+            while not self._leaving and (plain := tls.read_into(buffer)):
+                self._received(plain)
+            if not self._leaving:
+                self._send(b"")
+        except ssl.SSLError as error:
+            self._transport.write(tls.answers())
+            self._leave(f"TLS: {error.reason or 'it does not speak it'}", "tls")
+        if tls.ended:
+            self._transport.close()
+
+    def _received(self, number: int) -> None:
+        was = self._session.state
+        try:
+            events, answer = self._session.feed(self._house.buffer[:number])
+            if answer:
+                self._send(answer)
+            if was is State.HANDSHAKE and self._session.state is not was:
+                self._arm(self._limits.publish_s, "no publish in time")
+            self._went_on(was)
+            for event in events:
+                self._handle(event)
+        except ProtocolError as error:
+            self._leave(str(error), "protocol")
 
     def _went_on(self, was: State) -> None:
         """Progress keeps a client that does not publish yet from making room for others."""
@@ -255,8 +278,11 @@ class Connection(asyncio.BufferedProtocol):
             self._send(self._session.refuse(reason))
             self._leave(reason, "refused")
 
+    def _write(self, data: bytes) -> None:
+        self._transport.write(data if self._tls is None else self._tls.encrypted(data))
+
     def _send(self, data: bytes) -> None:
-        self._transport.write(data)
+        self._write(data)
         if self._transport.get_write_buffer_size() > self._limits.answer_bytes:
             self._finish(Ended(False, "it does not read its answers"), "protocol")
             self.abort()
@@ -282,10 +308,9 @@ class Connection(asyncio.BufferedProtocol):
             self._asking.cancel()
         self._arm(_FAREWELL_S, "")
         try:
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
-            else:
-                self._transport.close()
+            if self._tls is not None:
+                self._transport.write(self._tls.farewell())
+            self._transport.write_eof()
         except OSError:
             # The client was faster: its socket is gone already.
             self._transport.abort()

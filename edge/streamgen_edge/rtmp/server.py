@@ -42,7 +42,6 @@ class RtmpServer:
         telemetry: Telemetry | None = None,
     ) -> None:
         self._host, self._port = _address(listen)
-        self._tls = tls
         self._limits = limits or Limits()
         self._house = House(
             self._limits,
@@ -52,6 +51,7 @@ class RtmpServer:
             memoryview(bytearray(READ)),
             set(),
             Notices(),
+            tls,
         )
         self._server: asyncio.Server | None = None
 
@@ -69,14 +69,9 @@ class RtmpServer:
 
     async def start(self) -> None:
         """Listen. Raises `OSError` when the address is taken or not ours."""
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._house),
-            self._host,
-            self._port,
-            backlog=_BACKLOG,
-            ssl=self._tls,
-            ssl_handshake_timeout=self._limits.handshake_s if self._tls else None,
-            ssl_shutdown_timeout=_CLOSE_S if self._tls else None,
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self._house), self._host, self._port, backlog=_BACKLOG
         )
 
     async def close(self, reason: str = "the server stops") -> None:

@@ -92,12 +92,15 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.005)
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
+def run(test: Callable[[], Awaitable[None]], loop: Any = None) -> None:
+    """`loop` makes the event loop; default: asyncio's own."""
+
     async def bounded() -> None:
         async with asyncio.timeout(3 * IN_TIME):
             await test()
 
-    asyncio.run(bounded())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(bounded())
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from streamgen_edge.rtmp import tls_context
+from tests.edge.certificates import certified, needs_openssl
 
 from .basket import Basket
 from .encoding import (
@@ -29,9 +30,6 @@ from .encoding import (
     reference,
     run,
 )
-from .test_server import certificate
-
-__all__ = ["certificate"]
 
 needs_old = pytest.mark.skipif(OLD is None, reason="needs ffmpeg")
 
@@ -220,9 +218,9 @@ def test_ffmpeg_is_turned_away_with_a_wrong_key_and_says_why(ffmpeg: str, tmp_pa
 @pytest.mark.parametrize(
     "ffmpeg", [pytest.param(OLD, marks=needs_old, id="ffmpeg 5"), pytest.param(NEW, id="ffmpeg 9")]
 )
-def test_ffmpeg_publishes_by_rtmps(
-    ffmpeg: str, tmp_path: Path, certificate: tuple[str, str]
-) -> None:
+@needs_openssl
+def test_ffmpeg_publishes_by_rtmps(ffmpeg: str, tmp_path: Path) -> None:
+    tls = tls_context(*map(str, certified(tmp_path, "localhost")))
     clip = made(tmp_path / "clip.flv", *H264)
 
     async def test() -> None:
@@ -230,7 +228,7 @@ def test_ffmpeg_publishes_by_rtmps(
             *(ffmpeg, *QUIET, "-i", str(clip), "-c", "copy", "-f", "flv"),
             *("-tls_verify", "0") if ffmpeg == NEW else (),
             "URL",
-            tls=tls_context(*certificate),
+            tls=tls,
         )
         assert_same_pictures(owner.basket, clip)
 

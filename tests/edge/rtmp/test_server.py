@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -169,48 +166,6 @@ def test_keys_never_reach_a_log(caplog: pytest.LogCaptureFixture) -> None:
     assert "cam" in caplog.text and "wrong key" in caplog.text
     for secret in ("s3cret", "wr0ng", "k3y", "0ther", "th1rd", "token"):
         assert secret not in caplog.text
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[str, str]:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    make += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
-    subprocess.run(make, check=True, capture_output=True)
-    return cert, key
-
-
-def test_rtmps_is_the_same_inside_tls(certificate: tuple[str, str]) -> None:
-    async def test() -> None:
-        owner, trust = Owner(), ssl.create_default_context(cafile=certificate[0])
-        context = tls_context(*certificate)
-        async with (
-            RtmpServer(LOCAL, owner, tls=context) as server,
-            peer(server, ssl=trust, server_hostname="localhost") as one,
-        ):
-            await one.publishes()
-            await until(lambda: owner.baskets and owner.basket.packets)
-            owner.basket.publisher.close("enough")
-            assert b"enough" in await one.hears_all()
-
-    run(test)
-
-
-def test_plain_on_a_tls_port_and_the_reverse_are_closed(certificate: tuple[str, str]) -> None:
-    async def test() -> None:
-        context = tls_context(*certificate)
-        async with RtmpServer(LOCAL, Owner(), tls=context) as server, peer(server) as one:
-            await one.says(HANDSHAKE)
-            assert b"FMS" not in await one.hears_all()
-        trust = ssl.create_default_context(cafile=certificate[0])
-        async with RtmpServer(LOCAL, Owner()) as server:
-            with pytest.raises((ssl.SSLError, ConnectionError)):
-                async with peer(server, ssl=trust, server_hostname="localhost"):
-                    pass
-
-    run(test)
 
 
 @pytest.mark.parametrize("listen", ["", "1935", "host:", ":1935", "host:port", "host:70000"])
