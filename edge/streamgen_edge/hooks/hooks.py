@@ -19,6 +19,8 @@ from streamgen_edge.recording.reel import Kept
 
 COUNTED = ("takeovers", "stalls", "left_out", "unused", "refused")
 """Of a session, as the API has them."""
+MOST_ERROR = 1000
+"""Characters of what went wrong with a stream."""
 log = logging.getLogger("streamgen.edge.hooks")
 
 
@@ -190,7 +192,7 @@ def _end(stream: Ended) -> dict[str, Any]:
     pictures = stream.ledger
     return {
         "reason": stream.reason.value,
-        "error": stream.error or None,
+        "error": stream.error[:MOST_ERROR] or None,
         "frames_in": pictures.frames_in,
         "frames_out": pictures.frames_out,
         "dropped": pictures.dropped,

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("h11", reason="h11 is not installed")
 
 from streamgen_edge.hooks.event import EndReason
+from streamgen_edge.hooks.hooks import MOST_ERROR
 from streamgen_edge.hooks.outbox import MOST
 from streamgen_edge.outbound.signing import signed
 from streamgen_edge.recording.reel import Kept
@@ -79,6 +80,15 @@ async def test_the_end_of_a_session_that_never_began_is_not_spoken_of() -> None:
         made.begin()
         await until(lambda: made.counted("sent") == 1)
         assert kinds(service) == [("cam", "on_publish")]
+
+
+@looped
+async def test_a_long_story_of_what_went_wrong_is_cut() -> None:
+    async with scene(answers(204)) as (made, service):
+        made.begin()
+        made.end(error="x" * 100_000)
+        await until(lambda: made.counted("sent") == 2)
+        assert bodies(service)[1]["error"] == "x" * MOST_ERROR
 
 
 @looped
