@@ -28,15 +28,17 @@ _RUNS = re.compile(r'"message": "(\S+) runs as (\d+)"')
 class Server:
     """`streamgen serve` on free ports; `stop` ends it and all of its children."""
 
-    def __init__(self, folder: Path, *options: str, config: str = "", workers: int = 2) -> None:
-        """`workers` are waited for."""
+    def __init__(
+        self, folder: Path, *options: str, config: str = "", workers: int = 2, port: int = 0
+    ) -> None:
+        """`workers` are waited for; `port` is for HTTP, the next one for RTMP; 0: any."""
         self.errors = folder / "serve.log"
         command = [sys.executable, "-m", "streamgen.cli", "serve", *options]
         if config:
             file = folder / "streamgen.yaml"
             file.write_text(config)
             command += ["--config", str(file)]
-        command += ["--http", "0", "--rtmp", "0"]
+        command += ["--http", str(port), "--rtmp", str(port and port + 1)]
         environment = {**os.environ, "STREAMGEN_CACHE": str(folder / "cache")}
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(

@@ -33,7 +33,8 @@ const recorder = new Recorder(tell);
 let name = ""; // of the stream that is watched
 let rows = null; // of all streams, in a few words; null while the server does not tell
 let row = null; // all there is to know of the stream that is watched; null when it is not there
-let server = null;
+let server = null; // what it says of itself
+let opening = false;
 let refusedLook = false; // the server tells us nothing of its streams, but is there
 let begun = false;
 
@@ -114,12 +115,17 @@ function heard(event) {
 }
 
 async function open() {
+  if (opening) return;
+  opening = true;
   try {
-    server = await json("GET", "/v1/server");
-    await picture.open(server.pipeline);
-    say(byId("server"), `version ${server.version}`);
+    const told = await json("GET", "/v1/server");
+    await picture.open(told.pipeline);
+    say(byId("server"), `version ${told.version}`);
+    server = told;
   } catch (problem) {
     refused(problem);
+  } finally {
+    opening = false;
   }
   if (begun) showLines(byId("lines"), name, server);
 }

@@ -4,7 +4,7 @@ import { Problem, lines } from "./api.js";
 import { pause } from "./dom.js";
 
 const FIRST_WAIT_S = 0.5;
-const LONGEST_WAIT_S = 15;
+const LONGEST_WAIT_S = 5;
 const SILENT_MS = 6000; // an event comes every second
 const HIDDEN_MS = 20_000; // a page that nobody looks at hears nothing after this
 const REFUSED = [401, 403];
