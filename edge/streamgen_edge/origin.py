@@ -12,13 +12,38 @@ from urllib.parse import urlsplit
 
 Headers = Iterable[tuple[bytes, bytes]]
 
-PROXIES = frozenset(
-    [
-        *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"),
-        *(b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip"),
-    ]
+PROXIES = (
+    *(
+        b"forwarded",
+        b"via",
+        b"x-forwarded",
+        b"x-original-",
+        b"x-real-",
+        b"x-client-",
+        b"x-cluster-",
+    ),
+    *(b"x-envoy-", b"x-appengine-", b"x-azure-", b"x-amzn-", b"x-arr-"),
+    *(
+        b"x-proxy",
+        b"x-host",
+        b"true-client-ip",
+        b"client-ip",
+        b"cf-",
+        b"cdn-loop",
+        b"fastly-",
+        b"fly-",
+    ),
+    *(
+        b"x-varnish",
+        b"proxy-",
+        b"max-forwards",
+        b"x-request-start",
+        b"x-vercel-",
+        b"ngrok-",
+        b"tailscale-",
+    ),
 )
-"""What proxies add (RFC 7239; RFC 9110, 7.6.3; and custom)."""
+"""What headers that proxies add begin with (RFC 7239; RFC 9110, 7.6.2 and 7.6.3; and custom)."""
 _PLAIN = frozenset([b"none", b"same-origin"])
 
 
@@ -72,4 +97,4 @@ def from_other_site(headers: Headers) -> bool:
 
 def proxied(headers: Headers) -> bool:
     """It came through a proxy, so that its address is not where it comes from."""
-    return any(key in PROXIES for key, _ in headers)
+    return any(key.startswith(PROXIES) for key, _ in headers)

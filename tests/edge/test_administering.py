@@ -55,12 +55,27 @@ def test_what_was_sent_to_another_name_is_not_of_this_machine(host: bytes) -> No
         (b"forwarded", b"for=127.0.0.1"),
         (b"via", b"1.1 proxy"),
         (b"x-real-ip", b"127.0.0.1"),
+        (b"x-forwarded", b""),
+        (b"x-forwarded-prefix", b"/live"),
+        (b"x-forwarded-client-cert", b"by=x"),
+        (b"x-original-forwarded-for", b"192.0.2.1"),
+        (b"x-envoy-external-address", b"192.0.2.1"),
+        (b"cf-ray", b"1"),
+        (b"cdn-loop", b"cloudflare"),
+        (b"x-amzn-trace-id", b"Root=1"),
+        (b"client-ip", b"192.0.2.1"),
+        (b"proxy-connection", b"keep-alive"),
     ],
 )
 def test_what_a_proxy_sends_on_is_not_of_this_machine(header: tuple[bytes, bytes]) -> None:
     assert status((b"host", b"localhost"), header) == 403
     bearer = (b"authorization", b"Bearer " + KEY.encode())
     assert status((b"host", b"localhost"), header, bearer, keys={"me": KEY}) == 200
+
+
+def test_other_headers_say_nothing_of_proxies() -> None:
+    for name in (b"user-agent", b"x-request-id", b"x-requested-with", b"viewport-width"):
+        assert status((b"host", b"localhost"), (name, b"1")) == 200
 
 
 def test_a_proxy_that_says_nothing_of_itself_is_known_by_its_old_http() -> None:
