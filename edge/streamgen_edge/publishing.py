@@ -126,17 +126,6 @@ class Streams:
         if name in self._streams:
             self._push(self._streams[name])
 
-    def pushes_of(self, name: str) -> list[dict[str, Any]]:
-        """For the API: those of its session, and those that wait for one (`state` None)."""
-        stream = self._streams.get(name)
-        pushes = None if stream is None or stream.over else stream.viewing.pushes
-        rows = [] if pushes is None else pushes.facts()
-        running = {row["id"] for row in rows}
-        for id, one in self.pushes.wanted(name, self._configured(name)).items():
-            if id not in running:
-                rows.append({"id": id, "target": one.target.shown, "state": None})
-        return rows
-
     def ends_push(self, name: str, id: str) -> bool:
         """The API wants a stream pushed there no more. False: it is not."""
         configured = self._configured(name)
