@@ -25,6 +25,8 @@ BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 HEALTHY_S = 4.0
 """A child that lived so long begins anew with its back-off."""
 KILL_AFTER_S = 12.0
+STARTS_S = 60.0
+"""On a busy machine a child may take so long to find that it cannot start."""
 UNUSABLE = 2
 """Exit status of a child that cannot start with this configuration: trying again is no use."""
 TICK_S = 0.25
@@ -133,10 +135,11 @@ class Supervisor:
     def _mourn(self, one: _Running, process: subprocess.Popen[bytes], now: float) -> None:
         if process.stdin is not None:
             process.stdin.close()
-        if now - one.began > HEALTHY_S:
-            one.deaths = 0
-        elif process.returncode == UNUSABLE and one.deaths == 0:
+        lived_s = now - one.began
+        if process.returncode == UNUSABLE and one.deaths == 0 and lived_s < STARTS_S:
             self._unusable = one.child.name
+        if lived_s > HEALTHY_S:
+            one.deaths = 0
         one.rested = now + BACKOFF_S[min(one.deaths, len(BACKOFF_S) - 1)]
         one.due = max(one.rested, now + one.child.pause_s)
         one.deaths += 1

@@ -132,6 +132,25 @@ def test_a_child_that_dies_at_once_is_started_ever_more_seldom(tmp_path: Path) -
         family.ended()
 
 
+def test_a_child_that_takes_long_to_find_that_it_cannot_start_ends_it_all() -> None:
+    code = "import sys, time; time.sleep(0.3); sys.exit(2)"
+    program = f"""
+import sys
+from streamgen.control import supervisor
+from streamgen.errors import ConfigError
+supervisor.HEALTHY_S = 0.1
+child = supervisor.Child("edge", [sys.executable, "-c", "{code}"])
+try:
+    supervisor.Supervisor([child]).serve()
+except ConfigError as error:
+    print(error)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert told.stdout == "the edge cannot start with this configuration\n"
+
+
 def test_a_child_whose_work_another_takes_over_waits_and_not_when_there_is_none(
     tmp_path: Path,
 ) -> None:
