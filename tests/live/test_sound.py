@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ import av
 import numpy as np
 import pytest
 
+from tests.live import high_efficiency
 from tests.live.encoders import TONE, Encoder, coded, moving
 from tests.live.playlists import Seen, renditions
+from tests.live.raw import Outcome, published
 from tests.live.serving import Publisher, Server
 
 Send = Callable[..., Publisher]
@@ -147,3 +150,36 @@ def test_a_flash_and_its_beep_stay_together(server: Server, send: Send, tmp_path
     metrics = server.get("/metrics")[1]
     assert re.search(r'streamgen_av_offset_ms\{of="sound",stream="clap"\} [\d.]+', metrics)
     assert re.search(r'streamgen_sound_ahead_ms\{of="sound",stream="clap"\} -?[\d.]+', metrics)
+
+
+def ended(server: Server, name: str) -> dict[str, Any] | None:
+    row = server.stream(name)
+    return row if row["state"] == "ended" else None
+
+
+def test_he_aac_is_heard_at_its_own_rate_and_beside_its_picture(server: Server) -> None:
+    """However its record tells that half of it is 24 kHz, and half of it replicated above."""
+    names = {f"he-{n}": what for n, what in enumerate(high_efficiency.CONFIGS)}
+
+    async def all_sent() -> list[Outcome]:
+        claps = [(name, high_efficiency.clap(what)) for name, what in names.items()]
+        return await asyncio.gather(*(published(server.rtmp, *clap) for clap in claps))
+
+    assert all(outcome.let_in and not outcome.closed for outcome in asyncio.run(all_sent()))
+    for name, what in names.items():
+        row = server.until(lambda name=name: ended(server, name), "end")
+        assert row["stats"]["lost"] == {}, what
+        pictures, heard = played(server, name, row["stats"]["frames_out"])
+        assert {(h.sample_rate, h.layout.name) for h in heard} == {(48_000, "stereo")}
+        sound = np.concatenate([h.to_ndarray()[0] for h in heard])
+        begins = float(heard[0].pts * heard[0].time_base)
+        beeps = [begins + at for at in high_efficiency.onsets(sound)]
+        lumas = [(float(p.pts * p.time_base), p.to_ndarray()[:72].mean() > 128) for p in pictures]
+        flashes = [b[0] for a, b in itertools.pairwise(lumas) if b[1] and not a[1]]
+        assert len(flashes) >= 3 and len(beeps) >= 3, what
+        pairs = [(at, min(beeps, key=lambda one, at=at: abs(one - at))) for at in flashes]
+        offsets_ms = [1000 * (beep - flash) for flash, beep in pairs]
+        assert max(map(abs, offsets_ms)) <= 40, what
+        spectrum = np.abs(np.fft.rfft(sound))
+        above = np.fft.rfftfreq(len(sound), 1 / 48_000) > 12_500
+        assert spectrum[above].sum() > 0.05 * spectrum.sum(), what
