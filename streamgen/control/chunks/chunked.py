@@ -52,6 +52,7 @@ class Following:
     name: str
     telemetry: Telemetry
     progress: Callable[[], Progress]
+    pieces: int
     notes: list[str] = field(default_factory=list)
 
 
@@ -179,7 +180,7 @@ class _Run:
         self._telemetry = Telemetry()
         self._began_ns = self._telemetry.clock.now_ns()
         self._cpu_s = time.process_time()
-        self.following = Following(name, self._telemetry, self.progress)
+        self.following = Following(name, self._telemetry, self.progress, len(planned.chunks))
         if self._made:
             had = f"{len(self._made)} of {len(planned.chunks)} pieces were made already"
             self.following.notes.append(had)

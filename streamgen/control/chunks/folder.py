@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from streamgen.control.chunks.cuts import Chunk
-from streamgen.control.chunks.packets import Made, made_already, write_json
+from streamgen.control.chunks.packets import Made, made_already, name_of, write_json
 from streamgen.control.chunks.survey import ROW, Survey
 from streamgen.deliver.atomic import reason
 from streamgen.errors import OutputError
@@ -41,7 +41,8 @@ class Planned:
 
 
 class Workplace:
-    """A folder of ours, locked. A `with` block ends the lock; `remove` takes all away."""
+    """A folder of ours, locked. A `with` block ends the lock, and takes the folder away where no
+    piece in it is whole; `remove` takes it away in any case."""
 
     def __init__(self, output: Path) -> None:
         """Raises `OutputError` when another process works on the same output."""
@@ -66,6 +67,9 @@ class Workplace:
         return self
 
     def __exit__(self, *about: object) -> None:
+        if not any(self.path.glob(name_of("*"))):
+            self.remove()
+            self._remove_parents()
         os.close(self._lock)
 
     def clear(self) -> None:
@@ -76,7 +80,7 @@ class Workplace:
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def remove_parents(self) -> None:
+    def _remove_parents(self) -> None:
         """Take away the folders that were made for nothing else, if they are empty."""
         for parent in reversed(self._made):
             try:

@@ -145,8 +145,9 @@ def _track_made(track: EncodedTrack, packets: Sequence[tuple[int, int, bool, int
     )
 
 
-def name_of(number: int) -> str:
-    return f"chunk-{number:05d}.json"
+def name_of(number: int | str) -> str:
+    """Name of the JSON of a piece; `*` gives the pattern of all."""
+    return f"chunk-{number:>05}.json" if isinstance(number, int) else f"chunk-{number}.json"
 
 
 def write_json(path: Path, text: str) -> None:
