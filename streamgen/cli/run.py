@@ -43,9 +43,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def run(
     ctx: typer.Context,
     pipeline: str = typer.Argument(..., help="A ready-made pipeline, or the path of a YAML file."),
-    inputs: list[str] = typer.Argument(..., help="Files, directories, patterns or URLs."),
+    inputs: list[str] = typer.Argument(..., help="Files, directories, patterns, URLs, 'gst:...'."),
     output: str = typer.Option(
-        ..., "-o", "--output", help="A file (.mp4, .mkv, ...), or a folder ending in '/'."
+        ...,
+        "-o",
+        "--output",
+        help="A file (.mp4, .mkv, ...), a folder ending in '/', or 'gst:...'.",
     ),
     overrides: list[str] = typer.Option(
         [], "--set", metavar="STAGE.PARAM=VALUE", help="Change one value of the pipeline."
@@ -68,8 +71,9 @@ def run(
 ) -> None:
     """Run a pipeline over files, folders or URLs.
 
-    A folder gets the HLS ladder of one input, or one file for each of several inputs. For names
-    that begin with a dash, write '--' before them.
+    A folder gets the HLS ladder of one input, or one file for each of several inputs. 'gst:' and a
+    pipeline of GStreamer reads or sends what it can (SRT, RTSP, cameras). For names that begin
+    with a dash, write '--' before them.
     """
     ctx.find_root().obj = bool(ctx.find_root().obj) or verbose
     loaded = load_pipeline(pipeline, overrides)
@@ -83,7 +87,7 @@ def run(
         raise ConfigError("--trace follows one process: leave out --jobs")
 
     def carrying(job: Job, lane: Lane) -> Outcome:
-        if processes > 1:
+        if processes > 1 and not job.sending:  # a live stream is made while it is sent
             return carry_in_pieces(loaded, job, choices, board, lane, jobs=processes)
         return carry(loaded, job, choices, board, lane)
 

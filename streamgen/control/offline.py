@@ -14,18 +14,21 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from streamgen.deliver.container import CONTAINERS, FileOutlet, container_of
+from streamgen.deliver.gstreamer import GstOutlet
 from streamgen.deliver.hls import HlsOutlet
 from streamgen.deliver.manifest import InputIdentity, Manifest, describe_input, matches
 from streamgen.encode.audio import AudioSettings
 from streamgen.errors import ConfigError, SourceError, StreamGenError
 from streamgen.graph.lane import Lane
+from streamgen.gstreamer.process import name_of
 from streamgen.ingest.address import Address, find, is_pipeline, is_url, local_path
 from streamgen.ingest.container import expand_inputs, open_source
+from streamgen.ingest.pace import Paced
 from streamgen.media.tracks import SourceInfo
 from streamgen.opening import open_session
 from streamgen.pipeline import Pipeline
 from streamgen.plugins import models, stage_plugins
-from streamgen.protocols import Outlet
+from streamgen.protocols import Mode, Outlet
 from streamgen.report import Report, measure
 from streamgen.session import Session, run
 from streamgen.telemetry import Telemetry
@@ -51,7 +54,7 @@ class Choices:
     fragmented: bool = False
     """MP4 files in fragments."""
     pipelines: bool = False
-    """Inputs may be pipelines of GStreamer. For what the user of this machine types alone."""
+    """Inputs and outputs may be pipelines of GStreamer. Only for what this machine's user types."""
     trace: bool = False
     """Keep what every step did with every frame, in the run's telemetry."""
 
@@ -65,6 +68,8 @@ class Job:
     output: Path
     ladder: bool
     """`output` is a folder with an HLS ladder; else it is one file with the top rung."""
+    sending: str = ""
+    """The pipeline of GStreamer that takes the top rung, secrets included. `output` is its name."""
 
     @property
     def name(self) -> str:
@@ -100,9 +105,14 @@ def plan(inputs: Sequence[str], output: str) -> list[Job]:
 
     `x.mp4` and its like take exactly one input. A folder (ending in `/`, or there already) takes
     the HLS ladder of one input; if several are named, or a directory or pattern that may hold
-    several, it gets one file for each. Raises `SourceError` and `ConfigError`.
+    several, it gets one file for each. `gst:` and a pipeline takes one input, as a live stream.
+    Raises `SourceError` and `ConfigError`.
     """
     found = [name for text in inputs for name in _expanded(text, alone=len(inputs) == 1)]
+    if is_pipeline(output):
+        if len(found) != 1:
+            raise ConfigError(f"{len(found)} inputs cannot become one live stream")
+        return [Job(found[0], Path(name_of(output, sink=True)), ladder=False, sending=output)]
     path = Path(output)
     if "://" in output:
         scheme = output.partition("://")[0]
@@ -173,6 +183,8 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
 def check_fragmented(jobs: Sequence[Job]) -> None:
     """Raise `ConfigError` when an output is no MP4 file and so cannot be written in fragments."""
     for job in jobs:
+        if job.sending:
+            raise ConfigError(f"--fragmented is for MP4 files, not for {job.output}")
         if job.ladder:
             raise ConfigError(f"--fragmented is for MP4 files; the ladder {job.output}/ always is")
         if container_of(job.output) == "matroska":
@@ -203,6 +215,8 @@ def carry(
     `notes` are for the user, before those of the run itself.
     """
     address = address_of(job.input)
+    if job.sending and not choices.pipelines:
+        raise ConfigError(f"{job.output}: pipelines of GStreamer are refused here")
     # Only a regular file has an identity: pipes and URLs may bring something else each time.
     local = local_path(job.input) if address.local else None
     if choices.sound is Sound.NONE:
@@ -216,11 +230,13 @@ def carry(
         outlet = outlet_of(job, choices, source.info, manifest, [local] if local else [])
         leaving.callback(outlet.abort)
         telemetry = Telemetry(trace=choices.trace)
+        paced = bool(job.sending) and not source.info.live
         session = open_session(
             pipeline,
-            source,
+            Paced(source, telemetry.clock) if paced else source,
             [outlet],
             lane=lane,
+            mode=Mode.LIVE if job.sending else Mode.OFFLINE,
             telemetry=telemetry,
             all_audio=choices.sound is Sound.ALL,
             top_only=not job.ladder,
@@ -262,6 +278,8 @@ def _models_of(pipeline: Pipeline) -> dict[str, str]:
 def outlet_of(
     job: Job, choices: Choices, info: SourceInfo, manifest: Manifest, inputs: Sequence[Path]
 ) -> Outlet:
+    if job.sending:
+        return GstOutlet(job.sending)
     make: Callable[..., Outlet] = HlsOutlet
     if not job.ladder:
         make = partial(FileOutlet, fragmented=choices.fragmented)

@@ -5,6 +5,8 @@ parent ends, or ends us. What is said to the parent are lines of JSON, one objec
 
     {"error": text, "missing": [element, ...], "debug": text}   the pipeline has failed
     {"note": text}                                              something the user should know
+    {"warning": text, "debug": text}                            what a plugin warns of
+    {"runs": true}                                              it could be built and started
 
 The media never pass through Python: `fdsink` and `fdsrc` carry them.
 """
@@ -319,10 +321,12 @@ def run(order: dict[str, Any], media: int, voice: Voice, stop: threading.Event) 
             box = parsed(ENDS_IN_CAPS.sub(r"\g<0> ! identity", order["description"]))
             collector = Collector(box, media, voice)
         else:
-            box = parsed(order["description"].replace("{fd}", str(media)))
+            head = order["head"].replace("{fd}", str(media))
+            box = parsed(f"{head} {order['description']}")
         pipeline.add(box)
         bus = pipeline.get_bus()
-        pipeline.set_state(Gst.State.PLAYING)
+        if pipeline.set_state(Gst.State.PLAYING) != Gst.StateChangeReturn.FAILURE:
+            voice.say(runs=True)
         return watch(bus, collector, voice, stop)
     except Broken as error:
         voice.say(error=str(error), missing=error.missing)

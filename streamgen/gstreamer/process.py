@@ -24,8 +24,10 @@ PYTHON = "/usr/bin/python3"
 NOT_HERE = re.compile("No module named 'gi'|Namespace Gst not available")
 CHILD = Path(__file__).with_name("child.py")
 LAST_LINES = 3
-GOODBYE_MS = 2500
+GOODBYE_S = 2.5
 """How long an ended pipeline may take leave of its servers."""
+_SOURCE = re.compile(r"(?:\A|[\s!])([a-z0-9]+src)(?=[\s!]|\Z)")
+_SINK = re.compile(r"(?:\A|[\s!])([a-z0-9]+sink)(?=[\s!]|\Z)")
 _USER = re.compile(r"(\w+://)[^\s/@\"']*@")
 _QUERY = re.compile(r"(\w+://[^\s?\"']*)\?[^\s\"']*")
 _SECRET = re.compile(
@@ -41,13 +43,17 @@ class Told:
     error: str | None = None
     notes: list[str] = field(default_factory=list)
     warning: str | None = None
+    runs: bool = False
+    """It could be built and started."""
 
 
 class PipelineProcess:
     """One pipeline, from `__init__` until `close`. Owned by one thread."""
 
-    def __init__(self, role: str, description: str, *, name: str) -> None:
-        """Start it; `role` is `source` or `sink`. Raises `OSError` where it cannot be started."""
+    def __init__(self, role: str, description: str, *, name: str, head: str = "") -> None:
+        """Start it; `role` is `source` or `sink`. `head` stands before the description of a sink,
+        with `{fd}` for the media. Raises `OSError` where it cannot be started.
+        """
         self.name = name
         self.told = Told()
         self._description = description
@@ -81,7 +87,7 @@ class PipelineProcess:
             for fd in (theirs, said, chatter):
                 os.close(fd)
         self._pidfd = os.pidfd_open(self._process.pid)
-        order = json.dumps({"role": role, "description": description})
+        order = json.dumps({"role": role, "description": description, "head": head})
         assert self._process.stdin is not None
         with suppress(OSError):  # ended already: what it said tells why
             self._process.stdin.write(order.encode() + b"\n")
@@ -90,6 +96,19 @@ class PipelineProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def begin(self, timeout_s: float) -> str | None:
+        """Wait until it runs; why it does not, in words for the user."""
+        poll = select.poll()
+        for fd in (self._status, self._pidfd):
+            poll.register(fd, select.POLLIN)
+        while not self.listen().runs:
+            ready = [fd for fd, _ in poll.poll(timeout_s * 1000)]
+            if not ready:
+                return f"does not begin within {timeout_s:g} s"
+            if self._pidfd in ready:
+                return self.why() or "has ended at once"
+        return None
 
     def listen(self) -> Told:
         """Take in what was said since; never waits."""
@@ -101,10 +120,10 @@ class PipelineProcess:
         self._lines += [line.strip() for line in text.splitlines() if line.strip()]
         return self.told
 
-    def why(self) -> str | None:
+    def why(self, *, patience_s: float = GOODBYE_S) -> str | None:
         """Why it ended, in words for the user; None when it ended well. After the end of its data,
         and waits for its end."""
-        self._await(GOODBYE_MS)
+        self._await(patience_s)
         told = self.listen()
         if told.error is not None:
             return told.error
@@ -123,7 +142,7 @@ class PipelineProcess:
         """It ended without a word: killed, or by a plugin's fault."""
         return self.told.error is None and self._process.poll() not in (0, None)
 
-    def close(self, *, patience_ms: int = GOODBYE_MS) -> None:
+    def close(self) -> None:
         """End it and all that its plugins started; waits for the end."""
         if self._pidfd < 0:
             return
@@ -131,7 +150,7 @@ class PipelineProcess:
             assert self._process.stdin is not None
             self._process.stdin.close()
         self.close_media()
-        self._await(patience_ms)
+        self._await(GOODBYE_S)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # not reaped yet: the number is its own
         self._process.wait()
@@ -146,12 +165,15 @@ class PipelineProcess:
             os.close(self.media)
         self.media = -1
 
-    def _await(self, patience_ms: int) -> bool:
+    def _await(self, patience_s: float) -> None:
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
-        return bool(poll.poll(patience_ms))
+        poll.poll(patience_s * 1000)
 
     def _heed(self, message: dict[str, object]) -> None:
+        if "runs" in message:
+            self.told.runs = True
+            return
         text = str(message.get("error") or message.get("warning") or message.get("note"))
         words = self._safe(text)
         debug = self._safe(str(message.get("debug") or ""))
@@ -178,10 +200,14 @@ class PipelineProcess:
         return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
-def name_of(description: str) -> str:
-    """A pipeline for people: its first element. The rest may hold secrets."""
-    first = re.match(r"\s*([A-Za-z0-9_-]+)", description)
-    return PREFIX + (first[1] if first else "...")
+def name_of(text: str, *, sink: bool = False) -> str:
+    """A pipeline for people: `gst:` and the element that media come from, or go to. The rest of
+    the description may hold secrets.
+    """
+    description = text.removeprefix(PREFIX)
+    ends = _SINK.findall(description)[-1:] if sink else _SOURCE.findall(description)[:1]
+    first = ends or re.findall(r"\A\s*([\w-]+)", description, re.ASCII)
+    return PREFIX + (first[0] if first else "...")
 
 
 def _all_of(fd: int) -> bytes:

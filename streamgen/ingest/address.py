@@ -99,8 +99,7 @@ def find(text: str) -> Address:
     if text == "-":
         return Address("-", "standard input", "none", FORMATS, pipe=True)
     if is_pipeline(text):
-        name = name_of(text.removeprefix(PREFIX))
-        return Address(text, name, "none", FORMATS, live=True, pipe=True)
+        return Address(text, name_of(text), "none", FORMATS, live=True, pipe=True)
     return _remote(text) if is_url(text) else _local(local_path(text))
 
 

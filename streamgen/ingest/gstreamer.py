@@ -21,7 +21,7 @@ class GstPipe:
 
     def __init__(self, text: str, *, timeout_s: float) -> None:
         description = text.removeprefix(PREFIX)
-        self.name = name_of(description)
+        self.name = name_of(text)
         self._timeout_s = timeout_s
         self._begun = False
         try:
