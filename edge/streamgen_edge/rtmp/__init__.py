@@ -1,8 +1,8 @@
 """RTMP and RTMPS in: our own server, for OBS, FFmpeg, GStreamer and every other encoder.
 
 In the order of the bytes: `handshake`, `chunk_reader`, `amf0` and `amf3`, `session` (all pure);
-`tags`, `demux` (payloads to tracks and packets); `tls`; `connection`, `server` (sockets, time-outs);
-`admission`, `notices` (what strangers may cost).
+`tags`, `demux` (payloads to tracks and packets); `tls`; `connection`, `server` (sockets and
+time-outs); `admission`, `notices` (what strangers may cost).
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         self._held = False
         self._tls = None if house.tls is None else Tls(house.tls)
         self._media_at = 0.0
+        self._forgiven_at = self._loop.time()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         """Done when the connection is no more."""
 
@@ -199,6 +200,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _received(self, number: int) -> None:
         was = self._session.state
+        passed = int(self._loop.time() - self._forgiven_at)
+        if passed:
+            self._forgiven_at += passed
+            self._session.forgive(passed)
         try:
             events, answer = self._session.feed(self._house.buffer[:number])
             if answer:

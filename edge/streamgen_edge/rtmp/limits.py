@@ -35,7 +35,9 @@ class Limits(Settings):
     chunk_streams: int = Field(default=64, ge=4)
     message_streams: int = Field(default=32, ge=1)
     commands: int = Field(default=512, ge=16)
-    """Commands in the life of a connection."""
+    """Commands in the life of a connection, and messages that want an answer as they do."""
+    pings: int = Field(default=64, ge=1)
+    """Ping requests of a connection at once; each second one more may come."""
     unproven_bytes: int = Field(default=256 * KIB, ge=8 * KIB)
     """Bytes a client may send before its publishing was accepted."""
     tracks: int = Field(default=8, ge=1)

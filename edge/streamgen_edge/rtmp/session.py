@@ -88,6 +88,7 @@ class Session:
         self._publishing = 0
         self._name = ""
         self._commands = 0
+        self._pings = 0
         self._window = answers.WINDOW
         self._acknowledged = 0
         self._proven = 0
@@ -150,6 +151,10 @@ class Session:
         """A ping request; any bytes in return are a sign of life."""
         return chunk_writer.user_control(PING_REQUEST, timestamp)
 
+    def forgive(self, seconds: int) -> None:
+        """So much time has passed: as many pings are no longer held against the client."""
+        self._pings = max(0, self._pings - seconds)
+
     def reconnect(self, url: str | None) -> bytes:
         """Ask to connect again, at `url` or here; empty for a client that cannot."""
         caps = self._asked.get("capsEx", 0)
@@ -199,6 +204,9 @@ class Session:
     def _control(self, body: bytearray) -> None:
         event = int.from_bytes(body[:2], "big")
         if event == PING_REQUEST and len(body) >= 6:
+            self._pings += 1
+            if self._pings > self._limits.pings:
+                raise ProtocolError(f"more than {self._limits.pings} pings at once")
             value = int.from_bytes(body[2:6], "big")
             self._out.append(chunk_writer.user_control(PING_RESPONSE, value))
 

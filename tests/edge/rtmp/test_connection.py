@@ -278,7 +278,7 @@ def test_an_address_that_sends_too_fast_is_slowed_down() -> None:
 
 def test_a_client_that_does_not_read_its_answers_is_dropped() -> None:
     async def test() -> None:
-        limits = Limits(answer_bytes=4096)
+        limits = Limits(answer_bytes=4096, pings=1 << 30)
         async with RtmpServer(LOCAL, Owner(), limits=limits) as server:
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

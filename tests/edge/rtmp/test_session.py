@@ -249,6 +249,17 @@ def test_a_ping_is_answered_with_its_own_number() -> None:
     assert bytes(messages(answer)[0].body) == b"\x00\x07\xde\xad\xbe\xef"
 
 
+def test_pings_at_once_are_bounded_and_a_ping_each_second_is_not() -> None:
+    session = publishing(pings=10)
+    for _ in range(10):
+        session.feed(user_control(6, 1))
+    for _ in range(1000):
+        session.forgive(1)
+        assert len(messages(session.feed(user_control(6, 1))[1])) == 1
+    with pytest.raises(ProtocolError, match="more than 10 pings"):
+        session.feed(user_control(6, 1))
+
+
 def test_received_bytes_are_acknowledged_at_the_client_s_window() -> None:
     session = publishing()
     session.feed(chunked(2, WINDOW_SIZE, 0, (10_000).to_bytes(4, "big"), 128))
@@ -259,6 +270,13 @@ def test_received_bytes_are_acknowledged_at_the_client_s_window() -> None:
             counts.append(int.from_bytes(message.body, "big"))
     assert len(counts) in (4, 5, 6) and counts[-1] <= session.received
     assert all(10_000 <= b - a < 11_000 for a, b in itertools.pairwise(counts))
+
+
+def test_acknowledgements_go_round_at_32_bits() -> None:
+    session = publishing()
+    session.received += (1 << 32) - session.received
+    (message,) = messages(session.feed(video(IDR))[1])
+    assert int.from_bytes(message.body, "big") == session.received - (1 << 32) == len(video(IDR))
 
 
 @pytest.mark.parametrize("window", [0, 1])
