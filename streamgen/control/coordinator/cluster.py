@@ -110,6 +110,8 @@ class Cluster:
         self.changed = Changed()
         self.touched: dict[str, None] = {}
         """Nodes on which something became free, to be looked at when the event is dealt with."""
+        self.resting: dict[str, int] = {}
+        """Nodes that failed of late, and when they are trusted again."""
         self._demand: Counter[str] = Counter()
 
     def add(self, stream: Stream) -> Stream:
@@ -137,6 +139,8 @@ class Cluster:
         else:
             stream.coming = holding
             stream.moved_ms = now_ms
+        if stream.work.runs_ms is not None:
+            self.scheduler.expect(name, placed.node, now_ms + stream.work.runs_ms)
         self.tell(stream, holding)
         self.alarms.set(About.ATTACH, name, now_ms + self.limits.attach_ms)
         self.changed.streams[name] = None

@@ -143,6 +143,7 @@ def _registered(cluster: Cluster, event: NodeRegistered, now_ms: int) -> None:
         node = Node(event.node, event.boot, event.capacity, event.models, now_ms)
         node.resting = trusted_ms > now_ms
         if node.resting:
+            cluster.resting[event.node] = trusted_ms
             cluster.alarms.set(About.BACK_OFF, event.node, trusted_ms)
         cluster.nodes.add(node)
         cluster.scheduler.add(event.node, event.capacity, event.models)
@@ -165,6 +166,7 @@ def _gone(cluster: Cluster, name: str, now_ms: int, *, failed: bool) -> None:
     cluster.touched.pop(name, None)
     cluster.changed.nodes[name] = None
     cluster.alarms.clear(About.BACK_OFF, name)
+    cluster.resting.pop(name, None)
     for stream in there:
         for holding in (stream.coming, stream.here):
             if holding is not None and holding.node == name:
@@ -251,6 +253,7 @@ def _alarm(cluster: Cluster, about: About, name: str, now_ms: int) -> None:
             taking_up.settle(cluster, now_ms)
         case About.BACK_OFF:
             node = cluster.nodes.get(name)
+            del cluster.resting[name]
             if node is not None:
                 node.resting = False
                 cluster.opened(node)

@@ -18,10 +18,11 @@ def seek(cluster: Cluster, stream: Stream, now_ms: int) -> None:
         return
     name = stream.work.name
     if stream.until_ms is not None and stream.until_ms <= now_ms:
-        refuse(cluster, stream, full.reason, full.earliest_ms)
+        refuse(cluster, stream, full.reason, _earliest(cluster, stream.work, full, now_ms))
         return
     if name not in cluster.waiting:
-        cluster.said.append(Wait(name, full.reason, full.earliest_ms))
+        earliest_ms = _earliest(cluster, stream.work, full, now_ms)
+        cluster.said.append(Wait(name, full.reason, earliest_ms))
         cluster.changed.streams[name] = None
     _queue(cluster, stream, now_ms)
 
@@ -121,6 +122,15 @@ def change(cluster: Cluster, stream: Stream, work: Work, now_ms: int) -> None:
         take(cluster, stream, answer, now_ms)
     else:
         cluster.said.append(Refuse(work.name, f"unchanged: {answer.reason}", answer.earliest_ms))
+
+
+def _earliest(cluster: Cluster, work: Work, full: Full, now_ms: int) -> int | None:
+    """When something ends, or a node that failed is trusted again."""
+    found = [] if full.earliest_ms is None else [max(full.earliest_ms, now_ms)]
+    for name, at_ms in cluster.resting.items():
+        if cluster.scheduler.room(work, name):
+            found.append(at_ms)
+    return min(found, default=None)
 
 
 def _queue(cluster: Cluster, stream: Stream, earliest_ms: int) -> None:

@@ -4,6 +4,7 @@ over them, some 100 us for 10,000 nodes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 
@@ -36,18 +37,28 @@ class Bins:
         self._scale = np.ones(len(DIMENSIONS))
         self._warm: dict[str, NDArray[np.bool_]] = {}
         self._unused: list[int] = []
+        self._have = np.zeros(len(DIMENSIONS), np.int64)
+        self._left = np.zeros(len(DIMENSIONS), np.int64)
+        """Of all nodes, and what of it is free."""
+        self._kinds: Counter[Resources] = Counter()
+        """Open nodes by what they have: nodes are many, kinds of them few."""
+        self._kind: list[Resources] = []
 
     def add(self, name: str, limit: Resources, models: Iterable[str]) -> int:
         """A node with nothing on it; its slot."""
         slot = self._unused.pop() if self._unused else len(self.names)
         if slot == len(self.names):
             self.names.append(None)
+            self._kind.append(limit)
             if slot == self.items.size:
                 self._grow()
         self.names[slot] = name
         self.slots[name] = slot
         self.limit[:, slot] = self.free[:, slot] = vector(limit)
-        self._open[slot] = True
+        self._have += self.limit[:, slot]
+        self._left += self.limit[:, slot]
+        self._kind[slot] = limit
+        self.open(slot, True)
         for model in models:
             self.warm(slot, model)
         scale = np.maximum(self._scale, vector(limit))
@@ -59,18 +70,22 @@ class Bins:
 
     def remove(self, slot: int) -> None:
         """The node is gone, and all that was on it."""
+        self.open(slot, False)
+        self._have -= self.limit[:, slot]
+        self._left -= self.free[:, slot]
         del self.slots[str(self.names[slot])]
         self.names[slot] = None
         for columns in (self.free, self.taken, self.items, self.limit, self._share):
             columns[..., slot] = 0
-        self._open[slot] = False
         for warm in self._warm.values():
             warm[slot] = False
         self._unused.append(slot)
 
     def open(self, slot: int, wanted: bool) -> None:
         """Whether new work may come here."""
-        self._open[slot] = wanted
+        if self._open[slot] != wanted:
+            self._open[slot] = wanted
+            self._kinds[self._kind[slot]] += 1 if wanted else -1
 
     def warm(self, slot: int, model: str) -> None:
         """The node has this network loaded from now on."""
@@ -85,6 +100,7 @@ class Bins:
     def take(self, slot: int, need: Vector, items: int = 1) -> None:
         """Use so much; negative numbers give back."""
         self.free[:, slot] -= need
+        self._left -= need
         self._share[:, slot] = self.free[:, slot] / self._scale
         self.items[slot] += items
 
@@ -93,7 +109,7 @@ class Bins:
         room = self.free[:, slot]
         for kind in reclaim:
             room = room + self.taken[kind, :, slot]
-        return bool(self._open[slot]) and bool(((room >= need) | (need == 0)).all())
+        return bool(self._open[slot]) and bool(((room >= need) | (need <= 0)).all())
 
     def used(self) -> int:
         """Nodes with anything on them."""
@@ -146,21 +162,18 @@ class Bins:
 
     def largest(self) -> Vector:
         """The most that any open node has, by dimension, empty."""
-        number = len(self.names)
-        if not number:
-            return np.zeros(len(DIMENSIONS), np.int64)
-        return np.asarray((self.limit[:, :number] * self._open[:number]).max(axis=1))
+        kinds = [vector(kind) for kind, number in self._kinds.items() if number]
+        return np.max(kinds, axis=0) if kinds else np.zeros(len(DIMENSIONS), np.int64)
 
     def holds(self, need: Vector) -> bool:
         """Whether an open node could carry this if nothing else were on it."""
-        number = len(self.names)
-        enough = (self.limit[:, :number] >= need[:, None]).all(axis=0)
-        return bool((enough & self._open[:number]).any())
+        return any(
+            bool((vector(kind) >= need).all()) for kind, number in self._kinds.items() if number
+        )
 
     def _weights(self) -> NDArray[np.float64]:
         """How scarce each dimension is: in use over what there is."""
-        have = self.limit.sum(axis=1)
-        return np.asarray((have - self.free.sum(axis=1) + 1) / (have + 1))
+        return np.asarray((self._have - self._left + 1) / (self._have + 1))
 
     def _grow(self) -> None:
         more = self.items.size

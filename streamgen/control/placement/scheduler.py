@@ -15,6 +15,7 @@ from enum import Enum
 import numpy as np
 
 from streamgen.control.placement.bins import Bins, Vector, vector
+from streamgen.control.placement.ends import Ends
 from streamgen.control.placement.resources import (
     DIMENSIONS,
     Cut,
@@ -39,8 +40,8 @@ class Work:
     name: str
     profile: Profile
     standing: Standing
-    ends_ms: int | None = None
-    """When it will be over, by the caller's clock, as far as that is known."""
+    runs_ms: int | None = None
+    """How long it will run, from its start, as far as that is known."""
 
 
 class Force(Enum):
@@ -101,6 +102,7 @@ class Scheduler:
         self._on: dict[int, dict[str, Booking]] = {}
         self._number = 0
         self._vectors: dict[Resources, Vector] = {}
+        self._ends = Ends()
 
     def add(self, node: str, capacity: Resources, models: Iterable[str] = ()) -> None:
         """A node that is empty."""
@@ -149,6 +151,11 @@ class Scheduler:
             if slot is not None:
                 return self._settle(work, work.profile.least(cut), slot, reclaim)
         return self._full(work)
+
+    def expect(self, name: str, node: str, ends_ms: int) -> None:
+        """The work will be over at this time of the caller's clock."""
+        slot = self.bins.slots[node]
+        self._ends.add(name, slot, ends_ms, self._on[slot][name].need)
 
     def room(self, work: Work, node: str, cut: Cut = Cut.NOTHING) -> bool:
         """Whether there is room on this node as it is, open or not."""
@@ -275,6 +282,7 @@ class Scheduler:
 
     def _forget(self, booking: Booking) -> None:
         self._account(booking, -1)
+        self._ends.discard(booking.work.name, booking.slot)
         self.bins.take(booking.slot, -booking.need, -1)
         left = self._bookings[booking.work.name]
         left.remove(booking)
@@ -300,9 +308,12 @@ class Scheduler:
             return Full(f"no open node has {what}", ever=False)
         if not self.bins.holds(need):
             return Full("no open node has all that it needs at once", ever=False)
-        number = len(self.bins.names)
-        lacking = (self.bins.free[:, :number] < need[:, None]).sum(axis=1)
-        return Full(f"all nodes are full, most of {DIMENSIONS[int(lacking.argmax())]}", ever=True)
+        lacking = [
+            np.count_nonzero(room < wanted)
+            for room, wanted in zip(self.bins.free, need, strict=True)
+        ]
+        reason = f"all nodes are full, most of {DIMENSIONS[np.argmax(lacking)]}"
+        return Full(reason, ever=True, earliest_ms=self._ends.earliest(need, self.bins))
 
 
 def _enough(offers: list[tuple[Booking, Vector]], short: Vector) -> list[Booking]:

@@ -34,7 +34,8 @@ class Edges:
         self._figures = figures
 
     def ask(self, arrival: Arrival, now_ms: int) -> Wish:
-        work = Work(arrival.name, arrival.profile, arrival.standing)
+        runs_ms = None if arrival.standing.live else arrival.length_ms
+        work = Work(arrival.name, arrival.profile, arrival.standing, runs_ms)
         until = None if arrival.patience_ms is None else now_ms + arrival.patience_ms
         wish = self.wishes[arrival.name] = Wish(work, arrival.length_ms, now_ms, until)
         self._figures.arrived += 1
