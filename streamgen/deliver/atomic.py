@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from streamgen.errors import OutputError
@@ -264,7 +264,10 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(
+            OSError
+        ):  # as on a disk that became read-only: the error that led here counts
+            path.unlink()
 
 
 def _tree(path: Path) -> Iterator[Path]:
