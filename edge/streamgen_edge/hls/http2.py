@@ -126,16 +126,28 @@ class Http2Server:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _paced(self, scope: Any, receive: Any, send: Any) -> None:
+        """The application, that gives no client more than it reads."""
+        client = scope.get("client")
+
+        async def some(message: Any) -> None:
+            size = len(message.get("body", b""))
+            if size and client:
+                await self._connections.give((client[0], int(client[1])), size)
+            await send(message)
+
+        await self._app(scope, receive, some)
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            for _ in range(await asyncio.to_thread(self._connections.sweep)):
+            for _ in range(await self._connections.sweep()):
                 self._crowd.refuse()
 
     async def _begin(self, cert: Path, key: Path) -> None:
         """One more granian, seen to answer with this certificate."""
         server: Any = Server(
-            self._app,
+            self._paced,
             address=self._host,
             port=self.port,
             interface=Interfaces.ASGINL,
