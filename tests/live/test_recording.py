@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import av
 import pytest
 
+from tests.disks import read_only, small_disk
 from tests.live.serving import FFMPEG, Publisher, Server, needs_ffmpeg
 
 pytestmark = needs_ffmpeg
@@ -220,6 +222,54 @@ def test_a_disk_that_is_full_is_told_and_the_stream_plays_on(
     first, _ = files(folder, "full")
     assert closed(first) and first.stat().st_size <= 300_000
     check_whole(first)
+
+
+def test_a_small_disk_that_fills_and_then_cannot_be_written_costs_the_stream_nothing(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "kept", 150_000) as disk:
+        server = Server(tmp_path, config=config(tmp_path))
+        publisher = Publisher(server, "small")
+
+        def told(state: str, error: str) -> None:
+            row = server.until(
+                lambda: (r := recording(server, "small"))["state"] == state and r, state
+            )
+            assert row["error"] == error
+            out = server.frames_out("small")
+            server.until(lambda: server.frames_out("small") > out + 40, "motion all the same", 4)
+
+        try:
+            server.until(lambda: server.stream("small"), "the stream")
+            told("full", "No space left on device")
+            (first,) = files(tmp_path, "small")
+            assert closed(first)
+            check_whole(first)
+            read_only(disk)
+            told("failed", "Read-only file system")
+            assert files(tmp_path, "small") == [first]
+            row = server.stream("small")
+            assert row["state"] == "live" and set(row["recording_dropped"]) >= {"full", "failed"}
+            assert "undecodable" not in row["stats"]["dropped"]
+        finally:
+            publisher.close()
+            server.stop()
+        assert "Traceback" not in server.log()
+
+
+def test_a_folder_for_recordings_on_a_read_only_disk_is_refused_at_the_start(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "kept", 250_000) as disk:
+        read_only(disk)
+        file = tmp_path / "streamgen.yaml"
+        file.write_text(config(tmp_path))
+        command = [sys.executable, "-m", "streamgen.cli", "serve", "--config", str(file)]
+        done = subprocess.run(
+            [*command, "--http", "0", "--rtmp", "0"], capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert f"recording.folder: {disk} cannot be written" in done.stderr
 
 
 def test_a_file_is_finished_when_the_server_ends(
