@@ -22,6 +22,7 @@ import zmq
 from streamgen.config import cache_dir, cores
 from streamgen.control.hosted import TRACKS, Attachment, HostedStream, rehearse
 from streamgen.control.keys import LinkKey
+from streamgen.control.memory import Returning
 from streamgen.control.warm import WarmEngines
 from streamgen.control.wire import (
     BEAT_S,
@@ -83,6 +84,7 @@ class Worker:
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waking, False)
         self._lifeline = lifeline
+        self._returning = Returning()
         self._streams: dict[tuple[int, int], HostedStream] = {}
         self._engines = WarmEngines(
             MeasuredEngines(Mode.LIVE, cache=cache_dir(), cores=cores(), telemetry=Telemetry()),
@@ -248,6 +250,7 @@ class Worker:
                 ended = self._streams.pop((message["stream"], message["term"]), None)
                 if ended is not None:
                     ended.join(0)
+                    self._returning.soon()
 
     def _send_media(self) -> None:
         """One packet of every stream in turn, until none may send or the socket is full."""
