@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 
 import pytest
 
-from streamgen_edge.rtmp import Limits, RtmpServer
+from streamgen_edge.rtmp import Limits
 from streamgen_edge.rtmp.answers import WINDOW
 from streamgen_edge.rtmp.chunk_reader import Chunks
 from streamgen_edge.rtmp.chunk_writer import chunk_size, chunked, user_control
 from streamgen_edge.rtmp.messages import ACKNOWLEDGEMENT, PEER_BANDWIDTH, WINDOW_SIZE
 
-from .basket import Basket, Owner
-from .client import CONFIG, NEXT, S0_S1_S2, command, opening, video
-from .peer import IN_TIME, LOCAL, Counts, Peer, peer, run, until
+from .beside import house
+from .client import CONFIG, S0_S1_S2, command, opening, video
+from .peer import IN_TIME, Peer, peer, run, until
 
 MANY = 5_000
 STORMS = {
@@ -28,42 +26,6 @@ STORMS = {
     "unknown": (command("whatIsThis", 9, None), "more than 512 commands"),
     "_checkbw": (command("_checkbw", 9, None), "more than 512 commands"),
 }
-
-
-@dataclass
-class House:
-    """A server with a good publisher."""
-
-    server: RtmpServer
-    good: Peer
-    owner: Owner
-    counts: Counts
-    sent: int = 0
-
-    def basket(self, name: str) -> Basket | None:
-        found = {basket.publisher.request.stream: basket for basket in self.owner.baskets}
-        return found.get(name)
-
-    async def plays_on(self) -> None:
-        """The good publisher's next picture arrives."""
-        self.sent += 1
-        await self.good.says(video(NEXT, 40 * self.sent))
-        basket = self.basket("good")
-        assert basket is not None
-        await until(lambda: len(basket.packets) == 1 + self.sent)
-        assert basket.end is None
-
-
-@asynccontextmanager
-async def house(limits: Limits | None = None) -> AsyncIterator[House]:
-    owner, counts = Owner(), Counts()
-    async with (
-        RtmpServer(LOCAL, owner, limits=limits, telemetry=counts) as server,
-        peer(server) as good,
-    ):
-        await good.publishes("good")
-        await until(lambda: owner.baskets and owner.baskets[0].packets)
-        yield House(server, good, owner, counts)
 
 
 @pytest.mark.parametrize("read", [True, False], ids=["read", "unread"])
