@@ -36,10 +36,11 @@ from streamgen_edge.demo.whep_viewer import WhepViewer
 from streamgen_edge.feed import Feed
 from streamgen_edge.webrtc import WebRtcApp
 from streamgen_edge.webrtc.network import Network
+from tests.browsing import FLAGS
 from tests.edge.webrtc.proxy import Proxy
 from tests.edge.webrtc.serving import PAGE
 from tests.edge.webrtc.studio import ask
-from tests.edge.webrtc.test_browser import FLAGS, PLAY
+from tests.edge.webrtc.test_browser import PLAY
 
 FPS = 30
 BASE = Fraction(1, 90_000)

@@ -1,4 +1,4 @@
-"""For every test: an ordinary process; packages with stages, installed for one."""
+"""For every test: an ordinary process; packages with stages, installed for one; a browser."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamgen.encode.ffmpeg import leave_real_time
 from streamgen.plugins import find_stage
+from tests.browsing import chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 Install = Callable[..., str]
@@ -62,3 +64,24 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             del sys.modules[name]
     find_stage.cache_clear()
     importlib.invalidate_caches()
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium; folders whose tests need a camera have their own."""
+    with chromium(playwright, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    page = browser.new_page()
+    yield page
+    page.close()

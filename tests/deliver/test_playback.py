@@ -19,17 +19,6 @@ from streamgen.deliver.hls import HlsOutlet
 from .conftest import Encoded, deliver, encode_audio, encode_video
 
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 PAGE = """<!doctype html><video id=v muted width=320></video><script src=hls.js></script><script>
 const v = document.getElementById('v'), errors = [];
 v.onerror = () => errors.push(v.error.message);
@@ -115,24 +104,8 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A page of a Chromium with an empty profile."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=chromium,
-            headless=False,  # the flag below asks for the new headless mode
-            args=FLAGS,
-            timeout=20_000,
-        )
-        try:
-            yield browser.new_page()
-        finally:
-            browser.close()
+def page(browser: Any) -> Any:
+    return browser.new_page()
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.edge.webrtc.test_browser import FLAGS
+from tests.browsing import FAKE_DEVICES, LEAVE, chromium
 from tests.live.serving import Publisher, Server
 
 QUIET = ("/whep/", "/v1/events")
 """What may fail without anybody's fault: it may just have ended."""
-FAKE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
 @pytest.fixture(scope="module")
@@ -59,33 +56,7 @@ def opened_page(browser: Any, server: Server, *quiet: str) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture(scope="module")
 def browser(playwright: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium with a camera that is none."""
-    with chromium(playwright, tmp_path_factory.mktemp("profile"), *FAKE) as browser:
+    """Chromium with a camera that is none, and leave to use it."""
+    with chromium(playwright, tmp_path_factory.mktemp("profile"), FAKE_DEVICES, LEAVE) as browser:
         yield browser
-
-
-@contextmanager
-def chromium(playwright: Any, profile: Path, *flags: str) -> Iterator[Any]:
-    """With an empty profile."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("chromium is not installed")
-    browser = playwright.chromium.launch_persistent_context(
-        str(profile),
-        executable_path=program,
-        headless=False,  # a flag asks for the new headless mode
-        args=[*FLAGS, *flags],
-        timeout=20_000,
-    )
-    try:
-        yield browser
-    finally:
-        browser.close()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.live.conftest import FAKE, chromium, opened_page
+from tests.browsing import FAKE_DEVICES, chromium
+from tests.live.conftest import opened_page
 from tests.live.serving import Publisher, Server, needs_ffmpeg, two_ports
 from tests.live.test_page import LOOK, STATE
 
@@ -163,7 +164,7 @@ def test_a_screen_is_published_with_its_own_sound_or_a_microphone(
 
 @pytest.mark.parametrize(
     ("flags", "words"),
-    [(FAKE[:1], "not allowed"), ((), "no such camera or microphone")],
+    [([FAKE_DEVICES], "not allowed"), ([], "no such camera or microphone")],
     ids=["not-allowed", "no-camera"],
 )
 def test_without_a_camera_a_microphone_or_leave_to_use_it_the_reason_is_said(

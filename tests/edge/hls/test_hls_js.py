@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,6 @@ import pytest
 from .conftest import Live
 
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 PAGE = "<!doctype html><video id=v muted width=320></video><script>{}</script>"
 PLAY = """([url, level]) => {
   window.seen = {errors: [], parts: 0, segments: 0, blocked: 0, plain: 0, levels: []};
@@ -69,34 +57,6 @@ def script() -> str:
     for path in sorted(found):
         return path.read_text(encoding="utf-8")
     pytest.skip("hls.js is not there (npm pack hls.js; STREAMGEN_TEST_HLSJS names its folder)")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A Chromium with an empty profile."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=chromium,
-            headless=False,  # the flag above asks for the new headless mode
-            args=FLAGS,
-            timeout=20_000,
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    page = browser.new_page()
-    yield page
-    page.close()
 
 
 def start(page: Any, stream: Live, *, level: int = -1) -> None:

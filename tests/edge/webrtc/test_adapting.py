@@ -8,9 +8,8 @@ import pytest
 
 from tests.edge.webrtc.serving import Served
 from tests.edge.webrtc.studio import Rung, Studio
-from tests.edge.webrtc.test_browser import PLAY, browser, page
+from tests.edge.webrtc.test_browser import PLAY
 
-__all__ = ["browser", "page"]
 pytestmark = pytest.mark.browser
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,17 +10,6 @@ from tests.edge.webrtc.serving import Served
 from tests.edge.webrtc.studio import RelayHub, Rung, Studio
 
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 PLAY = """async ([path, kinds]) => {
   const pc = window.pc = new RTCPeerConnection();
   for (const kind of kinds) pc.addTransceiver(kind, {direction: 'recvonly'});
@@ -75,34 +62,6 @@ STATS = """async () => {
     concealed: r.concealedSamples, silent: r.silentConcealedSamples}; });
   return out;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A Chromium with an empty profile."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=chromium,
-            headless=False,  # the flag above asks for the new headless mode
-            args=FLAGS,
-            timeout=20_000,
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    page = browser.new_page()
-    yield page
-    page.close()
 
 
 def test_chromium_plays_sound_and_moving_pictures(page: Any) -> None:
