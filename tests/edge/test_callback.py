@@ -23,7 +23,7 @@ from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.outbound.signing import signed
 from streamgen_edge.outbound.url import Url
 from streamgen_edge.settings import Server
-from tests.edge.outbound.servers import HOME, Service, answers, reset, says, serving, silence
+from tests.edge.outbound.servers import HOME, Heard, Service, answers, reset, says, serving, silence
 from tests.edge.test_auth import ONE, document, public
 from tests.edge.webrtc.peers import looped
 
@@ -152,6 +152,32 @@ async def test_one_question_is_on_its_way_once() -> None:
         asked = Asked(service, keep="0s")
         assert await asyncio.gather(*[asked.status(PLAY) for _ in range(20)]) == [None] * 20
         assert len(service.heard) == 1
+
+
+@looped
+async def test_a_flood_of_one_address_does_not_shut_the_others_out() -> None:
+    async def slow(heard: Heard, reader: Any, writer: Any) -> None:
+        if b"192.0.2.66" in heard.body:
+            await reader.read()  # until the other has enough
+        else:
+            await answers(204)(heard, reader, writer)
+
+    async with serving(slow) as service:
+        asked = Asked(service)
+        flood = [
+            asyncio.create_task(
+                asked.status(Asking(Scope.PLAY, "cam", f"random-{number}", "hls", "192.0.2.66"))
+            )
+            for number in range(2000)
+        ]
+        while service.connections < 8:  # noqa: ASYNC110 - the flood is on its way
+            await asyncio.sleep(0.01)
+        others = [Asking(Scope.PLAY, "cam", CANARY, "hls", f"192.0.2.{one}") for one in range(40)]
+        assert await asyncio.gather(*map(asked.status, others)) == [None] * 40
+        assert service.connections <= 8 + 40
+        assert not any(task.done() and task.result() is None for task in flood)
+        assert set(await asyncio.gather(*flood)) == {LATER}
+    assert not asked.callback._origins
 
 
 def test_a_stream_that_leaves_play_out_is_not_open_beside_a_callback() -> None:

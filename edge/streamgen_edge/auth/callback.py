@@ -7,12 +7,14 @@ import json
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from streamgen_edge.auth.asking import Asking, Scope, Undecided
 from streamgen_edge.auth.settings import CallbackSettings
+from streamgen_edge.crowd import customer
 from streamgen_edge.outbound.client import Client
 from streamgen_edge.outbound.once import Once
 from streamgen_edge.outbound.resolving import OutboundError
@@ -24,6 +26,8 @@ WITHIN_S = 2.0
 AT_ONCE = 32
 MOST_WAITING = 512
 """Questions on their way; who comes beyond them is told to come later."""
+AT_ONCE_OF_ADDRESS, MOST_OF_ADDRESS = 8, 128
+"""Of these, about one address: it cannot keep the others from being asked about."""
 MOST_KEPT = 4096
 """Viewers who were let in just now."""
 SAY_AGAIN_S = 10.0
@@ -33,6 +37,14 @@ log = logging.getLogger("streamgen.edge.auth")
 
 class Counting(Protocol):
     def count(self, name: str, reason: str = "", number: int = 1) -> None: ...
+
+
+@dataclass(slots=True)
+class _Origin:
+    """The questions about one address."""
+
+    free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE_OF_ADDRESS))
+    waiting: int = 0
 
 
 class Callback:
@@ -56,6 +68,7 @@ class Callback:
         self._wall_s = wall_s
         self._once: Once[bytes, bool] = Once()
         self._free = asyncio.Semaphore(AT_ONCE)
+        self._origins: dict[str, _Origin] = {}
         self._kept: OrderedDict[bytes, float] = OrderedDict()
         """By question, until when the yes counts."""
         self._said_s = float("-inf")
@@ -67,13 +80,34 @@ class Callback:
         key = sha256(body).digest()
         if self._kept.get(key, float("-inf")) > self._clock_s():
             return True
+        name = customer(asking.address or "")
+        origin = self._origins.get(name)
         if len(self._once) >= MOST_WAITING:
             self._fail("too many wait for it")
-        return await self._once.ask(key, lambda: self._ask(asking.scope, key, body))
+        if origin is not None and origin.waiting >= MOST_OF_ADDRESS:
+            self._fail("too many of one address wait for it")
+        return await self._once.ask(key, lambda: self._queued(asking.scope, name, key, body))
 
-    async def _ask(self, scope: Scope, key: bytes, body: bytes) -> bool:
+    def _queued(
+        self, scope: Scope, name: str, key: bytes, body: bytes
+    ) -> Coroutine[Any, Any, bool]:
+        """Counted from here on, before it runs."""
+        origin = self._origins.setdefault(name, _Origin())
+        origin.waiting += 1
+
+        async def asked() -> bool:
+            try:
+                return await self._ask(scope, origin, key, body)
+            finally:
+                origin.waiting -= 1
+                if not origin.waiting:
+                    del self._origins[name]
+
+        return asked()
+
+    async def _ask(self, scope: Scope, origin: _Origin, key: bytes, body: bytes) -> bool:
         try:
-            async with asyncio.timeout(WITHIN_S), self._free:
+            async with asyncio.timeout(WITHIN_S), origin.free, self._free:
                 status = await self._posted(body)
         except TimeoutError:
             self._fail(f"{self._url.host}: no answer within {WITHIN_S:g} s")
