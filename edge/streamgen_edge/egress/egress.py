@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -85,15 +86,17 @@ class Egress:
         self,
         network: Mapping[str, Any],
         count: Callable[[str, str], None],
-        left: Callable[[str, str], None],
+        left: Callable[[str], None],
     ) -> None:
         """`network` is what `webrtc.network.Network` is made of; `left` hears of each session that
-        is over: its stream and the address of its client."""
+        is over: the address of its client."""
         self.ready = False
         self.load = 0.0
         """Part of a core that it has used of late."""
         self.sessions: dict[str, tuple[str, str]] = {}
         """By place: stream, and address of the client."""
+        self.viewers: Counter[str] = Counter()
+        """By stream."""
         self.idle_since = time.monotonic()
         self.pid: int | None = None
         self._network = network
@@ -170,21 +173,25 @@ class Egress:
             return  # too late: who does not connect is forgotten there
         if told["status"] == 201:
             self.sessions[wire.place(told)] = name, address
+            self.viewers[name] += 1
         answer.set_result(told)
 
     def _leave(self, place: str) -> None:
         found = self.sessions.pop(place, None)
         if found is not None:
-            self._left(*found)
+            name, address = found
+            self.viewers[name] -= 1
+            if not self.viewers[name]:
+                del self.viewers[name]
+            self._left(address)
             self.idle_since = time.monotonic()
 
     def _sweep(self) -> None:
         """Forget streams that nobody here watches."""
-        watched = {name for name, _ in self.sessions.values()}
         if self._answers:
             return  # somebody comes
         for number, outlet in list(self._outlets.items()):
-            if not outlet.joined and outlet.stream.name not in watched:
+            if not outlet.joined and outlet.stream.name not in self.viewers:
                 self.over(number)
 
     def say(self, told: Mapping[str, Any]) -> None:

@@ -56,8 +56,7 @@ class Spread:
 
     def elsewhere(self, name: str) -> int:
         """How many of them are in other processes."""
-        all_ = (one for egress in self.processes for one in egress.sessions.values())
-        return sum(stream == name for stream, _ in all_)
+        return sum(egress.viewers[name] for egress in self.processes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         parts = scope["path"].strip("/").split("/")
@@ -138,7 +137,7 @@ class Spread:
         early = EARLY * self._full
         loads = [self._load, *(one.load if one.ready else 0.0 for one in self.processes)]
         if min(loads) >= early and len(self.processes) < self._most:
-            egress = Egress(self._network, self._telemetry.count, self._left)
+            egress = Egress(self._network, self._telemetry.count, self.own.crowd.leave)
             task = asyncio.create_task(egress.run())
             self.processes[egress] = task
             task.add_done_callback(lambda _: self.processes.pop(egress, None))
@@ -146,9 +145,6 @@ class Spread:
             for egress in self.processes:
                 if not egress.sessions and time.monotonic() - egress.idle_since > REST_S:
                     egress.close()
-
-    def _left(self, stream: str, address: str) -> None:
-        self.own.crowd.leave(address)
 
     async def close(self) -> None:
         self._timer.cancel()
