@@ -94,8 +94,8 @@ def carry_in_pieces(
     if choices.sound is Sound.NONE:
         pipeline = pipeline.model_copy(update={"audio": AudioSettings(codec="none")})
     how = InPieces(pipeline, job, choices, jobs, least_ns)
-    why_not = "only files can be cut"
-    if address_of(job.input).local:
+    why_not = "only files become pieces, and only of files"
+    if address_of(job.input).local and not job.sending:
         done = _carried(how, audience)
         if isinstance(done, Outcome):
             return done
