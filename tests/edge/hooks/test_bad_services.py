@@ -29,7 +29,7 @@ from tests.edge.webrtc.peers import looped
 @pytest.mark.parametrize("status", [301, 302, 303, 304, 400, 401, 403, 404, 410, 422])
 @looped
 async def test_a_no_is_not_asked_about_again(status: int) -> None:
-    async with scene(answers(status, 204)) as (made, service):
+    async with scene(answers(status, 204, headers="location: /there\r\n")) as (made, service):
         made.begin()
         made.end()
         await until(lambda: made.counted("sent") == 1)

@@ -188,6 +188,16 @@ async def test_at_the_end_a_bad_service_is_left_in_time_and_the_log_says_with_ho
 
 
 @looped
+async def test_at_the_end_a_service_that_fails_is_asked_no_more() -> None:
+    async with scene(answers(500), waits_s=LATER) as (made, service):
+        for number in range(3):
+            made.begin(f"n{number}")
+        await until(lambda: made.counted("retried") == 3)
+        await made.hooks.finished(5.0)
+        assert len(service.heard) == 4
+
+
+@looped
 async def test_hooks_come_and_go_and_what_waits_goes_where_the_new_file_says() -> None:
     async with (
         scene(answers(500), waits_s=LATER) as (made, former),
