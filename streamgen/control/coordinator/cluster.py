@@ -44,6 +44,12 @@ class Limits:
     """After a move that failed."""
     failures: int = 6
     """In a row; then the stream is at fault, and refused."""
+    tidy_ms: int = 10_000
+    """Between looks for moves that would free a node or let somebody in."""
+    tidy_moves: int = 8
+    """At once, at most."""
+    moved_ms: int = 600_000
+    """A stream that was moved stays for so long, as far as that is a matter of choice."""
     back_off_ms: int = 2_000
     back_off_most_ms: int = 300_000
     forget_ms: int = 600_000
@@ -112,6 +118,8 @@ class Cluster:
         """Nodes on which something became free, to be looked at when the event is dealt with."""
         self.resting: dict[str, int] = {}
         """Nodes that failed of late, and when they are trusted again."""
+        self.clearing: dict[str, tuple[str, ...]] = {}
+        """Nodes that some streams leave so that there is room, and these streams."""
         self._demand: Counter[str] = Counter()
 
     def add(self, stream: Stream) -> Stream:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from streamgen.control.coordinator import emptying, seeking, taking_up
+from streamgen.control.coordinator import emptying, seeking, taking_up, tidying
 from streamgen.control.coordinator.alarms import About
 from streamgen.control.coordinator.cluster import Cluster, Limits, Stream
 from streamgen.control.coordinator.commands import Command, Revoke, Warm
@@ -167,6 +167,7 @@ def _gone(cluster: Cluster, name: str, now_ms: int, *, failed: bool) -> None:
     cluster.changed.nodes[name] = None
     cluster.alarms.clear(About.BACK_OFF, name)
     cluster.resting.pop(name, None)
+    cluster.clearing.pop(name, None)
     for stream in there:
         for holding in (stream.coming, stream.here):
             if holding is not None and holding.node == name:
@@ -271,7 +272,7 @@ def _alarm(cluster: Cluster, about: About, name: str, now_ms: int) -> None:
         case About.RETRY:
             seeking.try_again(cluster, cluster.streams[name], now_ms)
         case About.DEFRAGMENT:
-            pass
+            tidying.tidy(cluster, now_ms)
         case _:
             assert_never(about)
 
@@ -284,6 +285,7 @@ def _use_room(cluster: Cluster, now_ms: int) -> None:
         node = cluster.nodes.get(name)
         if node is None:
             continue
+        tidying.cleared(cluster, node)
         if node.draining:
             emptying.go_on(cluster, node, now_ms)
         elif node.open and cluster.settled:

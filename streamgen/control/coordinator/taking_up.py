@@ -45,6 +45,7 @@ def check_settled(cluster: Cluster, now_ms: int) -> None:
 def settle(cluster: Cluster, now_ms: int) -> None:
     cluster.settled = True
     cluster.alarms.clear(About.SETTLED, "")
+    cluster.alarms.set(About.DEFRAGMENT, "", now_ms + cluster.limits.tidy_ms)
     for name in list(cluster.waiting):
         stream = cluster.streams[name]
         cluster.waiting.discard(name)

@@ -31,7 +31,7 @@ class Bins:
         """What could be taken back, by kind."""
         self.items: Vector = np.zeros(FIRST, np.int64)
         self.limit: Vector = np.zeros((len(DIMENSIONS), FIRST), np.int64)
-        self._open: NDArray[np.bool_] = np.zeros(FIRST, np.bool_)
+        self.opened: NDArray[np.bool_] = np.zeros(FIRST, np.bool_)
         self._share = np.zeros((len(DIMENSIONS), FIRST))
         """What is free, in units of the largest node's capacity."""
         self._scale = np.ones(len(DIMENSIONS))
@@ -83,8 +83,8 @@ class Bins:
 
     def open(self, slot: int, wanted: bool) -> None:
         """Whether new work may come here."""
-        if self._open[slot] != wanted:
-            self._open[slot] = wanted
+        if self.opened[slot] != wanted:
+            self.opened[slot] = wanted
             self._kinds[self._kind[slot]] += 1 if wanted else -1
 
     def warm(self, slot: int, model: str) -> None:
@@ -109,7 +109,7 @@ class Bins:
         room = self.free[:, slot]
         for kind in reclaim:
             room = room + self.taken[kind, :, slot]
-        return bool(self._open[slot]) and bool(((room >= need) | (need <= 0)).all())
+        return bool(self.opened[slot]) and bool(((room >= need) | (need <= 0)).all())
 
     def used(self) -> int:
         """Nodes with anything on them."""
@@ -135,7 +135,7 @@ class Bins:
         squares over all dimensions, each weighted by how scarce it is (Panigrahy et al., 2011).
         """
         number = len(self.names)
-        fits = self._open[:number].copy()
+        fits = self.opened[:number].copy()
         for slot in but:
             fits[slot] = False
         for dimension, wanted in enumerate(need):
@@ -184,7 +184,7 @@ class Bins:
 
         self.free, self.limit = doubled(self.free), doubled(self.limit)  # type: ignore[assignment]
         self.taken, self.items = doubled(self.taken), doubled(self.items)  # type: ignore[assignment]
-        self._share, self._open = doubled(self._share), doubled(self._open)  # type: ignore[assignment]
+        self._share, self.opened = doubled(self._share), doubled(self.opened)  # type: ignore[assignment]
         self._warm = {m: doubled(w) for m, w in self._warm.items()}  # type: ignore[misc]
 
 

@@ -287,3 +287,50 @@ def test_a_no_says_when_a_node_is_trusted_again(world: World) -> None:
         world.restart("one")
     [refuse] = of(world.want("a"), Refuse)
     assert isinstance(refuse, Refuse) and refuse.earliest_ms == world.now_ms + 4000
+
+
+def gpu(name: str, gpu_ms: int) -> Work:
+    return Work(name, Profile(f"gpu-{gpu_ms}", (Resources(gpu_ms=gpu_ms),)), Standing.LIVE_PAID)
+
+
+def test_a_stream_that_waits_is_let_in_by_a_move_and_nobody_else_takes_the_room() -> None:
+    world = World()
+    world.register("one")
+    world.register("two")
+    for name, gpu_ms in (("a", 350), ("filler", 500), ("c", 450), ("d", 100), ("b", 370)):
+        if name == "b":
+            world.say(StreamReleased("filler"))
+            del world.wanted["filler"]
+        world.wanted[name] = StreamWanted(gpu(name, gpu_ms), None)
+        world.say(world.wanted[name])
+    world.settle()
+    world.wanted["new"] = StreamWanted(gpu("new", 400), None)
+    assert of(world.say(world.wanted["new"]), Wait)
+    world.pass_time(10_000)
+    cluster = world.coordinator.cluster
+    assert cluster is not None
+    moving = {name: one for name, one in cluster.streams.items() if one.coming is not None}
+    assert list(moving) == ["d"]
+    assert of(world.say(StreamWanted(gpu("small", 300), world.now_ms)), Refuse)
+    world.settle()
+    assert world.owner("new") == "two" and world.owner("d") == "one"
+
+
+def test_nodes_are_emptied_when_there_is_less_to_do_and_streams_do_not_wander() -> None:
+    world = World()
+    for node in ("one", "two"):
+        world.register(node)
+    for number in range(8):
+        world.want(f"s{number}", patience_ms=None)
+    world.settle()
+    for number in (1, 2, 3, 5, 6, 7):
+        world.wanted.pop(f"s{number}")
+        world.say(StreamReleased(f"s{number}"))
+    assert {world.owner("s0"), world.owner("s4")} == {"one", "two"}
+    moves = 0
+    for _ in range(6):
+        world.pass_time(10_000)
+        world.settle()
+    moves = sum(len(of(commands, Move)) for _, _, commands in world.log[-1])
+    assert world.owner("s0") == world.owner("s4")
+    assert moves == 1
