@@ -154,7 +154,7 @@ FORMATS = {
         lambda: tapes.described(recorded("libsvtav1"), VIDEO, lambda _: None), left_out="no_config"
     ),
     "AV1 with an empty sequence header": Case(
-        lambda: tapes.described(recorded("libsvtav1"), VIDEO, lambda t: t.body[:9])
+        lambda: tapes.described(recorded("libsvtav1"), VIDEO, lambda t: t.body[:9]), plays=10
     ),
     "HEVC under the number of H.264": Case(
         lambda: [
