@@ -54,13 +54,13 @@ def begins_at(last_end: int) -> int:
 class LiveSound:
     """One sound track in, one of each codec out (`encode.audio.AudioPath`). Used by one thread.
 
-    A packet without bytes says that the stream has come to its time. `describe(epoch)` gives the
-    decoder configuration of the packets of an epoch, None while there is no sound.
+    A packet without bytes says that the stream has come to its time. `describe(epoch, pts)` gives
+    the decoder configuration of a packet, None while there is no sound.
     """
 
     def __init__(
         self,
-        describe: Callable[[int], Described | None],
+        describe: Callable[[int, int], Described | None],
         settings: AudioSettings,
         telemetry: Telemetry,
         *,
@@ -103,8 +103,8 @@ class LiveSound:
         """Give what the packet completes. A damaged one is lost, counted `lost{audio}`."""
         at = round((packet.pts or 0) * packet.time_base * RATE_HZ)
         if not packet.size_bytes:
-            return self._silent_until(at, packet.epoch)
-        described = self._describe(packet.epoch)
+            return self._silent_until(at, packet)
+        described = self._describe(packet.epoch, packet.pts or 0)
         if packet.epoch != self._epoch or described != self._described:
             self._open(packet.epoch, described)
         if self._decoder is None:
@@ -142,9 +142,10 @@ class LiveSound:
             return
         self._decoder = decoder
 
-    def _silent_until(self, at: int, epoch: int) -> list[Packet]:
+    def _silent_until(self, at: int, packet: Packet) -> list[Packet]:
         """The picture has come to sample `at`: sound that did not come in time never will."""
-        expected = at - self._heard_until < 2 * LATE and self._describe(epoch) is not None
+        described = self._describe(packet.epoch, packet.pts or 0)
+        expected = at - self._heard_until < 2 * LATE and described is not None
         until = at - LATE if expected else at
         line = self._line
         if line.next is None or until - line.next < RATE_HZ // 50:

@@ -30,6 +30,8 @@ from streamgen.media.tracks import SourceInfo, VideoTrack
 VIDEO, SOUND = "video/0", "audio/0"
 MOST_BYTES = 64 << 20
 """Beyond every credit that is given: a sender that ignores it ends its stream."""
+MOST_FORMS = 16
+"""Forms of one epoch's sound that may wait at once."""
 BLANK = (640, 360)
 """Size of the picture of a stream that has only sound."""
 _DECODERS = {"h264": "h264", "hevc": "hevc", "av1": "libdav1d", "vp8": "vp8", "vp9": "vp9"}
@@ -52,7 +54,10 @@ class LinkSource:
     def __init__(self, info: SourceInfo) -> None:
         self.info = info
         self.intake = Intake()
-        self._sounds: dict[int, Description] = {}
+        self._sounds: dict[int, deque[tuple[int, Description]]] = {}
+        """By epoch, each form of its sound and the time from which on it comes so."""
+        self._told: dict[int, Description] = {}
+        """Forms of sound of which no packet has come."""
         self._items: deque[Packet] = deque()
         self._bytes = 0
         self._ended = False
@@ -64,19 +69,27 @@ class LinkSource:
         with self._changed:
             if self._bytes > MOST_BYTES:
                 self._cancelled = True
+            if packet.track == SOUND and packet.size_bytes and packet.epoch in self._told:
+                forms = self._sounds.setdefault(packet.epoch, deque(maxlen=MOST_FORMS))
+                forms.append((packet.pts or 0, self._told.pop(packet.epoch)))
             self._items.append(packet)
             self._bytes += packet.size_bytes
             self._changed.notify()
 
     def describe(self, epoch: int, description: Description) -> None:
-        """The sound of this epoch."""
+        """The sound of this epoch that comes from now on."""
         with self._changed:
-            self._sounds[epoch] = description
+            self._told[epoch] = description
 
-    def sound(self, epoch: int) -> Description | None:
-        """How the sound of an epoch is coded; None while there is none. Any thread."""
+    def sound(self, epoch: int, at: int) -> Description | None:
+        """How the sound of an epoch is coded at this time; None while there is none. Any thread.
+
+        What was fed before another form was told of may still wait to be decoded, in its own.
+        """
         with self._changed:
-            return self._sounds.get(epoch)
+            forms = self._sounds.get(epoch, ())
+            begun = [form for start, form in forms if start <= at]
+            return begun[-1] if begun else next((form for _, form in forms), None)
 
     def end(self) -> None:
         """Nothing more comes; what is inside is still worked on."""

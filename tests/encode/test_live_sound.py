@@ -73,7 +73,7 @@ def heard(packets: Sequence[Packet], name: str, sound: LiveSound) -> np.ndarray[
 
 def test_both_codecs_are_there_from_the_first_moment_without_any_sound() -> None:
     telemetry = Telemetry()
-    sound = LiveSound(lambda epoch: None, AudioSettings(), telemetry)
+    sound = LiveSound(lambda epoch, at: None, AudioSettings(), telemetry)
     out = [p for at in range(0, RATE_HZ, 4800) for p in sound.push(tick(at))]
     assert [(t.name, t.codec, t.rate_hz, t.channels) for t in sound.tracks] == [
         ("audio/aac", "aac", 48_000, 2),
@@ -89,7 +89,7 @@ def test_both_codecs_are_there_from_the_first_moment_without_any_sound() -> None
 
 def test_sound_is_resampled_and_lies_on_both_grids() -> None:
     told, packets = tone(1.0)
-    sound = LiveSound(lambda epoch: told, AudioSettings(), Telemetry())
+    sound = LiveSound(lambda epoch, at: told, AudioSettings(), Telemetry())
     out = [p for packet in packets for p in sound.push(packet)] + sound.flush()
     for name, length in TRACKS.items():
         at = spans(out, name)
@@ -104,7 +104,7 @@ def test_sound_is_resampled_and_lies_on_both_grids() -> None:
 def test_a_hole_in_the_sound_is_filled_once_it_is_late() -> None:
     told, packets = tone(1.0)
     telemetry = Telemetry()
-    sound = LiveSound(lambda epoch: told, AudioSettings(), telemetry)
+    sound = LiveSound(lambda epoch, at: told, AudioSettings(), telemetry)
     out = [p for packet in packets for p in sound.push(packet)]
     end = max(spans(out, "audio/aac"))
     out += sound.push(tick(RATE_HZ + LATE // 2))
@@ -117,7 +117,7 @@ def test_a_hole_in_the_sound_is_filled_once_it_is_late() -> None:
 def test_sound_that_comes_after_its_place_was_filled_is_left_out() -> None:
     told, packets = tone(0.5)
     telemetry = Telemetry()
-    sound = LiveSound(lambda epoch: told, AudioSettings(), telemetry)
+    sound = LiveSound(lambda epoch, at: told, AudioSettings(), telemetry)
     out = sound.push(tick(2 * RATE_HZ))
     out += [p for packet in packets for p in sound.push(packet)]
     at = spans(out, "audio/aac")
@@ -129,7 +129,7 @@ def test_undescribed_and_damaged_sound_is_lost_and_counted() -> None:
     told, packets = tone(0.3)
     telemetry = Telemetry()
     descriptions: dict[int, Told] = {}
-    sound = LiveSound(descriptions.get, AudioSettings(), telemetry)
+    sound = LiveSound(lambda epoch, at: descriptions.get(epoch), AudioSettings(), telemetry)
     assert sound.push(packets[0]) == []
     assert telemetry.counts("lost") == {"audio": 1}
     descriptions[0] = told
@@ -143,7 +143,7 @@ def test_sound_that_is_described_anew_goes_on_in_its_new_form() -> None:
     other, faster = tone(0.5, start=RATE_HZ // 2, rate_hz=22_050)
     telemetry = Telemetry()
     descriptions = {0: told}
-    sound = LiveSound(descriptions.get, AudioSettings(), telemetry)
+    sound = LiveSound(lambda epoch, at: descriptions.get(epoch), AudioSettings(), telemetry)
     out = [p for packet in packets for p in sound.push(packet)]
     descriptions[0] = other
     out += [p for packet in faster for p in sound.push(packet)]
@@ -164,7 +164,7 @@ def test_telephone_sound_is_heard(codec: str) -> None:
     at = np.arange(rate_hz)
     samples = (10_000 * np.sin(at * (2 * np.pi * 440 / rate_hz))).astype(np.int16)
     base = Fraction(1, rate_hz)
-    sound = LiveSound({0: Told(codec, b"")}.get, AudioSettings(), telemetry := Telemetry())
+    sound = LiveSound(lambda epoch, at: Told(codec, b""), AudioSettings(), telemetry := Telemetry())
     out = []
     for begin in range(0, rate_hz, length):
         block = np.ascontiguousarray(samples[None, begin : begin + length])
@@ -179,11 +179,11 @@ def test_telephone_sound_is_heard(codec: str) -> None:
 
 def halves(told: Told, packets: list[Packet], cut: int) -> Iterator[list[Packet]]:
     """The packets of a worker that dies at `cut`, and those of its successor."""
-    first = LiveSound(lambda epoch: told, AudioSettings(), Telemetry())
+    first = LiveSound(lambda epoch, at: told, AudioSettings(), Telemetry())
     before = [p for one in packets[:cut] for p in first.push(one)]
     sent = {name: max(spans(before, name)) for name in TRACKS}
     second = LiveSound(
-        lambda epoch: told, AudioSettings(), Telemetry(), start=begins_at(last_end(sent))
+        lambda epoch, at: told, AudioSettings(), Telemetry(), start=begins_at(last_end(sent))
     )
     after = [p for one in packets[max(0, cut - 60) :] for p in second.push(one)]
     yield before
@@ -193,7 +193,7 @@ def halves(told: Told, packets: list[Packet], cut: int) -> Iterator[list[Packet]
 def test_another_worker_goes_on_with_the_very_next_packet() -> None:
     told, packets = tone(4.0)
     before, after = halves(told, packets, 100)
-    whole = LiveSound(lambda epoch: told, AudioSettings(), Telemetry())
+    whole = LiveSound(lambda epoch, at: told, AudioSettings(), Telemetry())
     for name, length in TRACKS.items():
         assert min(spans(after, name)) == max(spans(before, name)) + length
         pcm = heard([*before, *after], name, whole)
@@ -211,7 +211,7 @@ def test_a_successor_begins_where_both_codecs_have_a_boundary() -> None:
 def test_sound_after_silence_begins_at_its_very_own_time() -> None:
     told, packets = tone(0.5, start=RATE_HZ + 1624, rate_hz=48_000)
     telemetry = Telemetry()
-    sound = LiveSound(lambda epoch: told, AudioSettings(), telemetry)
+    sound = LiveSound(lambda epoch, at: told, AudioSettings(), telemetry)
     out = sound.push(tick(RATE_HZ))
     filled = sound._line.next
     assert filled is not None and filled < (packets[0].pts or 0)
