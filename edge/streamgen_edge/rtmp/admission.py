@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
 from typing import Protocol, TypeAlias
 
+from streamgen_edge.crowd import customer
 from streamgen_edge.rtmp.limits import Limits
 
 _LOOKS = 64
@@ -78,7 +78,7 @@ class Admission:
 
     def enter(self, address: str, guest: Guest, now: float) -> Place | str:
         """A place, if need be another's; else the limit that keeps this client out."""
-        name = _origin(address)
+        name = customer(address)
         origin = self._origins.get(name)
         if origin is not None and origin.clients >= self._limits.connections_per_address:
             limit, crowd = "connections_per_address", [origin]
@@ -150,15 +150,3 @@ def _longest(origin: Origin, known: bool) -> float:
     """Since when the first in the queue has waited."""
     first = next(iter(origin.waiting[known]), None)
     return 0.0 if first is None else first.since
-
-
-def _origin(address: str) -> str:
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if not isinstance(ip, IPv6Address):
-        return address
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return ip.exploded[:19]
