@@ -262,6 +262,8 @@ def _opened(
             timeout=None if address.local or pipe else timeout_s,
         )
     except (FFmpegError, OSError, ValueError) as error:
+        if pipe is not None and pipe.interrupt is not None:
+            raise pipe.interrupt from error
         raise SourceError(f"{address.name}: {_refused(error, address, timeout_s)}") from error
     # Filling in times would read ahead without bound; the timeline does it.
     container.flags &= ~GENERATE_PTS

@@ -38,6 +38,10 @@ class GstPipe:
     def notes(self) -> list[str]:
         return self._process.listen().notes
 
+    @property
+    def interrupt(self) -> KeyboardInterrupt | None:
+        return self._pipe.interrupt
+
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end."""
         try:

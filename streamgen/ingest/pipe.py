@@ -23,6 +23,8 @@ class Pipe:
         """
         self.name = path
         self.cancelled = False
+        self.interrupt: KeyboardInterrupt | None = None
+        """Came in a `read` that libavformat had called, which would lose it: raise it after."""
         self._owned = path != "-"
         try:
             self._fd = _opened(path) if fd is None else fd
@@ -36,7 +38,11 @@ class Pipe:
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end. Raises `TimeoutError`."""
-        ready = [fd for fd, _ in self._poll.poll(self._timeout_ms)]
+        try:
+            ready = [fd for fd, _ in self._poll.poll(self._timeout_ms)]
+        except KeyboardInterrupt as interrupt:
+            self.interrupt = interrupt
+            raise InterruptedError("interrupted") from interrupt
         if not ready:
             raise TimeoutError(f"no data for {self._timeout_ms / 1000:g} s")
         return b"" if self._wake in ready else os.read(self._fd, size)

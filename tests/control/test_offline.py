@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from streamgen.control.offline import Job, plan
+from streamgen.control.offline import Choices, Job, carry, check_fragmented, plan
 from streamgen.errors import ConfigError, SourceError
+from streamgen.graph.lane import Lane
+from streamgen.pipeline import Pipeline
+from streamgen.session import Session
+from streamgen.telemetry import Telemetry
 from streamgen.testing import synthetic_clip
 
 
@@ -16,6 +21,15 @@ def clips(tmp_path: Path) -> Path:
     for name in ("a.mp4", "b.mkv", "c.avi"):
         synthetic_clip(folder / name, width=64, height=48, frames=1, audio=None)
     return folder
+
+
+class Nobody:
+    """Watches without a word."""
+
+    def watching(
+        self, job: Job, session: Session, telemetry: Telemetry
+    ) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def outputs(jobs: list[Job]) -> list[str]:
@@ -77,3 +91,30 @@ def test_two_inputs_of_one_name_collide(clips: Path) -> None:
 def test_several_inputs_do_not_fit_into_one_file(clips: Path) -> None:
     with pytest.raises(ConfigError, match="3 inputs cannot become the one file"):
         plan([str(clips)], "x.mp4")
+
+
+def test_a_pipeline_is_one_live_stream_under_the_name_of_its_end(clips: Path) -> None:
+    there = "gst:video. ! queue ! srtsink uri=srt://127.0.0.1:7001 passphrase=hunter2"
+    (job,) = plan([f"{clips}/a.mp4"], there)
+    assert (str(job.output), job.sending, job.ladder) == ("gst:srtsink", there, False)
+    with pytest.raises(ConfigError, match="3 inputs cannot become one live stream"):
+        plan([str(clips)], there)
+    with pytest.raises(ConfigError, match="--fragmented is for MP4 files, not for gst:srtsink"):
+        check_fragmented([job])
+
+
+def test_a_pipeline_as_input_gives_its_first_element_as_name(clips: Path) -> None:
+    jobs = plan(["gst:srtsrc uri=srt://a passphrase=hunter2", f"{clips}/a.mp4"], "out/")
+    assert outputs(jobs) == ["srtsrc.mp4", "a.mp4"]
+    assert jobs[0].name == "gst:srtsrc"
+
+
+@pytest.mark.parametrize(
+    ("given", "output"), [("gst:fakesrc", "o.mp4"), ("{clip}", "gst:fakesink")]
+)
+def test_only_the_command_line_may_name_pipelines(
+    clips: Path, tmp_path: Path, given: str, output: str
+) -> None:
+    (job,) = plan([given.replace("{clip}", f"{clips}/a.mp4")], output)
+    with Lane() as lane, pytest.raises((SourceError, ConfigError), match="are refused here"):
+        carry(Pipeline(name="x"), job, Choices(), Nobody(), lane)

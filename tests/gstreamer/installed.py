@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
 import socket
 import subprocess
@@ -95,6 +97,19 @@ def coded_file(path: Path) -> tuple[list[list[bytes]], list[bytes]]:
     with av.open(str(path)) as file:
         sound = [raw_aac(bytes(p)) for p in file.demux(audio=0) if p.size]
     return pictures, sound
+
+
+def gone(pid: int, timeout_s: float = 10.0) -> bool:
+    """Whether a process that is not ours to wait for ends soon, or has."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    ended = bool(poll.poll(timeout_s * 1000))
+    os.close(pidfd)
+    return ended
 
 
 def alive(pid: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from streamgen.errors import SourceError
 from streamgen.gstreamer.process import PYTHON
 from streamgen.ingest.container import ContainerSource, open_source
 from streamgen.testing import synthetic_clip
-from tests.gstreamer.installed import alive, coded, coded_file, free_port, needing
+from tests.gstreamer.installed import alive, coded, coded_file, free_port, gone, needing
 
 pytestmark = [pytest.mark.timeout(60), needing()]
 SERVER = Path(__file__).parents[1] / "gstreamer" / "rtsp_server.py"
@@ -239,14 +238,11 @@ def test_a_pipeline_ends_with_the_process_that_started_it() -> None:
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
-    pidfd = os.pidfd_open(int(parent.stdout.readline()))
+    pid = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    assert poll.poll(10_000)
-    os.close(pidfd)
+    assert gone(pid)
 
 
 def test_only_who_says_so_may_open_pipelines(tmp_path: Path) -> None:
