@@ -155,6 +155,7 @@ def test_a_head_too_large_is_refused(tmp_path: Path, secure: bool) -> None:
         for what, head in HEADS.items():
             with door(web, secure) as sock:
                 heard = b""
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
                 with suppress(OSError):  # the server need not read all of it
                     sock.sendall(head)
                 with suppress(OSError):
@@ -193,6 +194,24 @@ def test_requests_one_after_the_other_are_served_however_long_that_goes_on() -> 
                 while heard.count(b'"ok"') < 3:
                     heard += sock.recv(65_536)
                 time.sleep(0.2)
+
+    serve(None, test)
+
+
+def test_a_large_body_does_not_count_for_the_head_behind_it() -> None:
+    def test(web: Web) -> None:
+        head = POST % (b"/reads", b"content-length: 200000")
+        after = b"GET /ok HTTP/1.1\r\nhost: local"
+        with door(web, False) as sock:
+            for _ in range(5):
+                sock.sendall(head + bytes(200_000) + after)
+                assert b" 200 " in sock.recv(65_536).partition(b"\r\n")[0]
+                sock.sendall(b"host\r\n\r\n")
+                heard = b""
+                while b'"ok"' not in heard:
+                    more = sock.recv(65_536)
+                    assert more
+                    heard += more
 
     serve(None, test)
 

@@ -43,6 +43,8 @@ class OneWrite(HttpToolsProtocol):
     _reads: asyncio.TimerHandle | None = None
     _said = 0
     """Bytes of the head that is being read, or of the body."""
+    _more = 0
+    """Bytes that were just heard, unless another request ended among them."""
     _in_head = False
     _address = ""
     _place: Crowd | None = None
@@ -73,9 +75,10 @@ class OneWrite(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._more = len(data)
         super().data_received(data)
         if self._in_head:
-            self._said += len(data)
+            self._said += self._more
             if self._said > MOST_HEAD:
                 self.transport.write(TOO_LARGE)
                 self.transport.close()
@@ -86,6 +89,8 @@ class OneWrite(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self._said + self._more > MOST_HEAD and self._head_bytes() > MOST_HEAD:
+            raise ValueError("the head is too large")  # becomes a 400
         self._in_head, self._said = False, 0
         self._expect(BODY_S)
         if self._place is self._crowd:
@@ -102,8 +107,12 @@ class OneWrite(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._more = 0
         _cancel(self._asks)
         super().on_message_complete()
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _expect(self, within_s: float) -> None:
         """The client is to finish what it says."""
