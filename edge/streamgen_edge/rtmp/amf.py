@@ -31,6 +31,13 @@ UNDEFINED = Undefined()
 
 
 @dataclass(slots=True)
+class Allowance:
+    """How many values a client may still send: each costs as much as hundreds of bytes of media."""
+
+    left: int
+
+
+@dataclass(slots=True)
 class Reader:
     """A place in an encoded message; reading past its end raises `ProtocolError`."""
 
@@ -38,6 +45,8 @@ class Reader:
     at: int = 0
     values: int = 0
     """Values read so far."""
+    allowance: Allowance | None = None
+    """What they are taken from; None: each message for itself."""
 
     def __post_init__(self) -> None:
         if len(self.data) > TOTAL:
@@ -74,3 +83,7 @@ class Reader:
             raise ProtocolError(f"AMF: more than {DEPTH} objects in each other")
         if self.values > VALUES:
             raise ProtocolError(f"AMF: more than {VALUES} values in a message")
+        if self.allowance is not None:
+            self.allowance.left -= 1
+            if self.allowance.left < 0:
+                raise ProtocolError("AMF: too many values at once")

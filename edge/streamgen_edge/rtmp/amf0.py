@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from streamgen_edge.rtmp import amf3
-from streamgen_edge.rtmp.amf import KEY, TEXT, UNDEFINED, Reader, Undefined
+from streamgen_edge.rtmp.amf import KEY, TEXT, UNDEFINED, Allowance, Reader, Undefined
 from streamgen_edge.rtmp.limits import ProtocolError
 
 
@@ -28,9 +28,9 @@ _KEPT = 1024
 """Objects of one message that may be referred to."""
 
 
-def decode(data: bytes | bytearray | memoryview) -> list[Any]:
+def decode(data: bytes | bytearray | memoryview, allowance: Allowance | None = None) -> list[Any]:
     """All values of a message. Raises `ProtocolError`."""
-    reader = Reader(data)
+    reader = Reader(data, allowance=allowance)
     known: list[Any] = []
     values = []
     while reader.left:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamgen_edge.rtmp.amf import KEY, UNDEFINED, Reader, Undefined
+from streamgen_edge.rtmp.amf import KEY, UNDEFINED, Allowance, Reader, Undefined
 from streamgen_edge.rtmp.limits import ProtocolError
 
 _INTEGERS = range(-(1 << 28), 1 << 28)
@@ -167,9 +167,9 @@ def value_in(reader: Reader, depth: int = 0) -> Any:
     return _Decoder(reader).value(depth)
 
 
-def decode(data: bytes | bytearray | memoryview) -> list[Any]:
+def decode(data: bytes | bytearray | memoryview, allowance: Allowance | None = None) -> list[Any]:
     """All values of a message, with common tables. Raises `ProtocolError`."""
-    reader = Reader(data)
+    reader = Reader(data, allowance=allowance)
     decoder = _Decoder(reader)
     values = []
     while reader.left:

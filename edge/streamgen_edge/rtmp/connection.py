@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _FAREWELL_S = 1.0
 """For a client to read why it must go, and to go by itself."""
-_MESSAGE_COST = 512
+_MESSAGE_COST = 4096
 """Bytes that a message counts as for the rate: tiny ones cost time, too."""
 READ = 128 << 10
 """Bytes read at once."""

@@ -36,6 +36,10 @@ class Limits(Settings):
     message_streams: int = Field(default=32, ge=1)
     commands: int = Field(default=512, ge=16)
     """Commands in the life of a connection, and messages that want an answer as they do."""
+    values: int = Field(default=16_384, ge=16)
+    """AMF values in the commands and metadata of a publisher at once; each second 1000 more."""
+    unproven_values: int = Field(default=4096, ge=16)
+    """The same before its publishing was accepted: all in all."""
     pings: int = Field(default=64, ge=1)
     """Ping requests of a connection at once; each second one more may come."""
     unproven_bytes: int = Field(default=256 * KIB, ge=8 * KIB)

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from streamgen_edge.rtmp import amf0, amf3, answers, chunk_writer, messages
 from streamgen_edge.rtmp.address import Publish, find_token, is_name, printable, split, url_query
 from streamgen_edge.rtmp.aggregate import taken_apart
+from streamgen_edge.rtmp.amf import Allowance
 from streamgen_edge.rtmp.chunk_reader import Chunks
 from streamgen_edge.rtmp.chunk_writer import PING_REQUEST, PING_RESPONSE
 from streamgen_edge.rtmp.handshake import Handshake
@@ -23,6 +24,7 @@ from streamgen_edge.rtmp.messages import AUDIO, COMMAND_AMF3, DATA_AMF3, VIDEO, 
 from streamgen_edge.rtmp.metadata import Metadata, metadata_of
 
 _PLAYS = {"play", "play2", "FCSubscribe", "pause", "seek", "receiveAudio", "receiveVideo"}
+_VALUES_PER_S = 1000
 _REPLIES = {"_result", "_error", "onStatus", "onBWDone", "onClientBWDone"}
 
 
@@ -89,6 +91,7 @@ class Session:
         self._name = ""
         self._commands = 0
         self._pings = 0
+        self._values = Allowance(limits.unproven_values)
         self._window = answers.WINDOW
         self._acknowledged = 0
         self._proven = 0
@@ -129,6 +132,7 @@ class Session:
         assert self.state is State.PENDING
         self.state = State.PUBLISHING
         self._chunks.proven = True
+        self._values.left = self._limits.values
         return answers.publish_started(self._publishing, self._name)
 
     def refuse(self, reason: str) -> bytes:
@@ -152,8 +156,11 @@ class Session:
         return chunk_writer.user_control(PING_REQUEST, timestamp)
 
     def forgive(self, seconds: int) -> None:
-        """So much time has passed: as many pings are no longer held against the client."""
+        """So much time has passed: pings and values of before are no longer held against it."""
         self._pings = max(0, self._pings - seconds)
+        if self.state is State.PUBLISHING:
+            earned = self._values.left + seconds * _VALUES_PER_S
+            self._values.left = min(self._limits.values, earned)
 
     def reconnect(self, url: str | None) -> bytes:
         """Ask to connect again, at `url` or here; empty for a client that cannot."""
@@ -184,7 +191,7 @@ class Session:
             case messages.COMMAND | messages.COMMAND_AMF3:
                 self._command(message, events)
             case messages.DATA | messages.DATA_AMF3:
-                told = metadata_of(_values(message)) if self._takes(message) else None
+                told = metadata_of(self._read(message)) if self._takes(message) else None
                 if told is not None:
                     events.append(told)
             case messages.AGGREGATE:
@@ -217,7 +224,7 @@ class Session:
 
     def _command(self, message: Message, events: list[Event]) -> None:
         self._count_command()
-        values = _values(message)
+        values = self._read(message)
         name = values[0] if values else None
         number = values[1] if len(values) > 1 else None
         rest = values[2:]
@@ -252,6 +259,15 @@ class Session:
                 self._close("asked to play", events)
             case _ if transaction:
                 self._out.append(answers.failed(transaction))
+
+    def _read(self, message: Message) -> list[Any]:
+        """The AMF values of a command or data message; AMF3 ones begin with a zero (7.1.1)."""
+        body = message.body
+        if message.kind not in (COMMAND_AMF3, DATA_AMF3):
+            return amf0.decode(body, self._values)
+        if body[:1] == b"\0":
+            return amf0.decode(memoryview(body)[1:], self._values)
+        return amf3.decode(body, self._values)
 
     def _connect(self, transaction: float, asked: Any, events: list[Event]) -> None:
         self._asked = asked if isinstance(asked, Mapping) else {}
@@ -305,6 +321,7 @@ class Session:
         if self.state is State.PUBLISHING:
             self.state = State.CONNECTED
             self._chunks.proven = False
+            self._values.left = min(self._values.left, self._limits.unproven_values)
             self._proven, self._left = self.received, True
             self._out.append(answers.unpublished(self._publishing, self._name))
             events.append(Unpublish())
@@ -312,16 +329,6 @@ class Session:
     def _close(self, reason: str, events: list[Event]) -> None:
         self.state = State.ENDED
         events.append(Closing(reason))
-
-
-def _values(message: Message) -> list[Any]:
-    """The AMF values of a command or data message; AMF3 ones begin with a zero (7.1.1)."""
-    body = message.body
-    if message.kind in (COMMAND_AMF3, DATA_AMF3):
-        if body[:1] == b"\0":
-            return amf0.decode(memoryview(body)[1:])
-        return amf3.decode(body)
-    return amf0.decode(body)
 
 
 def _text(value: Any) -> str:

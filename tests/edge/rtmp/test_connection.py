@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from streamgen_edge.rtmp import Limits, Publisher, RtmpServer
-from streamgen_edge.rtmp.chunk_writer import chunk_size, user_control
+from streamgen_edge.rtmp.chunk_writer import chunk_size
 
 from . import client
 from .basket import Basket, Owner
 from .client import HANDSHAKE, NEXT, command, opening, video
-from .peer import LOCAL, Counts, flood, peer, peer_of, run, until
+from .peer import IN_TIME, LOCAL, Counts, flood, peer, peer_of, run, until
 
 QUICK = Limits(handshake_s=0.2)
 PATIENT = Limits(publish_s=0.2, idle_s=1.0)
@@ -278,7 +278,8 @@ def test_an_address_that_sends_too_fast_is_slowed_down() -> None:
 
 def test_a_client_that_does_not_read_its_answers_is_dropped() -> None:
     async def test() -> None:
-        limits = Limits(answer_bytes=4096, pings=1 << 30)
+        many = 1 << 40
+        limits = Limits(answer_bytes=4096, commands=many, values=many, bytes_per_s_per_address=many)
         async with RtmpServer(LOCAL, Owner(), limits=limits) as server:
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -286,11 +287,11 @@ def test_a_client_that_does_not_read_its_answers_is_dropped() -> None:
             async with peer_of(sock) as one:
                 await one.publishes()
                 one.reader._transport.pause_reading()  # type: ignore[attr-defined]
-                ping = user_control(6, 1)
+                asks = command("whatIsThis", 9, None) * 500
                 with pytest.raises(ConnectionError):
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(IN_TIME):
                         while True:
-                            await one.says(ping * 4000)
+                            await one.says(asks)
                 await until(lambda: server.clients == 0)
 
     run(test)

@@ -14,7 +14,9 @@ from streamgen_edge.rtmp.messages import (
     AGGREGATE,
     AUDIO,
     CHUNK_SIZE,
+    COMMAND,
     COMMAND_AMF3,
+    DATA,
     PEER_BANDWIDTH,
     SHARED_OBJECT,
     USER_CONTROL,
@@ -258,6 +260,24 @@ def test_pings_at_once_are_bounded_and_a_ping_each_second_is_not() -> None:
         assert len(messages(session.feed(user_control(6, 1))[1])) == 1
     with pytest.raises(ProtocolError, match="more than 10 pings"):
         session.feed(user_control(6, 1))
+
+
+def test_values_before_acceptance_are_bounded_all_together() -> None:
+    session, body = new_session(), amf0.encode(["onBWDone", 0]) + b"\x05" * 1000
+    session.feed(HANDSHAKE + connect())
+    with pytest.raises(ProtocolError, match="too many values"):
+        for _ in range(5):
+            session.feed(chunked(3, COMMAND, 0, body, 128))
+
+
+def test_metadata_of_many_values_may_come_now_and_then_only() -> None:
+    session, body = publishing(values=2000), amf0.encode(["onMetaData"]) + b"\x05" * 900
+    for _ in range(20):
+        session.feed(chunked(5, DATA, 1, body, 128))
+        session.forgive(1)
+    with pytest.raises(ProtocolError, match="too many values"):
+        for _ in range(3):
+            session.feed(chunked(5, DATA, 1, body, 128))
 
 
 def test_received_bytes_are_acknowledged_at_the_client_s_window() -> None:

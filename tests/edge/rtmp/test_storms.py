@@ -11,7 +11,7 @@ from streamgen_edge.rtmp import Limits
 from streamgen_edge.rtmp.answers import WINDOW
 from streamgen_edge.rtmp.chunk_reader import Chunks
 from streamgen_edge.rtmp.chunk_writer import chunk_size, chunked, user_control
-from streamgen_edge.rtmp.messages import ACKNOWLEDGEMENT, PEER_BANDWIDTH, WINDOW_SIZE
+from streamgen_edge.rtmp.messages import ACKNOWLEDGEMENT, DATA, PEER_BANDWIDTH, WINDOW_SIZE
 
 from .beside import house
 from .client import CONFIG, S0_S1_S2, command, opening, video
@@ -24,6 +24,7 @@ STORMS = {
     "streams": (command("createStream", 9, None), "more than 32 streams"),
     "FCPublish": (command("FCPublish", 9, None, "cam"), "more than 512 commands"),
     "unknown": (command("whatIsThis", 9, None), "more than 512 commands"),
+    "values": (chunked(5, DATA, 1, b"\5" * 500, 128), "too many values at once"),
     "_checkbw": (command("_checkbw", 9, None), "more than 512 commands"),
 }
 
@@ -78,7 +79,7 @@ def test_a_publisher_that_waits_for_acknowledgements_gets_them_in_time(window: i
 
 def test_who_acknowledges_nothing_is_answered_all_the_same() -> None:
     """Though it asked for an acknowledgement of every byte by us, and we name a window."""
-    limits = Limits(commands=1 << 20, bytes_per_s_per_address=1 << 30)
+    limits = Limits(commands=1 << 20, values=1 << 20, bytes_per_s_per_address=1 << 30)
     asks = command("whatIsThis", 9, None) * 1000
 
     async def test() -> None:
