@@ -94,6 +94,8 @@ system-deps:
 	test -e /usr/lib/nginx/modules/ngx_rtmp_module.so || missing+=(nginx-light libnginx-mod-rtmp); \
 	gst-inspect-1.0 --exists x264enc 2>/dev/null || \
 	  missing+=(gstreamer1.0-tools gstreamer1.0-plugins-{base,good,bad,ugly}); \
+	for package in python3-gst-1.0 gir1.2-gst-rtsp-server-1.0 gstreamer1.0-rtsp; do \
+	  dpkg --status "$$package" >/dev/null 2>&1 || missing+=("$$package"); done; \
 	if (($${#missing[@]})); then \
 	  sudo=(); [[ $$(id -u) == 0 ]] || sudo=(sudo); \
 	  "$${sudo[@]}" apt-get -qq update; \
