@@ -34,6 +34,7 @@ SUMMARIES = {
     "doctor": "Say what this machine can do, and why not.",
     "edge": "The part of 'serve' that listens.",
     "worker": "The part of 'serve' that decodes, paints and encodes.",
+    "profile": "Measure what a live pipeline takes of this machine.",
     "simulate": "Run a cluster on a virtual clock, as a file tells.",
     "bench": "Run the benchmarks of a source checkout.",
 }
