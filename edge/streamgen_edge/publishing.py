@@ -30,7 +30,7 @@ from streamgen_edge.push.settings import PushSettings, named
 from streamgen_edge.recording.recording import Recordings
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.demux import Track
-from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
+from streamgen_edge.rtmp.publisher import Ended, Looped, Publisher, Refused, Sink
 from streamgen_edge.settings import Server, StreamSettings
 from streamgen_edge.stream import LiveStream
 
@@ -193,10 +193,13 @@ class Streams:
         if settings is None:
             raise Refused("there is no such stream here")
         await self._refuse_strangers(request, settings)
+        if self.pushes.marks.of(request.stream) in request.via:
+            raise Looped
         stream = self._opened(request.stream, settings)
         former = stream.publisher
         sink = RtmpSink(stream, publisher, Allowance(settings.limits.bitrate))
         stream.arrive(sink)
+        self.pushes.arrived(stream, request.via)
         if isinstance(former, RtmpSink):
             former.close("another publisher has taken the stream over")
         return sink

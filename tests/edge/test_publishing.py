@@ -11,7 +11,12 @@ import pytest
 from streamgen.telemetry import Metrics
 from streamgen_edge.link import Link
 from streamgen_edge.publishing import MOST_CHOSEN, Streams
+from streamgen_edge.push.settings import PushSettings
+from streamgen_edge.rtmp.address import Publish
+from streamgen_edge.rtmp.limits import Limits
+from streamgen_edge.rtmp.publisher import Looped, Publisher
 from streamgen_edge.settings import Server, StreamSettings
+from tests.edge.test_allowance import Line
 from tests.edge.webrtc.peers import looped
 
 
@@ -47,3 +52,33 @@ async def test_ended_streams_are_forgotten_though_nobody_asks_for_them(
                     break
                 await asyncio.sleep(0.02)
             assert not streams._ended
+
+
+@looped
+async def test_a_stream_that_comes_back_is_refused_and_targets_hear_of_another_origin() -> None:
+    target = PushSettings(url="rtmp://192.0.2.1/a/b", id="there")
+    with TemporaryDirectory() as folder:
+        async with Link(Path(folder)) as link:
+            streams = Streams(Server(), link, Metrics(), lambda: 0)
+
+            async def publish(*via: str) -> None:
+                request = Publish("live", "cam", None, "::1", "test", via)
+                await streams.publish(Publisher(request, Line(), Limits()))
+
+            own, other = streams.pushes.marks.of("cam"), streams.pushes.marks.of("other")
+            with pytest.raises(Looped):
+                await publish(other, own)
+            assert streams.find("cam") is None
+            streams.ask_push("cam", "there", target)
+            await publish()
+            stream = streams.find("cam")
+            assert stream is not None
+            pushes = stream.viewing.pushes
+            assert pushes is not None
+            (first,) = pushes._all.values()
+            await publish(other)
+            (second,) = pushes._all.values()
+            assert first.over and not second.over and second.settings == target
+            await publish(other)
+            assert [*pushes._all.values()] == [second]
+            stream.end()

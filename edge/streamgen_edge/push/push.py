@@ -82,9 +82,11 @@ class Push:
         ids: Mapping[str, str],
         telemetry: Counting,
         *,
+        via: Sequence[str] = (),
         command: Sequence[str] = (),
     ) -> None:
-        """`ids` are for the log; `command` stands in for the process."""
+        """`ids` are for the log; `via` are the marks that the target is told; `command` stands in
+        for the process."""
         self.id = id
         self.settings = settings
         self.outbound = outbound
@@ -98,6 +100,7 @@ class Push:
         """Sent, and left out as the target was too slow."""
         self._ids = {**ids, "push": id}
         self._telemetry = telemetry
+        self._via = ", ".join(via)
         protocol = "rtmp" if by_rtmp(settings.target) else "whip"
         self._command = command or (sys.executable, "-m", f"{_MODULE}.{protocol}")
         self._source: Source | None = None
@@ -175,6 +178,7 @@ class Push:
         return {
             "url": settings.url,
             "token": settings.token,
+            "via": self._via,
             "allow": list(self.outbound.allow),
             "rate": None if top.rate is None else float(top.rate),
             "bitrate_bps": top.bitrate_bps,

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from streamgen_edge.ending import all_ended
 from streamgen_edge.outbound.settings import OutboundSettings
+from streamgen_edge.push.marks import Marks
 from streamgen_edge.push.push import Counting, Push, Source
 from streamgen_edge.push.settings import PushSettings
 
@@ -26,6 +27,8 @@ class StreamPushes:
         """`ask` is for a key frame."""
         self._start = start
         self._ask = ask
+        self.via: tuple[str, ...] = ()
+        """Marks of the streams that it comes from."""
         self._all: dict[str, Push] = {}
         self._source: Source | None = None
         self._over = False
@@ -43,6 +46,17 @@ class StreamPushes:
                 push = self._all[id] = self._start(id, settings, outbound)
                 if self._source is not None:
                     push.follow(self._source, self._ask)
+
+    def come(self, via: tuple[str, ...]) -> None:
+        """Another publisher: the targets are asked anew where the stream comes from elsewhere."""
+        if via == self.via or self._over:
+            return
+        self.via = via
+        former, self._all = self._all, {}
+        for push in former.values():
+            push.end()
+        for push in former.values():  # all have the same `outbound`
+            self.want({one.id: one.settings for one in former.values()}, push.outbound)
 
     def follow(self, source: Source) -> None:
         """The session has begun."""
@@ -93,6 +107,7 @@ class Pushes:
     """On the loop's thread."""
 
     def __init__(self) -> None:
+        self.marks = Marks()
         self._asked: dict[str, dict[str, PushSettings | None]] = {}
         """By stream, what the API wants beside the configuration; None: not this one."""
         self._all: list[Push] = []
@@ -110,13 +125,20 @@ class Pushes:
 
             def start(id: str, settings: PushSettings, outbound: OutboundSettings) -> Push:
                 self._all = [one for one in self._all if one.running]
-                push = Push(id, settings, outbound, stream.ids, stream.telemetry)
+                via = (*made.via, self.marks.of(stream.name))
+                push = Push(id, settings, outbound, stream.ids, stream.telemetry, via=via)
                 self._all.append(push)
                 return push
 
-            pushes = StreamPushes(start, lambda: stream.tenure.request_keyframe("push"))
-            viewing.push(pushes)
+            made = StreamPushes(start, lambda: stream.tenure.request_keyframe("push"))
+            viewing.push(made)
+            pushes = made
         pushes.want(self.wanted(stream.name, configured), outbound)
+
+    def arrived(self, stream: Pushed, via: tuple[str, ...]) -> None:
+        """A publisher that comes from there."""
+        if stream.viewing.pushes is not None:
+            stream.viewing.pushes.come(via)
 
     def wanted(
         self, stream: str, configured: Mapping[str, PushSettings]

@@ -40,6 +40,7 @@ from streamgen_edge.rtmp.messages import (
     WINDOW_SIZE,
     Message,
 )
+from streamgen_edge.rtmp.publisher import LOOPS
 
 OPENS_S = 10.0
 """From the connection to the first byte of media."""
@@ -169,6 +170,7 @@ class RtmpPush:
         await self._shake_hands()
         address = f"{self._target.shown}/{app}"
         about = {"app": app, "type": "nonprivate", "flashVer": "FMLE/3.0 (compatible; streamgen)"}
+        about["cdnLoop"] = self._order.get("via", "")
         await self._out(
             chunk_size(OUT_CHUNK) + self._command(0, "connect", 1, {**about, "tcUrl": address})
         )
@@ -288,6 +290,8 @@ def _refusal(said: list[Any]) -> Failure:
     more = about.get("ex")
     if isinstance(more, dict) and isinstance(more.get("redirect"), str):
         return Redirected(more["redirect"])
+    if about.get("description") == LOOPS:
+        return Failure(LOOPS, refused=True)
     code = _status(said)[1]
     known = code if code in _CODES else ""
     return Failure(f"the target refuses the stream {known}".strip(), refused=True)

@@ -19,6 +19,7 @@ from streamgen_edge.outbound.url import Url
 from streamgen_edge.push.peer import Outward, PeerPush
 from streamgen_edge.push.sender import main, resolved, say
 from streamgen_edge.push.target import Failure
+from streamgen_edge.rtmp.publisher import LOOPS
 
 ANSWERS_S = 10.0
 LEAVES_S = 0.5
@@ -27,6 +28,7 @@ MOST_SDP = 64 << 10
 MOST_CANDIDATES = 16
 """Each of them is knocked at."""
 SDP = "application/sdp"
+_LOOP = 508
 _MOVED = frozenset({307, 308})
 _SOON_OVER = frozenset({404, 408, 409, 425, 429})
 """Client errors that are no lasting refusal: an endpoint comes and goes with its server."""
@@ -35,9 +37,12 @@ _SOON_OVER = frozenset({404, 408, 409, 425, 429})
 class Endpoint:
     """The HTTP side: who is asked, and with which token."""
 
-    def __init__(self, url: Url, token: str | None, outbound: OutboundSettings) -> None:
+    def __init__(
+        self, url: Url, token: str | None, outbound: OutboundSettings, via: str = ""
+    ) -> None:
         self.url = url
         self._token = token
+        self._via = via
         self._outbound = outbound
         self._client = Client(outbound)
         self._session: Url | None = None
@@ -77,6 +82,8 @@ class Endpoint:
 
     async def _ask(self, url: Url, method: str, body: bytes) -> Answer:
         headers = {"content-type": SDP, "accept": SDP} if body else {}
+        if self._via:
+            headers["cdn-loop"] = self._via  # RFC 8586
         if self._token is not None and url.authority == self.url.authority:
             headers["authorization"] = f"Bearer {self._token}"
         try:
@@ -118,6 +125,8 @@ class WhipPush:
 
 
 def _refusal(status: int) -> Failure:
+    if status == _LOOP:
+        return Failure(LOOPS, refused=True)
     lasting = 400 <= status < 500 and status not in _SOON_OVER
     return Failure(f"the target answers {status}", refused=lasting)
 
@@ -153,7 +162,7 @@ def _may_be(line: str, own: Collection[str], outbound: OutboundSettings) -> bool
 async def opened(order: Mapping[str, Any]) -> WhipPush:
     """Raises `Failure`."""
     outbound = OutboundSettings(allow=order["allow"])
-    endpoint = Endpoint(Url.of(order["url"]), order["token"], outbound)
+    endpoint = Endpoint(Url.of(order["url"]), order["token"], outbound, order.get("via", ""))
     own = await resolved(endpoint.url, outbound)
     kinds = ("video",) if order["sound"] is None else ("video", "audio")
     try:

@@ -15,6 +15,8 @@ _QUERY = 8192
 """Characters of a query; a signed token has up to 4 KiB."""
 _FIELDS = 16
 _SOFTWARE = 64
+_MARK = re.compile(r"\bstreamgen-[0-9a-f]{16}\b")
+MOST_MARKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Publish:
     """The client's IP address."""
     software: str
     """What the client calls itself (`flashVer`), printable ASCII."""
+    via: tuple[str, ...] = ()
+    """Marks of the streams of other servers, or of this one, that it comes from."""
 
 
 def is_name(text: str) -> bool:
@@ -68,3 +72,9 @@ def printable(text: object) -> str:
     """What a client calls itself, fit for logs and lists."""
     shown = str(text) if isinstance(text, str) else ""
     return "".join(c for c in shown[:_SOFTWARE] if c.isascii() and c.isprintable())
+
+
+def marks(text: object) -> tuple[str, ...]:
+    """What a server that pushes says of the streams on the way (`CDN-Loop` of RFC 8586); the last
+    ones where there are too many."""
+    return tuple(_MARK.findall(text if isinstance(text, str) else "")[-MOST_MARKS:])

@@ -14,6 +14,8 @@ from streamgen_edge.rtmp.demux import Demuxer, Track
 from streamgen_edge.rtmp.limits import Limits
 from streamgen_edge.rtmp.messages import Message
 
+LOOPS = "the stream would come back to itself"
+
 
 class Refused(StreamGenError):
     """The owner does not let a publisher in. The client is told the text."""
@@ -22,6 +24,13 @@ class Refused(StreamGenError):
         """`later`: it may be another matter soon."""
         super().__init__(reason)
         self.later = later
+
+
+class Looped(Refused):
+    """A server sends a stream to itself, or to one that it comes from."""
+
+    def __init__(self) -> None:
+        super().__init__(LOOPS)
 
 
 @dataclass(frozen=True, slots=True)

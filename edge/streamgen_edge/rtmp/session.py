@@ -13,7 +13,15 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from streamgen_edge.rtmp import amf0, amf3, answers, chunk_writer, messages
-from streamgen_edge.rtmp.address import Publish, find_token, is_name, printable, split, url_query
+from streamgen_edge.rtmp.address import (
+    Publish,
+    find_token,
+    is_name,
+    marks,
+    printable,
+    split,
+    url_query,
+)
 from streamgen_edge.rtmp.aggregate import taken_apart
 from streamgen_edge.rtmp.amf import Allowance
 from streamgen_edge.rtmp.chunk_reader import Chunks
@@ -305,7 +313,8 @@ class Session:
         self.state, self._left = State.PENDING, False
         token = find_token(query, *self._queries)
         software = printable(self._asked.get("flashVer"))
-        events.append(Publish(self._app, name, token, self._address, software))
+        via = marks(self._asked.get("cdnLoop"))
+        events.append(Publish(self._app, name, token, self._address, software, via))
 
     def _delete(self, name: str, stream: int, rest: list[Any], events: list[Event]) -> None:
         if name == "deleteStream":

@@ -19,9 +19,9 @@ from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
 from streamgen_edge.crowd import Crowd
-from streamgen_edge.rtmp.address import Publish, is_name, printable
+from streamgen_edge.rtmp.address import Publish, is_name, marks, printable
 from streamgen_edge.rtmp.limits import Limits
-from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused, Sink
+from streamgen_edge.rtmp.publisher import Ended, Looped, Publisher, Refused, Sink
 from streamgen_edge.webrtc import http, stack
 from streamgen_edge.webrtc.channel import Channel, Playable
 from streamgen_edge.webrtc.choice import NoRung
@@ -182,7 +182,8 @@ class WebRtcApp:
         software = printable(
             offer.software or asked.headers.get(b"user-agent", b"").decode("latin-1")
         )
-        request = Publish("whip", name, asked.token, asked.address, software)
+        via = marks(asked.headers.get(b"cdn-loop", b"").decode("latin-1"))
+        request = Publish("whip", name, asked.token, asked.address, software, via)
         session = self._begin("whip", name, asked)
         peer = session.peer
         line = _Line(lambda reason: self._end(session, reason, "closed"))
@@ -202,6 +203,7 @@ class WebRtcApp:
         except Refused as refused:
             self._end(session, "refused", "refused")
             status = 503 if refused.later else 401 if asked.token is None else 403
+            status = 508 if isinstance(refused, Looped) else status
             raise http.denied(status, str(refused)) from refused
         except Refusal:
             self._end(session, "refused", "refused")

@@ -87,10 +87,15 @@ async def playing() -> AsyncIterator[Show]:
 
 @asynccontextmanager
 async def pushing(
-    show: Show, url: str, *, outbound: OutboundSettings = LOOPBACK, **more: Any
+    show: Show,
+    url: str,
+    *,
+    outbound: OutboundSettings = LOOPBACK,
+    via: Sequence[str] = (),
+    **more: Any,
 ) -> AsyncIterator[Push]:
     settings = PushSettings(url=url, **more)
-    push = Push("there", settings, outbound, {}, Telemetry())
+    push = Push("there", settings, outbound, {}, Telemetry(), via=via)
     push.follow(show, show.ask)
     try:
         yield push

@@ -21,9 +21,11 @@ from streamgen.telemetry import Telemetry
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.push import push as module
 from streamgen_edge.push import wire
+from streamgen_edge.push.marks import Marks
 from streamgen_edge.push.push import Push, State
 from streamgen_edge.push.settings import PushSettings
 from streamgen_edge.rtmp import RtmpServer
+from streamgen_edge.rtmp.publisher import LOOPS
 from tests.edge.push.show import lengths, playing, pushing
 from tests.edge.rtmp.basket import Basket, Owner
 from tests.edge.rtmp.peer import until
@@ -70,6 +72,21 @@ async def test_a_stream_arrives_with_picture_and_sound() -> None:
     assert lengths(basket.of("audio/0")) <= {21, 22}
     assert decoded(basket) == len(basket.of("video/0"))
     assert basket.publisher.metadata["width"] == 320
+
+
+@looped
+async def test_a_target_hears_where_the_stream_comes_from_and_says_that_it_is_a_circle() -> None:
+    marks = [Marks().of("one"), Marks().of("one")]
+    assert len(set(marks)) == 2  # of two servers
+    owner = Owner(circle=marks[0])
+    server, url = await serving(owner)
+    async with playing() as show, pushing(show, url, via=marks) as push:
+        await until(lambda: push.reason == LOOPS)
+        assert push.state is State.WAITING and not owner.baskets
+        owner.circle = "another"
+        await until(lambda: owner.baskets)
+    assert owner.basket.publisher.request.via == tuple(marks)
+    await server.close()
 
 
 @looped

@@ -192,6 +192,15 @@ def test_a_refusal_lasts_or_may_be_over_soon(status: int, lasting: bool) -> None
 
 
 @looped
+async def test_a_target_hears_where_the_stream_comes_from_and_a_circle_is_called_one() -> None:
+    async with http("508 ") as (talk, port):
+        url = Url.of(f"http://127.0.0.1:{port}/whip/a")
+        with pytest.raises(Failure, match="come back to itself") as failed:
+            await Endpoint(url, None, LOOPBACK, "streamgen-0, streamgen-1").publish("v=0")
+    assert failed.value.refused and "cdn-loop: streamgen-0, streamgen-1" in talk.heard[0]
+
+
+@looped
 async def test_the_session_is_deleted_where_the_answer_says() -> None:
     async with http("201 Location: /session/1\r\n", "200 ") as (talk, port):
         whip = endpoint(port)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from streamgen.media.packet import Packet
 from streamgen_edge.rtmp import Ended, Publisher, Refused, Track
+from streamgen_edge.rtmp.publisher import Looped
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Owner:
 
     token: str | None = None
     baskets: list[Basket] = field(default_factory=list)
+    circle: str = ""
+    """The mark of its stream."""
     asked: int = 0
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,6 +54,8 @@ class Owner:
         self.asked += 1
         if self.token is not None and publisher.request.token != self.token:
             raise Refused("wrong key")
+        if self.circle in publisher.request.via:
+            raise Looped
         self.baskets.append(Basket(publisher))
         self.came.set()
         return self.baskets[-1]
