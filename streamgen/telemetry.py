@@ -236,10 +236,13 @@ class Telemetry:
         if self.trace is not None:
             self.trace.mark(self.clock.now_ns(), f"{name} {reason}".rstrip())
 
-    def gauge(self, name: str, label: str, value: float) -> None:
-        """Set a value that goes up and down: queue depth, memory."""
+    def gauge(self, name: str, label: str, value: float | None) -> None:
+        """Set a value that goes up and down: queue depth, memory. None: it is gone."""
         with self._lock:
-            self._gauges[(name, label)] = value
+            if value is None:
+                self._gauges.pop((name, label), None)
+            else:
+                self._gauges[(name, label)] = value
 
     def counts(self, name: str) -> dict[str, int]:
         """All reasons of one counter."""

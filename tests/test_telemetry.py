@@ -123,3 +123,11 @@ def test_without_a_trace_spans_are_only_counted() -> None:
     telemetry.times("decode").span(0, 2_000_000, 0)
     assert telemetry.trace is None
     assert telemetry.times("decode").total_ns == 2_000_000
+
+
+def test_a_gauge_that_is_gone_is_not_told_any_more() -> None:
+    telemetry = Telemetry()
+    telemetry.gauge("push", "hall", 1.0)
+    telemetry.gauge("push", "hall", None)
+    telemetry.gauge("push", "hall", None)
+    assert telemetry.gauges() == {}

@@ -16,7 +16,7 @@ import yaml
 pytest.importorskip("zmq", reason="pyzmq is not installed")
 
 from streamgen.control.supervisor import KILL_AFTER_S
-from streamgen_edge.node import DESCRIPTORS
+from streamgen_edge.descriptors import DESCRIPTORS
 from streamgen_edge.settings import load_server
 from tests.conftest import ROOT
 

@@ -65,9 +65,10 @@ class Troubles:
 auth: {{publish_keys: {{main: {SECRET}}}}}
 link: {{listen: "{here}", key: {self.folder}/edge.key, workers: [{self.keys["known"]}]}}
 pipeline: transcode
+outbound: {{allow: [127.0.0.1]}}
 recording: {{folder: {self.folder}/kept, min_free: {min_free}}}
 streams:
-  "cam": {{publish: [main], record: true}}
+  "cam": {{publish: [main], record: true, push: ["rtmp://127.0.0.1:9/live/x"]}}
   "jumping": {{publish: anyone}}
   "fat": {{publish: anyone, limits: {{bitrate: 300k}}}}
 """
@@ -103,6 +104,7 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
     some.append(one.publish("cam"))
     one.until("streamgen_latency_ms", stream="cam", of="p95")
     one.until("streamgen_recording_bytes_total", stream="cam")
+    one.until("streamgen_push", stream="cam", of="127.0.0.1")  # nobody is there
     one.fill_the_disk()
     one.until("streamgen_recording_dropped_total", stream="cam")
     worker = server.pids()[server.stream("cam")["worker"]]

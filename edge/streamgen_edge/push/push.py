@@ -68,7 +68,7 @@ class Source(Protocol):
 class Counting(Protocol):
     def count(self, name: str, reason: str = "", number: int = 1) -> None: ...
 
-    def gauge(self, name: str, label: str, value: float) -> None: ...
+    def gauge(self, name: str, label: str, value: float | None) -> None: ...
 
 
 class Push:
@@ -135,6 +135,8 @@ class Push:
         except ConfigError as error:
             self._be(State.UNFIT, str(error))
             return
+        for what in ("push_bytes", "push_dropped", "push_restarts"):
+            self._telemetry.count(what, self.id, 0)  # so that /metrics has it before it grows
         self._task = asyncio.create_task(self._keep(wire.order(told)), name=f"push {self.id}")
 
     def end(self) -> None:
@@ -320,7 +322,8 @@ class Push:
         if state is State.LIVE:
             log.info("pushing", extra=self._ids)
         self.state, self.reason = state, reason
-        self._telemetry.gauge("push", self.id, float(state is State.LIVE))
+        gone = state is State.ENDED
+        self._telemetry.gauge("push", self.id, None if gone else float(state is State.LIVE))
 
 
 async def _pumped(backlog: Backlog, into: asyncio.StreamWriter, gather_s: float) -> None:

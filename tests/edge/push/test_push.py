@@ -83,9 +83,13 @@ async def test_a_target_hears_where_the_stream_comes_from_and_says_that_it_is_a_
     async with playing() as show, pushing(show, url, via=marks) as push:
         await until(lambda: push.reason == LOOPS)
         assert push.state is State.WAITING and not owner.baskets
+        telemetry: Telemetry = push._telemetry  # type: ignore[assignment]
+        assert telemetry.gauges() == {("push", "there"): 0.0}
+        assert telemetry.counts("push_dropped") == telemetry.counts("push_restarts") == {"there": 0}
         owner.circle = "another"
         await until(lambda: owner.baskets)
     assert owner.basket.publisher.request.via == tuple(marks)
+    assert not telemetry.gauges()
     await server.close()
 
 
