@@ -27,6 +27,7 @@ from av.video.frame import VideoFrame
 
 from streamgen.cli.contact import Moment, draw, upright, write_png
 from streamgen.errors import OutputError, StreamGenError
+from streamgen.media.orientation import orientation_of
 from streamgen.pipeline import load_pipeline
 from streamgen_edge.demo.figures import painted, quantile
 from streamgen_edge.demo.hls_reader import HlsReader, PartDecoder
@@ -208,7 +209,10 @@ def keep(seen: Seen, tape: Tape, folder: Path, name: str) -> None:
     size = (tape.width, tape.height)
     began_s = came[0].time_s
     moments = [
-        Moment(came[at].time_s - began_s, upright(before, size), upright(seen.shown[at][1], size))
+        Moment(
+            came[at].time_s - began_s,
+            *(upright(one, size, orientation_of(one)) for one in (before, seen.shown[at][1])),
+        )
         for at, before in zip(wanted, befores, strict=True)
     ]
     picture = draw(moments, title=f"{name} live")
