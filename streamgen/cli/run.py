@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from streamgen.control.offline import (
 from streamgen.errors import ConfigError, StreamGenError
 from streamgen.graph.lane import Lane
 from streamgen.ingest.address import is_url
-from streamgen.pipeline import load_pipeline
+from streamgen.pipeline import Pipeline, load_pipeline
 from streamgen.report import Report, progress
 from streamgen.session import Session
 from streamgen.telemetry import Metrics, Telemetry, Trace, chrome_trace
@@ -83,16 +83,8 @@ def run(
     check_places([report, metrics, trace], jobs, pipeline)
     choices = Choices(overwrite, resume, audio, fragmented, pipelines=True, trace=trace is not None)
     board = Board(Screen(sys.stdout), Screen(sys.stderr), alone=len(jobs) == 1)
-    if processes > 1 and trace is not None:
-        raise ConfigError("--trace follows one process: leave out --jobs")
-
-    def carrying(job: Job, lane: Lane) -> Outcome:
-        if processes > 1 and not job.sending:  # a live stream is made while it is sent
-            return carry_in_pieces(loaded, job, choices, board, lane, jobs=processes)
-        return carry(loaded, job, choices, board, lane)
-
     outcomes = []
-    for outcome in carry_all(jobs, carrying):
+    for outcome in carry_all(jobs, _by(processes, loaded, choices, board)):
         outcomes.append(outcome)
         board.ended(outcome)
     if report is not None:
@@ -102,6 +94,21 @@ def run(
     if trace is not None:
         write_whole(trace, chrome_trace(board.traces))
     _conclude(outcomes)
+
+
+def _by(
+    processes: int, loaded: Pipeline, choices: Choices, board: Board
+) -> Callable[[Job, Lane], Outcome]:
+    """How one job is carried out. Raises `ConfigError` for what several processes cannot do."""
+    if processes > 1 and choices.trace:
+        raise ConfigError("--trace follows one process: leave out --jobs")
+
+    def carrying(job: Job, lane: Lane) -> Outcome:
+        if processes > 1 and not job.sending:  # a live stream is made while it is sent
+            return carry_in_pieces(loaded, job, choices, board, lane, jobs=processes)
+        return carry(loaded, job, choices, board, lane)
+
+    return carrying
 
 
 class Board:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from streamgen.control.chunks.child import Order
 from streamgen.control.chunks.crew import Crew
 from streamgen.control.chunks.cuts import LEAST_NS, Cuts, Needs, cut
 from streamgen.control.chunks.folder import Planned, Workplace
-from streamgen.control.chunks.join import Joining, join, joined_tracks
+from streamgen.control.chunks.join import Assembly
 from streamgen.control.chunks.packets import Made, made_already
 from streamgen.control.chunks.summing import Sum, summed
 from streamgen.control.chunks.survey import survey
@@ -28,13 +28,13 @@ from streamgen.control.offline import (
     manifest_of,
     outlet_of,
 )
-from streamgen.deliver.manifest import matches
+from streamgen.deliver.manifest import Manifest, matches
 from streamgen.encode.audio import AudioPath, AudioSettings
 from streamgen.errors import OutputError
 from streamgen.graph.lane import Lane
 from streamgen.ingest.address import local_path
-from streamgen.ingest.container import open_source
-from streamgen.opening import carried_tracks, open_sounds, source_timeline
+from streamgen.ingest.container import ContainerSource, open_source
+from streamgen.opening import source_timeline
 from streamgen.pipeline import Pipeline
 from streamgen.protocols import Outlet, Source
 from streamgen.report import Progress, Report
@@ -116,8 +116,7 @@ def _carried(how: InPieces, audience: PieceAudience) -> Outcome | Cuts:
         outlet = outlet_of(job, choices, source.info, manifest, [local_path(job.input)])
         leaving.callback(outlet.abort)
         place = leaving.enter_context(Workplace(job.output))
-        identity = hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
-        planned = _planned(how, identity, source, place)
+        planned = _planned(how, identity_of(manifest), source, place)
         if isinstance(planned, Cuts):
             place.remove()
             return planned
@@ -129,27 +128,41 @@ def _carried(how: InPieces, audience: PieceAudience) -> Outcome | Cuts:
         return Outcome(job, report)
 
 
+def identity_of(manifest: Manifest) -> str:
+    """Of everything that an output depends on."""
+    return hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
+
+
 def _planned(how: InPieces, identity: str, source: Source, place: Workplace) -> Planned | Cuts:
     """The plan of a run before, if it was for the same thing; else a new one, in an empty place."""
     before = place.load() if how.choices.resume else None
     if before is not None and before.identity == identity:
         return before
     place.clear()
+    planned = plan_pieces(how, identity, source)
+    if isinstance(planned, Cuts) or len(planned.chunks) < 2:
+        return Cuts((), planned.uncut)
+    place.save(planned)
+    return planned
+
+
+def plan_pieces(how: InPieces, identity: str, source: Source) -> Planned | Cuts:
+    """Read a whole file and say how it is cut; `Cuts` where it cannot be made by pieces at all.
+
+    Raises `SourceError`.
+    """
     telemetry = Telemetry()
     surveyed = survey(source, source_timeline(source.info, telemetry))
-    interval_ns = how.pipeline.keyframe_interval_ns(live=False)
     cuts = cut(
         surveyed,
-        interval_ns=interval_ns,
+        interval_ns=how.pipeline.keyframe_interval_ns(live=False),
         jobs=how.jobs,
         needs=needs_of(how.pipeline),
         least_ns=how.least_ns,
     )
-    if len(cuts.chunks) < 2:
+    if not cuts.chunks:
         return cuts
-    planned = Planned(identity, cuts.chunks, surveyed, telemetry.counts("corrected"))
-    place.save(planned)
-    return planned
+    return Planned(identity, cuts.chunks, surveyed, telemetry.counts("corrected"), cuts.uncut)
 
 
 def needs_of(pipeline: Pipeline) -> Needs:
@@ -209,39 +222,18 @@ class _Run:
         if self._crew.deaths:
             self._telemetry.count("pieces", "made again", self._crew.deaths)
 
-    def join(self, source: Source, outlet: Outlet) -> Report:
+    def join(self, source: ContainerSource, outlet: Outlet) -> Report:
         """Put the pieces together, with the sound; the output is there when this returns."""
-        how, info, telemetry = self._how, source.info, self._telemetry
-        notes = self.following.notes
+        how, notes = self._how, self.following.notes
         pieces = [self._made[chunk.number] for chunk in self._planned.chunks]
-        notes += dict.fromkeys(note for piece in pieces for note in piece.report.notes)
-        tracks = joined_tracks(how.pipeline, info, pieces)
-        with ExitStack() as leaving:
-            leaving.callback(source.close)
-            every = how.choices.sound is Sound.ALL
-            sounds, left_out = open_sounds(how.pipeline, info, [outlet], telemetry, every)
-            carried, not_taken = carried_tracks(info, [outlet])
-            heard = [track for path in sounds.values() for track in path.tracks]
-            outlet.open([*tracks, *heard, *carried])
-            notes += [*left_out, *not_taken, *outlet.dropped_tracks]
-            joining = Joining(self._place.path, pieces, tracks)
-            timeline = source_timeline(info, Telemetry())
-            written = join(joining, source, timeline, sounds, carried, outlet)
-            _check(pieces, [written[track.name] for track in tracks])
-            outlet.finish()
-        notes += [note for note in outlet.dropped_tracks if note not in notes]
-        return self._report(pieces, next(iter(sounds.values()), None))
+        every = how.choices.sound is Sound.ALL
+        whole = Assembly(how.pipeline, self._place.path, pieces, every, self._telemetry)
+        with closing(source):
+            sound = whole.into(source, outlet, notes)
+        return self._report(pieces, sound)
 
     def _report(self, pieces: Sequence[Made], sound: AudioPath | None) -> Report:
         cpu_s = time.process_time() - self._cpu_s
         wall_s = (self._telemetry.clock.now_ns() - self._began_ns) / 1e9
         whole = Sum(wall_s, cpu_s, self._how.jobs, self._total, self._planned, sound)
         return summed(whole, pieces, self.following.notes)
-
-
-def _check(pieces: Sequence[Made], written: Sequence[int]) -> None:
-    """Every packet of every piece is in the output, once."""
-    for number, packets in enumerate(written):
-        wanted = sum(piece.tracks[number].frames for piece in pieces)
-        if packets != wanted:
-            raise OutputError(f"{packets} of {wanted} pictures were put together")

@@ -32,10 +32,13 @@ class Crew:
     purpose ends the run: it would come again.
     """
 
-    def __init__(self, order: Order, chunks: Sequence[Chunk], jobs: int) -> None:
+    def __init__(self, order: Order, chunks: Sequence[Chunk], jobs: int, *, place: int = 0) -> None:
+        """`place` tells the logs of several crews in one folder apart."""
+        self._first = place
         self._order = order
         self._waiting = deque(chunks)
-        self._shares = shares(sorted(_processors()), min(jobs, len(chunks)))
+        processors = order.processors or sorted(usable())
+        self._shares = shares(processors, min(jobs, len(chunks)))
         self._lock = threading.Lock()
         self._cancelled = False
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -44,10 +47,13 @@ class Crew:
         self.deaths = 0
 
     def run(self) -> None:
-        """Until all are made. Raises the first error; no process is left."""
+        """Until all are made. Raises the first error, and `Cancelled` after `cancel`; no process
+        is left."""
         with StepGroup(self) as group:
             for place in range(len(self._shares)):
                 group.start(f"pieces-{place}", self._work, place)
+        if self._cancelled:
+            raise Cancelled
 
     def cancel(self) -> None:
         """End every process, from any thread; `run` then raises."""
@@ -147,7 +153,7 @@ class Crew:
         return False
 
     def _words(self, place: int) -> Path:
-        return self._order.folder / f"process-{place}.log"
+        return self._order.folder / f"process-{self._first + place}.log"
 
     def _verdict(self, place: int, chunk: Chunk, status: int) -> str:
         said = self._words(place).read_bytes()[-_LAST_WORDS:].decode(errors="replace").split("\n")
@@ -168,7 +174,8 @@ def shares(processors: Sequence[int], jobs: int) -> list[tuple[int, ...]]:
     return [tuple(processors[place::jobs]) for place in range(jobs)]
 
 
-def _processors() -> set[int]:
+def usable() -> set[int]:
+    """Processors that this process may use; empty where the system does not say."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 

@@ -25,6 +25,8 @@ from streamgen.deliver.atomic import reason
 from streamgen.errors import OutputError
 
 MARK = ".streamgen-pieces"
+OWNER = "job"
+"""Holds the name of the job of a cluster that the folder belongs to."""
 _PLAN, _TIMES = "plan.json", "times.npy"
 
 
@@ -38,6 +40,8 @@ class Planned:
     survey: Survey
     corrected: dict[str, int]
     """Times that were mended while the file was read."""
+    uncut: str = ""
+    """Why there is only one piece, in words for the user."""
 
 
 class Workplace:
@@ -46,8 +50,7 @@ class Workplace:
 
     def __init__(self, output: Path) -> None:
         """Raises `OutputError` when another process works on the same output."""
-        final = output.resolve()
-        self.path = final.parent / f".{final.name[:150]}{MARK}"
+        self.path = place_of(output)
         self._made: list[Path] = []
         try:
             for parent in reversed([p for p in self.path.parents if not p.exists()]):
@@ -62,12 +65,15 @@ class Workplace:
         except OSError as error:
             os.close(self._lock)
             raise OutputError(f"another process is making {output}") from error
+        if owner := owner_of(self.path):
+            os.close(self._lock)
+            raise OutputError(f"{output} is being made by {owner} (see 'streamgen jobs')")
 
     def __enter__(self) -> Workplace:
         return self
 
     def __exit__(self, *about: object) -> None:
-        if not any(self.path.glob(name_of("*"))):
+        if not (self.path / OWNER).exists() and not any(self.path.glob(name_of("*"))):
             self.remove()
             self._remove_parents()
         os.close(self._lock)
@@ -103,6 +109,10 @@ class Workplace:
         }
         write_json(self.path / _PLAN, json.dumps(value))
 
+    def give_to(self, job: str) -> None:
+        """From now on this folder belongs to a job of a cluster. Raises `OutputError`."""
+        write_json(self.path / OWNER, job)
+
     def load(self) -> Planned | None:
         """The plan of a run before; None where there is none that can be read."""
         return read_plan(self.path)
@@ -111,6 +121,20 @@ class Workplace:
         """The pieces that are whole already, by number; every byte of them is checked."""
         found = {one.number: made_already(self.path, one.number, check=True) for one in chunks}
         return {number: made for number, made in found.items() if made is not None}
+
+
+def place_of(output: Path) -> Path:
+    """Where the pieces of an output lie."""
+    final = output.resolve()
+    return final.parent / f".{final.name[:150]}{MARK}"
+
+
+def owner_of(folder: Path) -> str:
+    """The job of a cluster that a workplace belongs to; empty: none."""
+    try:
+        return (folder / OWNER).read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def read_plan(folder: Path) -> Planned | None:

@@ -17,9 +17,11 @@ from streamgen.errors import OutputError
 from streamgen.media.packet import Packet
 from streamgen.media.pool import CopyMeter, FramePool
 from streamgen.media.tracks import EncodedTrack, SourceInfo
+from streamgen.opening import carried_tracks, open_sounds, source_timeline
 from streamgen.pipeline import Pipeline
 from streamgen.protocols import Mode, Outlet, Source
 from streamgen.session import Mending
+from streamgen.telemetry import Telemetry
 
 AHEAD_S = Fraction(1, 2)
 """How far the sound is written ahead of the picture."""
@@ -106,7 +108,48 @@ def _rung_of(name: str) -> str:
     return name.removeprefix("video/")
 
 
-def join(
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """What is made of whole pieces, and where they lie."""
+
+    pipeline: Pipeline
+    folder: Path
+    pieces: Sequence[Made]
+    all_audio: bool
+    telemetry: Telemetry
+    """Counts what happens to the sound."""
+
+    def into(self, source: Source, outlet: Outlet, notes: list[str]) -> AudioPath | None:
+        """Put all pieces into an outlet, with the sound and subtitles of `source`, and finish it.
+
+        Adds to `notes` what a user should know; returns the way of the first sound. The caller
+        closes the source. Raises what outlets raise, and `OutputError` where a piece is damaged.
+        """
+        info, pipeline = source.info, self.pipeline
+        notes += dict.fromkeys(note for piece in self.pieces for note in piece.report.notes)
+        tracks = joined_tracks(pipeline, info, self.pieces)
+        sounds, left_out = open_sounds(pipeline, info, [outlet], self.telemetry, self.all_audio)
+        carried, not_taken = carried_tracks(info, [outlet])
+        heard = [track for path in sounds.values() for track in path.tracks]
+        outlet.open([*tracks, *heard, *carried])
+        notes += [*left_out, *not_taken, *outlet.dropped_tracks]
+        joining = Joining(self.folder, self.pieces, tracks)
+        timeline = source_timeline(info, Telemetry())
+        written = _join(joining, source, timeline, sounds, carried, outlet)
+        self._check([written[track.name] for track in tracks])
+        outlet.finish()
+        notes += [note for note in outlet.dropped_tracks if note not in notes]
+        return next(iter(sounds.values()), None)
+
+    def _check(self, written: Sequence[int]) -> None:
+        """Every packet of every piece is in the output, once."""
+        for number, packets in enumerate(written):
+            wanted = sum(piece.tracks[number].frames for piece in self.pieces)
+            if packets != wanted:
+                raise OutputError(f"{packets} of {wanted} pictures were put together")
+
+
+def _join(
     joining: Joining,
     source: Source,
     timeline: Mending,

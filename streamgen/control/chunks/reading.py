@@ -34,6 +34,7 @@ class ChunkSource:
         self._former: ContainerSource | None = None
         self.info = replace(self._inner.info, audio=(), data=())
         self.announced = 0
+        self._cancelled = False
         times_ns = survey.times_ns(survey.rows["pts"])
         hidden = (survey.rows["flags"] & HIDDEN) != 0
         self._hidden = hidden | (times_ns < chunk.warm_ns) | (times_ns >= chunk.until_ns)
@@ -45,7 +46,7 @@ class ChunkSource:
         for packet in self._from(chunk.first):
             row = rows[number]
             if identity(packet) != (row["raw_pts"], row["size"]):
-                raise SourceError(f"{self.info.name}: was changed while it was worked on")
+                break
             self.announced += bool(self._own[number])
             yield replace(
                 packet,
@@ -58,11 +59,14 @@ class ChunkSource:
             if number == chunk.last:
                 return
             number += 1
+        if not self._cancelled:
+            raise SourceError(f"{self.info.name}: was changed while it was worked on")
 
     def mend(self, packet: Packet, received_ns: int = 0) -> Packet:
         return replace(packet, received_ns=received_ns)
 
     def cancel(self) -> None:
+        self._cancelled = True
         self._inner.cancel()
 
     def close(self) -> None:
