@@ -109,17 +109,17 @@ def test_a_stream_is_told_of_from_its_begin_to_its_end_whatever_other_services_d
     facts = {"protocol": "rtmp", "codec": "h264", "width": 320, "height": 180, "sound": "aac"}
     assert {name: began[name] for name in facts} == facts
     assert end["event"] == "on_end" and end["reason"] == "publisher" and end["error"] is None
-    assert end["frames_out"] > 25 and end["duration_s"] > 1
+    assert end["frames_out"] > 25 and end["duration_s"] > 0
     path = folder / "kept" / record["path"]
     assert record["event"] == "on_record" and path.stat().st_size == record["bytes"]
-    assert record["duration_s"] > 1
+    assert record["duration_s"] > 0
     assert {one["session"] for one in first.of("cam")} == {session[:6]}
     assert first.forged == 0
-    row = hook(server, "first")
-    assert (row["sent"], row["left"]) == (3, 0)
+    server.until(lambda: hook(server, "first")["sent"] == 3, "count of what was told")
+    assert hook(server, "first")["left"] == 0
+    server.until(lambda: hook(server, "dead")["state"] == "waiting", "rest of the dead one")
     dead = hook(server, "dead")
-    assert dead["state"] == "waiting" and dead["left"] == 3
-    assert dead["error"] == "127.0.0.1: connection refused"
+    assert dead["left"] == 3 and dead["error"] == "127.0.0.1: connection refused"
     text = server.get("/metrics")[1]
     assert 'streamgen_hook_sent_total{reason="first",stream=""} 3.0' in text
     assert 'streamgen_hook_left{of="dead",stream=""} 3.0' in text
