@@ -18,6 +18,8 @@ class About(Enum):
     """A stream that failed is tried again."""
     BACK_OFF = "back-off"
     """A node that failed is trusted again."""
+    DRAIN = "drain"
+    """A node that is emptied waits no longer for its batch work."""
     SETTLED = "settled"
     """A new leader has waited long enough for what nodes report."""
     DEFRAGMENT = "defragment"

@@ -12,6 +12,7 @@ from streamgen.control.coordinator.commands import (
     Command,
     Move,
     Persist,
+    Refuse,
     Revoke,
 )
 from streamgen.control.coordinator.events import Held, KnownNode, KnownStream
@@ -44,6 +45,8 @@ class Limits:
     """After a move that failed."""
     failures: int = 6
     """In a row; then the stream is at fault, and refused."""
+    drain_ms: int = 60_000
+    """Batch work on a node that is emptied may go on for so long."""
     tidy_ms: int = 10_000
     """Between looks for moves that would free a node or let somebody in."""
     tidy_moves: int = 8
@@ -65,9 +68,11 @@ class Holding:
     cut: Cut
     since_ms: int
     attached: bool = False
+    was: Work | None = None
+    """As in `Held`."""
 
     def held(self) -> Held:
-        return Held(self.node, self.epoch, self.cut)
+        return Held(self.node, self.epoch, self.cut, self.was)
 
 
 @dataclass(slots=True)
@@ -157,18 +162,19 @@ class Cluster:
     def tell(self, stream: Stream, holding: Holding) -> None:
         """Say who the owner is; also once more."""
         token = self.epochs.token(stream.work.name, holding.epoch)
+        work = holding.was or stream.work
         if holding is stream.coming and stream.here is not None:
-            self.said.append(
-                Move(stream.work, holding.node, holding.epoch, token, holding.cut, stream.here.node)
-            )
+            source = stream.here.node
+            self.said.append(Move(work, holding.node, holding.epoch, token, holding.cut, source))
         else:
-            self.said.append(Assign(stream.work, holding.node, holding.epoch, token, holding.cut))
+            self.said.append(Assign(work, holding.node, holding.epoch, token, holding.cut))
 
     def drop(self, stream: Stream, holding: Holding, reason: str) -> None:
         """This owner is none any more; what it had is free."""
         name = stream.work.name
         if holding is stream.coming:
             stream.coming = None
+            self._as_it_was(stream, reason)
         elif stream.coming is not None:
             # The one that was to come is the owner now, and does not wait for a key frame.
             stream.here, stream.coming = stream.coming, None
@@ -209,7 +215,7 @@ class Cluster:
         for holding in (stream.here, stream.coming):
             if holding is not None and holding.node == node:
                 holding.cut = cut
-                self.said.append(Change(stream.work, node, holding.epoch, cut))
+                self.said.append(Change(holding.was or stream.work, node, holding.epoch, cut))
                 self.changed.streams[stream.work.name] = None
 
     def forget(self, stream: Stream) -> None:
@@ -246,6 +252,14 @@ class Cluster:
                 )
             )
         return said
+
+    def _as_it_was(self, stream: Stream, reason: str) -> None:
+        """A move by which the stream was to become another came to nothing."""
+        here = stream.here
+        if here is not None and here.was is not None:
+            self.rename(stream, here.was)
+            here.was = None
+            self.said.append(Refuse(stream.work.name, f"unchanged: {reason}", None))
 
     def _lowest(self, stream: Stream) -> int:
         """The lowest epoch that is still an owner's."""

@@ -106,7 +106,7 @@ def _apply(cluster: Cluster, event: Event, now_ms: int) -> None:
         case Drain():
             node = cluster.nodes.get(event.node)
             if node is not None:
-                emptying.drain(cluster, node, event.wanted)
+                emptying.drain(cluster, node, event.wanted, now_ms)
         case NodeLeft() | WorkerLost():
             if cluster.nodes.get(event.node) is not None:
                 failed = isinstance(event, WorkerLost)
@@ -166,6 +166,7 @@ def _gone(cluster: Cluster, name: str, now_ms: int, *, failed: bool) -> None:
     cluster.touched.pop(name, None)
     cluster.changed.nodes[name] = None
     cluster.alarms.clear(About.BACK_OFF, name)
+    cluster.alarms.clear(About.DRAIN, name)
     cluster.resting.pop(name, None)
     cluster.clearing.pop(name, None)
     for stream in there:
@@ -258,6 +259,10 @@ def _alarm(cluster: Cluster, about: About, name: str, now_ms: int) -> None:
             if node is not None:
                 node.resting = False
                 cluster.opened(node)
+        case About.DRAIN:
+            node = cluster.nodes.get(name)
+            if node is not None and node.draining:
+                emptying.out_of_time(cluster, node, now_ms)
         case About.ATTACH:
             stream = cluster.streams[name]
             for holding in (stream.coming, stream.here):

@@ -1,19 +1,39 @@
-"""Draining: a node is emptied, its live streams one at a time. Batch work ends by itself."""
+"""Draining: a node is emptied, its live streams one at a time. Batch work may end by itself."""
 
 from __future__ import annotations
 
+from streamgen.control.coordinator.alarms import About
 from streamgen.control.coordinator.cluster import Cluster
 from streamgen.control.coordinator.commands import Drained
 from streamgen.control.coordinator.nodes import Node
-from streamgen.control.coordinator.seeking import place
+from streamgen.control.coordinator.seeking import place, seek
 
 
-def drain(cluster: Cluster, node: Node, wanted: bool) -> None:
+def drain(cluster: Cluster, node: Node, wanted: bool, now_ms: int) -> None:
     """Begin, or leave it after all."""
     if node.draining != wanted:
         node.draining, node.empty = wanted, False
         cluster.changed.nodes[node.name] = None
         cluster.opened(node)
+        if wanted:
+            begin(cluster, node, now_ms)
+        else:
+            cluster.alarms.clear(About.DRAIN, node.name)
+
+
+def begin(cluster: Cluster, node: Node, now_ms: int) -> None:
+    """Streams leave from now on; batch work has some time to end by itself."""
+    cluster.touched[node.name] = None
+    cluster.alarms.set(About.DRAIN, node.name, now_ms + cluster.limits.drain_ms)
+
+
+def out_of_time(cluster: Cluster, node: Node, now_ms: int) -> None:
+    """Batch work that is still there begins anew elsewhere."""
+    for work in cluster.scheduler.there(node.name):
+        stream = cluster.streams[work.name]
+        if not work.standing.live and stream.coming is None and stream.here is not None:
+            cluster.drop(stream, stream.here, "its node is drained")
+            seek(cluster, stream, now_ms)
 
 
 def go_on(cluster: Cluster, node: Node, now_ms: int) -> None:

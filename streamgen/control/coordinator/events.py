@@ -15,6 +15,8 @@ class Held:
     node: str
     epoch: int
     cut: Cut = Cut.NOTHING
+    was: Work | None = None
+    """What it carries, where that is not what the stream is to become by the move under way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ def change(cluster: Cluster, stream: Stream, work: Work, now_ms: int) -> None:
     answer = scheduler.place(work, away=stream.avoid)
     if isinstance(answer, Placed):
         cluster.rename(stream, work)
+        here.was = before
         take(cluster, stream, answer, now_ms)
     else:
         cluster.said.append(Refuse(work.name, f"unchanged: {answer.reason}", answer.earliest_ms))

@@ -6,9 +6,10 @@ with the higher epoch is the owner; what this leader gave and took back stays ta
 
 from __future__ import annotations
 
+from streamgen.control.coordinator import emptying
 from streamgen.control.coordinator.alarms import About
 from streamgen.control.coordinator.cluster import Cluster, Holding, Stream
-from streamgen.control.coordinator.commands import Revoke
+from streamgen.control.coordinator.commands import Refuse, Revoke
 from streamgen.control.coordinator.events import Held, LeaseGained, Running
 from streamgen.control.coordinator.nodes import Node
 from streamgen.control.coordinator.seeking import failed, seek
@@ -25,9 +26,13 @@ def restore(cluster: Cluster, rows: LeaseGained, now_ms: int) -> None:
         name = row.work.name
         until_ms = now_ms + cluster.limits.orphan_ms if row.work.standing.live else None
         stream = cluster.add(Stream(row.work, until_ms, wanted=False))
+        del cluster.changed.streams[name]
         held = _booked(cluster, stream, row.here, now_ms, attached=True)
         coming = _booked(cluster, stream, row.coming, now_ms, attached=False)
         stream.here, stream.coming = (held, coming) if held is not None else (coming, None)
+        if held is not None and coming is None and held.was is not None:
+            cluster.rename(stream, held.was)
+            held.was = None
         if coming is not None:
             cluster.alarms.set(About.ATTACH, name, now_ms + cluster.limits.attach_ms)
         if stream.here is None:
@@ -55,7 +60,7 @@ def settle(cluster: Cluster, now_ms: int) -> None:
             seek(cluster, stream, now_ms)
     for node in cluster.nodes:
         if node.draining:
-            cluster.touched[node.name] = None
+            emptying.begin(cluster, node, now_ms)
 
 
 def reported(cluster: Cluster, node: Node, running: tuple[Running, ...], now_ms: int) -> None:
@@ -91,6 +96,9 @@ def _shown(cluster: Cluster, node: Node, one: Running, now_ms: int) -> None:
     for old in (stream.coming, stream.here):
         if old is not None:
             cluster.drop(stream, old, "a later owner has it")
+    if stream.work != one.work:
+        cluster.rename(stream, one.work)
+        cluster.said.append(Refuse(name, "unchanged: it runs as it was", None))
     stream.here = _booked(
         cluster, stream, Held(node.name, one.epoch, one.cut), now_ms, attached=True
     )
@@ -126,5 +134,5 @@ def _booked(
     """An owner that is there already, whether there is room or not."""
     if held is None or cluster.nodes.get(held.node) is None:
         return None
-    cluster.scheduler.book(stream.work, held.node, held.cut)
-    return Holding(held.node, held.epoch, held.cut, now_ms, attached)
+    cluster.scheduler.book(held.was or stream.work, held.node, held.cut)
+    return Holding(held.node, held.epoch, held.cut, now_ms, attached, held.was)

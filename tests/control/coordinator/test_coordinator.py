@@ -334,3 +334,31 @@ def test_nodes_are_emptied_when_there_is_less_to_do_and_streams_do_not_wander() 
     moves = sum(len(of(commands, Move)) for _, _, commands in world.log[-1])
     assert world.owner("s0") == world.owner("s4")
     assert moves == 1
+
+
+def test_a_node_goes_on_being_emptied_under_the_next_leader(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.want(name)
+    world.settle()
+    source = world.owner("a")
+    assert source is not None
+    world.say(Drain(source))
+    world.lead()
+    world.settle()
+    assert world.drained == [source]
+    assert not world.machines[source].carries
+
+
+def test_batch_work_may_end_on_a_node_that_is_emptied_but_does_not_hold_it_for_ever(
+    world: World,
+) -> None:
+    world.want("chunk", WHOLE, Standing.BATCH_FREE, patience_ms=None)
+    world.settle()
+    first = world.owner("chunk")
+    assert first is not None
+    world.say(Drain(first))
+    world.pass_time(50_000)
+    assert world.owner("chunk") == first and not world.drained
+    world.pass_time(11_000)
+    assert world.owner("chunk") not in (None, first)
+    assert world.drained == [first]
