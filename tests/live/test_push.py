@@ -76,6 +76,33 @@ def test_a_stream_is_pushed_over_the_death_of_its_worker_and_of_its_publisher(
     server.until(lambda: not children(server), "the end of the process")
 
 
+def test_a_stream_that_would_come_back_to_itself_is_refused_and_goes_on(
+    server: Server, publish: Callable[..., Publisher]
+) -> None:
+    why = "the stream would come back to itself"
+    places = {
+        "itself": f"rtmp://127.0.0.1:{server.rtmp}/live/round",
+        "whip": f"http://127.0.0.1:{server.http}/whip/round",
+        "other": f"rtmp://127.0.0.1:{server.rtmp}/live/round-2",
+    }
+    for id, url in places.items():
+        server.get(f"/v1/streams/round/pushes/{id}", "PUT", {"url": url})
+    back = {"url": places["itself"]}
+    assert server.get("/v1/streams/round-2/pushes/back", "PUT", back)[0] == 202
+    publish("round")
+    server.until(lambda: pushed(server, "round-2", "back").get("reason") == why, "the circle")
+    session = server.stream("round")["session"]
+    for id in ("itself", "whip"):
+        server.until(lambda id=id: pushed(server, "round", id)["reason"] == why, id)
+        assert pushed(server, "round", id)["state"] == "waiting"
+    assert pushed(server, "round", "other")["state"] == "live"
+    row = server.stream("round")
+    assert row["session"] == session and "Lavf" in row["publisher"]["software"]
+    before = server.frames_out("round-2")
+    server.until(lambda: server.frames_out("round-2") > before + 20, "pictures, undisturbed")
+    server.get("/v1/streams/round/pushes/other", "DELETE")
+
+
 def test_what_the_api_is_asked_for_wrongly_is_said(server: Server) -> None:
     path = "/v1/streams/three/pushes/x"
     status, problem = server.get(path, "PUT", {"url": f"srt://127.0.0.1/{SECRET}"})
