@@ -19,10 +19,10 @@ class MediaClock:
         self._ahead = wall_ns() - now_ns()
         self._zero: int | None = None
 
-    def begin(self, time: Fraction) -> None:
+    def begin(self, pts: int, base: Fraction) -> None:
         """A packet of this time is here now; the first to come decides."""
         if self._zero is None:
-            self._zero = self.now_ns() - int(time * _NS)
+            self._zero = self.now_ns() - pts * base.numerator * _NS // base.denominator
 
     def read(self, rate_hz: int) -> tuple[int, int] | None:
         """NTP time now, and the media time that belongs to it; None before `begin`."""

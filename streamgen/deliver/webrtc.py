@@ -109,9 +109,11 @@ class RtpTrack:
         payloads = h264_payloads(data) if self.video else [data]
         if not payloads or packet.pts is None:
             return
-        time = packet.pts * packet.time_base
-        self.clock.begin(time)
-        timestamp = (self.origin + int(time * self.rate_hz)) & MASK32
+        base = packet.time_base
+        self.clock.begin(packet.pts, base)
+        # Without fractions, which would be a tenth of what a picture costs here.
+        ticks = packet.pts * base.numerator * self.rate_hz // base.denominator
+        timestamp = (self.origin + ticks) & MASK32
         first = self._count
         ring = self._ring
         for at, payload in enumerate(payloads, first):

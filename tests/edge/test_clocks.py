@@ -46,7 +46,7 @@ def test_dates_in_playlists_come_from_one_look_at_the_wall(tmp_path: Path) -> No
 def test_reports_to_webrtc_viewers_go_on_as_time_does(step: int) -> None:
     now, wall = 0, 1_700_000_000_000_000_000
     clock = MediaClock(lambda: now, lambda: wall)
-    clock.begin(Fraction(0))
+    clock.begin(0, Fraction(1, 90_000))
     before = clock.read(90_000)
     now, wall = now + 1_000_000_000, wall + step
     after = clock.read(90_000)
