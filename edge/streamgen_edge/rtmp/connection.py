@@ -170,9 +170,14 @@ class Connection(asyncio.BufferedProtocol):
         self._house.telemetry.count("rtmp_evicted", limit)
         line = f"rtmp: {self._address} has to make room: {_LIMITS[limit]}, and it does not publish"
         self._house.notices.say(f"{limit}, made room", line)
-        if not self._leaving:
-            self._write(self._session.end(_LIMITS[limit]))
-        self.abort()
+        words = b"" if self._leaving else self._session.end(_LIMITS[limit])
+        if not words or self._transport.get_write_buffer_size():
+            self.abort()
+            return
+        # Not by abort: uvloop has not written the words yet.
+        self._leaving = True
+        self._write(words)
+        self._transport.close()
 
     def has_news(self) -> bool:
         number = self._transport.get_extra_info("socket").fileno()
@@ -289,7 +294,8 @@ class Connection(asyncio.BufferedProtocol):
     def _send(self, data: bytes) -> None:
         self._write(data)
         if self._transport.get_write_buffer_size() > self._limits.answer_bytes:
-            self._finish(Ended(False, "it does not read its answers"), "protocol")
+            if not self._finish(Ended(False, "it does not read its answers"), "protocol"):
+                self._house.telemetry.count("rtmp_refused", "protocol")
             self.abort()
 
     def _leave(self, reason: str, kind: str) -> None:

@@ -17,7 +17,7 @@ from streamgen_edge.rtmp.chunk_writer import chunk_size
 from tests.edge.certificates import certified, needs_openssl
 
 from .basket import Owner
-from .client import HANDSHAKE, NEXT, video
+from .client import HANDSHAKE, NEXT, connect, video
 from .peer import IN_TIME, LOCAL, Counts, Peer, flood, peer, run, until
 
 uvloop: Any = pytest.importorskip("uvloop", reason="uvloop is not installed")
@@ -118,6 +118,28 @@ def test_those_who_do_not_shake_hands_make_room_for_those_who_do(
                 await until(lambda: len(owner.basket.packets) == 2)
             assert owner.basket.end is None
             assert counts.seen["rtmp_evicted", "connections_per_address"] >= 16
+
+    run(test, loop)
+
+
+@LOOPS
+@pytest.mark.parametrize("secured", [True, False], ids=["rtmps", "rtmp"])
+def test_who_has_to_make_room_is_told_why(
+    tls: ssl.SSLContext, trust: Any, loop: Loop, secured: bool
+) -> None:
+    async def test() -> None:
+        how = trust if secured else {}
+        async with (
+            RtmpServer(
+                LOCAL, Owner(), tls=tls if secured else None, limits=Limits(connections=1)
+            ) as server,
+            peer(server, **how) as idle,
+        ):
+            await idle.says(HANDSHAKE, connect())
+            await idle.hears(b"Connect.Success")
+            async with peer(server, **how) as one:
+                await one.publishes()
+                assert b"the server has no more room" in await idle.hears_all()
 
     run(test, loop)
 
