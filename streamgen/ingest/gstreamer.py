@@ -24,6 +24,7 @@ class GstPipe:
         self.name = name_of(text)
         self._timeout_s = timeout_s
         self._begun = False
+        self._failed = False
         try:
             self._process = PipelineProcess("source", description, name=self.name)
         except OSError as error:
@@ -43,13 +44,17 @@ class GstPipe:
         return self._pipe.interrupt
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end."""
+        """Up to `size` bytes, none at the end, and none after an error."""
+        if self._failed:
+            return b""  # libavformat asks again before it tells anybody
+        self._failed = True
         try:
             data = self._pipe.read(size)
         except TimeoutError as error:
             raise PipelineEnded(self._silence()) from error
         if not data and not self._pipe.cancelled:
             self._check()
+        self._failed = False
         self._begun = self._begun or bool(data)
         return data
 

@@ -19,7 +19,7 @@ from streamgen.ingest.pace import Paced
 from streamgen.media.tracks import EncodedTrack
 from streamgen.telemetry import MonotonicClock
 from streamgen.testing import synthetic_clip
-from tests.gstreamer.installed import alive, coded_file, free_port, needing
+from tests.gstreamer.installed import alive, coded_file, free_port, needing, rtsp, slices
 
 pytestmark = [pytest.mark.timeout(60), needing("tsparse", "matroskademux", "aacparse")]
 
@@ -121,6 +121,21 @@ def test_srt_is_sent_and_read_back_by_ffmpeg(clip: Path, tmp_path: Path) -> None
     assert pictures == sent[begin : begin + len(pictures)]
     begin = sent_sound.index(sound[0])
     assert sound == sent_sound[begin : begin + len(sound)]
+
+
+@needing("rtspclientsink", "rtph264depay", "rtsp-server")
+def test_rtsp_is_sent_as_it_was_encoded(clip: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made.h264"
+    recorded = (
+        f"video/x-h264,stream-format=byte-stream ! filesink buffer-mode=unbuffered location={made}"
+    )
+    with rtsp(f"( rtph264depay name=depay0 ! h264parse ! {recorded} )") as url:
+        send(clip, f"video. ! rtspclientsink location={url}", paced=True)
+    with av.open(str(made)) as file:
+        pictures = [slices(bytes(packet)) for packet in file.demux() if packet.size]
+    sent, _ = coded_file(clip)
+    assert len(pictures) > len(sent) - 10
+    assert pictures == sent[: len(pictures)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import select
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from streamgen.gstreamer.process import PYTHON
 from streamgen.media.packet import Packet
 
+SERVER = Path(__file__).with_name("rtsp_server.py")
 ASKED = """
 import sys, gi
 gi.require_version("Gst", "1.0")
@@ -97,6 +99,26 @@ def coded_file(path: Path) -> tuple[list[list[bytes]], list[bytes]]:
     with av.open(str(path)) as file:
         sound = [raw_aac(bytes(p)) for p in file.demux(audio=0) if p.size]
     return pictures, sound
+
+
+@contextmanager
+def rtsp(pipeline: str) -> Iterator[str]:
+    """Address of a server that plays a pipeline, or records into one that has `depay0`."""
+    port = free_port()
+    server = subprocess.Popen(
+        [PYTHON, "-I", str(SERVER), str(port), pipeline],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout and server.stdin
+    try:
+        assert server.stdout.readline() == "ready\n"
+        yield f"rtsp://127.0.0.1:{port}/x"
+    finally:
+        server.stdin.close()
+        server.wait()
+        server.stdout.close()
 
 
 def gone(pid: int, timeout_s: float = 10.0) -> bool:

@@ -19,7 +19,7 @@ server.set_address("127.0.0.1")
 server.set_service(sys.argv[1])
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(sys.argv[2])
-if sys.argv[2].endswith("depay"):
+if "name=depay0" in sys.argv[2]:
     factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
 server.get_mount_points().add_factory("/x", factory)
 server.attach(None)
