@@ -221,11 +221,13 @@ def parse_pipeline(value: dict[str, Any]) -> Pipeline:
     return _checked(value)
 
 
-def pipeline_value(name_or_path: str) -> dict[str, Any]:
+def pipeline_value(name_or_path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The plain values of a pipeline as `load_pipeline` finds it. Raises `ConfigError`."""
     path = _find(name_or_path)
     value, _ = read_yaml(path)
     value.setdefault("name", path.stem)
+    for override in overrides:
+        value = _override(value, override)
     return value
 
 

@@ -25,6 +25,7 @@ from streamgen.errors import ConfigError, StreamGenError
 SUMMARIES = {
     "run": "Run a pipeline over files, folders or URLs.",
     "demo": "Publish a clip live, watch it, and say how fast it was.",
+    "jobs": "Files as jobs, made by pieces wherever there is time.",
     "serve": "The live server: streams in by RTMP, out redrawn by HLS.",
     "config": "Check configuration files of the server.",
     "pipelines": "List, show and check pipeline files.",

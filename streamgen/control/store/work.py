@@ -95,6 +95,16 @@ class Work:
 
         await self._database.attempted(work)
 
+    async def withdraw(self, job: str) -> None:
+        """Nobody begins with a chunk of this job any more; who has one is told when it asks or
+        ends it. Raises `StoreError`."""
+
+        async def work(connection: AsyncConnection) -> None:
+            unfinished = and_(chunks.c.job == job, chunks.c.state.in_(("waiting", "claimed")))
+            await connection.execute(update(chunks).where(unfinished).values(state="cancelled"))
+
+        await self._database.attempted(work)
+
     async def chunks(self, job: str) -> list[Document]:
         """All of a job's chunks with their states and results, in order."""
         asked = select(chunks).where(chunks.c.job == job).order_by(chunks.c.number)

@@ -1,0 +1,1 @@
+"""Jobs of a cluster: files in pieces that anybody with time makes, each output once and whole."""
