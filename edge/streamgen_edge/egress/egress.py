@@ -19,6 +19,8 @@ from streamgen_edge.webrtc.channel import Playable
 from streamgen_edge.webrtc.http import Refusal
 
 ANSWERS_S = 10.0
+STARTS_S = 40.0
+"""Until its first word: on a busy machine a process takes its time to come up."""
 SILENT_S = 10.0
 """A process that has said nothing for so long hangs: it is killed. It speaks often."""
 ENDS_S = 3.0
@@ -137,10 +139,12 @@ class Egress:
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         heard = wire.heard(reader)
+        patience_s = STARTS_S
         while True:
             try:
-                async with asyncio.timeout(SILENT_S):
+                async with asyncio.timeout(patience_s):
                     told = await anext(heard)
+                    patience_s = SILENT_S
             except StopAsyncIteration:
                 return
             except (TimeoutError, LinkError):

@@ -28,6 +28,8 @@ from streamgen_edge.push.source import offered, sound_of
 from streamgen_edge.push.target import by_rtmp
 
 _MODULE = "streamgen_edge.push"
+STARTS_S = 40.0
+"""Until its first word: on a busy machine a process takes its time to come up."""
 SILENT_S = 10.0
 """A process that has said nothing for so long hangs: it is killed. It speaks once a second."""
 ENDS_S = 1.8
@@ -238,10 +240,12 @@ class Push:
 
     async def _hear(self, out: asyncio.StreamReader) -> None:
         """What the process says, until it ends or says nothing any more."""
+        patience_s = STARTS_S
         while True:
             try:
-                async with asyncio.timeout(SILENT_S):
+                async with asyncio.timeout(patience_s):
                     line = await out.readline()
+                    patience_s = SILENT_S
             except (TimeoutError, ValueError):
                 log.warning("the process of a push hangs", extra=self._ids)
                 return
