@@ -52,6 +52,12 @@ OPENS_LATE = {
     "streamgen/cli/__init__.py",
     "streamgen/plugins.py",
 }
+GSTREAMER = {
+    "PipelineProcess": {"streamgen/ingest/gstreamer.py", "streamgen/deliver/gstreamer.py"},
+    "GstPipe": {"streamgen/ingest/container.py"},
+    "GstOutlet": {"streamgen/control/offline.py"},
+}
+"""Who may make what starts a pipeline."""
 BACKENDS = {
     # What a user writes in a ladder is spelled where that setting is; what a playlist says of a
     # codec is told by any of its names.
@@ -189,6 +195,25 @@ def test_a_backend_s_library_is_imported_only_by_its_module(path: Path) -> None:
         for root in roots & LIBRARIES.keys():
             recipes = name_of(path).startswith("models/recipes/")
             assert recipes or name_of(path) in LIBRARIES[root], f"line {node.lineno}: {root}"
+
+
+def test_only_the_command_line_lets_pipelines_of_gstreamer_in() -> None:
+    """They read and write what their user may: nothing that the network says may start one."""
+    found: dict[str, set[str]] = {}
+    for path in PACKAGES:
+        text = path.read_text(encoding="utf-8")
+        if not any(word in text for word in ("pipelines=", *GSTREAMER)):
+            continue
+        for call, called in calls(path):
+            for argument in call.keywords:
+                if argument.arg == "pipelines" and called in {"Choices", "open_source"}:
+                    found.setdefault(ast.unparse(argument.value), set()).add(name_of(path))
+            if called in GSTREAMER:
+                found.setdefault(called, set()).add(name_of(path))
+    assert found == GSTREAMER | {
+        "True": {"streamgen/cli/run.py"},
+        "choices.pipelines": {"streamgen/control/offline.py"},
+    }
 
 
 def test_the_promised_names_are_the_listed_ones() -> None:

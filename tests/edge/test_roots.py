@@ -41,6 +41,7 @@ def refused(
         overlay(picture="/etc/passwd"),
         overlay(picture="http://169.254.169.254/latest"),
         overlay(picture="concat:/etc/passwd"),
+        overlay(picture="gst:filesrc location=/etc/passwd"),
         overlay(text="x", font="/dev/zero"),
         pipeline(live={"slate": "/etc/passwd"}),
         pipeline(

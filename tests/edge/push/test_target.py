@@ -32,6 +32,7 @@ def test_an_address_holds_application_and_key(url: str, app: str, key: str) -> N
         f"rtmp://a.example/{SECRET}",
         f"rtmp://a.example/{SECRET}/?x={SECRET}/",
         f"srt://a.example/live/{SECRET}",
+        f"gst:srtsink uri=srt://a.example/live/{SECRET}",
         f"file:///live/{SECRET}",
         f"rtmp:///live/{SECRET}",
         f"rtmp://u:{SECRET}@a.example/live/x",
