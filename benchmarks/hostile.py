@@ -121,6 +121,7 @@ async def crowd(http: int, rtmp: int, number: int) -> None:
     ):
         tasks.append(asyncio.create_task(again(kind, address)))
         await asyncio.sleep(0.002)
+    print("all are there", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     print(json.dumps({"most": most, "ended": dict(ended)}), flush=True)
     for task in tasks:
@@ -147,6 +148,8 @@ class Others:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # what their coming costs is not measured
 
     def leave(self) -> dict[str, object]:
         told, _ = self._process.communicate(timeout=20)
