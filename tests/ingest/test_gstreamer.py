@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from streamgen.errors import SourceError
+from streamgen.gstreamer import process
 from streamgen.ingest.container import ContainerSource, open_source
 from streamgen.testing import synthetic_clip
 from tests.gstreamer.installed import alive, coded, coded_file, free_port, gone, needing, rtsp
@@ -236,6 +237,14 @@ def test_a_pipeline_ends_with_the_process_that_started_it() -> None:
     parent.wait()
     parent.stdout.close()
     assert gone(pid)
+
+
+@pytest.mark.parametrize("python", ["/no/such/python", sys.executable])
+def test_where_gstreamer_is_missing_the_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    monkeypatch.setattr(process, "PYTHON", python)
+    assert "python3-gst-1.0" in refusal("videotestsrc")
 
 
 def test_only_who_says_so_may_open_pipelines(tmp_path: Path) -> None:
