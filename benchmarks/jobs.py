@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -81,6 +82,7 @@ def main() -> None:
             one = made(folder, clip, options.model, 1)
             many = made(folder, clip, options.model, options.jobs)
             rounds.append({"one": one, "many": many})
+            print(json.dumps(rounds[-1]), file=sys.stderr)
     rows = {
         kind: {key: round(median(r[kind][key] for r in rounds), 2) for key in rounds[0][kind]}
         for kind in ("one", "many")

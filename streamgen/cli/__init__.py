@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -57,7 +57,7 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         for point in entry_points(group="streamgen.commands"):
             if point.name == cmd_name:
-                return get_command(point.load())
+                return get_command(_loaded(point))
         return None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -78,6 +78,16 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as interrupt:
             typer.echo("streamgen: interrupted", err=True)
             raise typer.Exit(130) from interrupt
+
+
+def _loaded(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except ModuleNotFoundError as error:
+        raise StreamGenError(
+            f"'{point.name}' needs {error.name}, which comes with an extra: "
+            "pip install 'streamgen[cluster]'"
+        ) from error
 
 
 def _text(error: BaseException) -> str:

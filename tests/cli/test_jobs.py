@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,14 @@ def test_a_job_that_is_not_there_is_named(jobs: Path) -> None:
     shown = called(jobs, "show", "nothing")
     assert isinstance(shown.exception, ConfigError)
     assert str(shown.exception) == "there is no job 'nothing'"
+
+
+def test_without_its_libraries_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['sqlalchemy'] = None; sys.argv = ['streamgen', 'jobs', 'list']"
+    code += "; from streamgen.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "streamgen: 'jobs' needs sqlalchemy, which comes with an extra: "
+        "pip install 'streamgen[cluster]'\n"
+    )
