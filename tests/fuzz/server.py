@@ -134,7 +134,8 @@ def timeline(data: bytes) -> None:
     line = LiveTimeline(Telemetry())
     line.arrive()
     now = 0
-    last: dict[tuple[str, int], int] = {}
+    last: dict[str, tuple[int, int]] = {}
+    """By track: its latest epoch, and its last decoding time there."""
     while draws:
         what = draws.number(1)
         now += draws.number(1) * 10_000_000
@@ -158,10 +159,10 @@ def timeline(data: bytes) -> None:
         mended = line.mend(Packet(b"x", dts + offset, dts, 0, base, not last, name), now)
         assert mended.dts is not None and mended.pts is not None
         assert mended.pts >= mended.dts and mended.time_base == BASE
-        key = name, mended.epoch
-        assert mended.dts > last.get(key, mended.dts - 1), (name, mended.dts, last[key])
-        last[key] = mended.dts
-        assert all(epoch <= mended.epoch for one, epoch in last if one == name)
+        epoch, before = last.get(name, (mended.epoch, mended.dts - 1))
+        assert mended.epoch >= epoch, (name, mended.epoch, epoch)
+        assert mended.epoch > epoch or mended.dts > before, (name, mended.dts, before)
+        last[name] = mended.epoch, mended.dts
 
 
 # What honest ones send.
