@@ -20,6 +20,7 @@ MARGIN_PX = 24
 LEFT_PX = 96
 LABEL_PX = 30
 DOT_PX = 2
+LETTER_PX = 14
 LINE_PX = 2
 PAPER = (17, 18, 21)
 GRID = (44, 47, 54)
@@ -51,17 +52,17 @@ def chart(title: str, hours: Sequence[float], panels: Sequence[Panel]) -> Pictur
         _panel(picture, panel, across, top)
     for share in (0, 0.25, 0.5, 0.75, 1):
         text = f"{hours[0] + share * (hours[-1] - hours[0]):.1f} H"
-        left = LEFT_PX + share * (WIDTH_PX - MARGIN_PX - LEFT_PX) - share * 12 * len(text)
+        left = LEFT_PX + share * (WIDTH_PX - MARGIN_PX - LEFT_PX) - share * LETTER_PX * len(text)
         _write(picture, text, int(left), height - LABEL_PX - MARGIN_PX // 2)
     return picture
 
 
 def _panel(picture: Picture, panel: Panel, across: NDArray[np.float64], top: int) -> None:
-    most = max((max(line.values, default=0) for line in panel.lines), default=0) or 1
+    most = _round(max((max(line.values, default=0) for line in panel.lines), default=0))
     left = LEFT_PX
     for line, colour in zip(panel.lines, COLOURS, strict=False):
         _write(picture, line.name, left, top, colour)
-        left += 12 * len(line.name) + 30
+        left += LETTER_PX * len(line.name) + 30
     top += LABEL_PX
     for share in (0, 0.5, 1):
         row = top + round((1 - share) * (PANEL_PX - 1))
@@ -70,6 +71,14 @@ def _panel(picture: Picture, panel: Panel, across: NDArray[np.float64], top: int
     for line, colour in zip(panel.lines, COLOURS, strict=False):
         rows = top + (1 - np.array(line.values) / most) * (PANEL_PX - 1)
         _stroke(picture, across, rows, colour)
+
+
+def _round(most: float) -> float:
+    """The next number that is easily read, for the top of a scale."""
+    if most <= 0:
+        return 1
+    unit: float = 10.0 ** np.floor(np.log10(most))
+    return next(step * unit for step in (1, 2, 4, 5, 6, 8, 10) if most <= step * unit)
 
 
 def _stroke(

@@ -41,3 +41,13 @@ def test_a_line_is_as_high_as_its_values() -> None:
     tops = drawn.argmax(axis=0)[columns]
     assert tops.argmin() == np.abs(columns - columns.mean()).argmin()
     assert tuple(picture[0, 0]) == PAPER
+
+
+def test_a_scale_ends_at_a_number_that_is_easily_read() -> None:
+    # 241 is drawn on a scale to 400: at some 0.6 of the height of a panel.
+    low, high = (
+        (chart("", [0, 1], [Panel([Line("", [241, value])])]) == COLOURS[0]).all(axis=2)
+        for value in (241, 400)
+    )
+    bottom, top = (np.flatnonzero(drawn.any(axis=1)).min() for drawn in (low, high))
+    assert bottom - top == round((1 - 241 / 400) * 199)
