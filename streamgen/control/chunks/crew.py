@@ -139,6 +139,8 @@ class Crew:
         assert process.stdout is not None
         _tell(process.stdin, b"%d\n" % chunk.number)
         for line in process.stdout:
+            if not line.endswith(b"\n"):
+                break  # it died over this word
             words = json.loads(line)
             if words["number"] != chunk.number:
                 continue

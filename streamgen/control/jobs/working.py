@@ -26,7 +26,7 @@ from streamgen.control.jobs.submitting import FINAL
 from streamgen.control.offline import Sound
 from streamgen.control.store import Claim, Job, Lease, Store
 from streamgen.deliver.manifest import matches
-from streamgen.errors import Fenced, OutputError, StoreError, StreamGenError
+from streamgen.errors import OutputError, StoreError, StreamGenError
 from streamgen.ingest.container import open_source
 from streamgen.media.queue import Cancelled
 from streamgen.report import Report
@@ -121,8 +121,8 @@ class Workshop:
             )
             self._say(f"job {job.name}: piece {claim.number + 1} of {_order(job).pieces} is made")
             await self._complete(job)
-        except Fenced:
-            return  # another has it
+        except StoreError:
+            return  # another has it, or will have it when our claim has run out
         except Cancelled:
             with suppress(StoreError):
                 await self._store.work.finish(claim, "waiting", {})
@@ -148,7 +148,7 @@ class Workshop:
                 await asyncio.wait([making], timeout=self._ttl_ms / 3000)
                 if not making.done():
                     await self._store.work.hold(claim, self._ttl_ms)
-        except Fenced:
+        except StoreError:
             crew.cancel()
             with suppress(StreamGenError, Cancelled):
                 await making
@@ -203,7 +203,7 @@ class Workshop:
                 facts["report"] = report.model_dump(mode="json")
             done = replace(job, state="done", facts=facts, version=job.version + 1)
             await self._store.write(done, fences=[lease])
-        except Fenced:
+        except StoreError:  # another joins it, or will when our lease has run out
             with suppress(StreamGenError):
                 await joining
             return
