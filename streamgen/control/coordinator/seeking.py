@@ -29,8 +29,14 @@ def seek(cluster: Cluster, stream: Stream, now_ms: int) -> None:
 
 def place(cluster: Cluster, stream: Stream, now_ms: int, *, only: str | None = None) -> Full | None:
     """An owner for a stream, or another one for one that has one, at once; None: done."""
-    force = Force.ALL if stream.here is None else Force.BATCH
-    answer = cluster.scheduler.place(stream.work, force=force, only=only, away=stream.avoid)
+    scheduler, work, away = cluster.scheduler, stream.work, stream.avoid
+    answer: Placed | Full | None = None
+    if stream.here is None and stream.fenced and only is None and work.profile.models:
+        # Somebody watches: seconds in which a network is loaded count more than a node more.
+        answer = scheduler.place(work, force=Force.NOBODY, away=away, warm=True)
+    if not isinstance(answer, Placed):
+        force = Force.ALL if stream.here is None else Force.BATCH
+        answer = scheduler.place(work, force=force, only=only, away=away)
     if isinstance(answer, Full):
         return answer
     take(cluster, stream, answer, now_ms)

@@ -127,9 +127,10 @@ class Bins:
         *,
         idle: bool = True,
         but: Sequence[int] = (),
+        warm: bool = False,
     ) -> int | None:
         """The slot whose rest would be smallest, nodes that are in use first; None: no one fits,
-        or only those of `but`.
+        or only those of `but`. `warm`: only those that have all of `models`.
 
         What was taken of the kinds `reclaim` counts as free. The rest is measured as the sum of
         squares over all dimensions, each weighted by how scarce it is (Panigrahy et al., 2011).
@@ -138,6 +139,8 @@ class Bins:
         fits = self.opened[:number].copy()
         for slot in but:
             fits[slot] = False
+        for model in models if warm else ():
+            fits &= self._warm[model][:number] if model in self._warm else False
         for dimension, wanted in enumerate(need):
             if wanted:
                 room = self.free[dimension, :number]

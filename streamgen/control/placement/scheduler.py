@@ -131,11 +131,12 @@ class Scheduler:
         force: Force = Force.ALL,
         only: str | None = None,
         away: str | None = None,
+        warm: bool = False,
     ) -> Placed | Full:
         """Find room and book it: a place that it does not have yet, if it has one.
 
         `idle`: also on nodes that do nothing yet; `only`: on this node or nowhere; `away`: not on
-        this one.
+        this one; `warm`: only where its networks are loaded.
         """
         but = [one.slot for one in self._bookings.get(work.name, ())]
         if away in self.bins.slots:
@@ -144,7 +145,8 @@ class Scheduler:
         for cut, reclaim in self._ways(work, force):
             need = self._vector(work.profile.need(cut))
             if there is None:
-                slot = self.bins.best(need, work.profile.models, reclaim, idle=idle, but=but)
+                models = work.profile.models
+                slot = self.bins.best(need, models, reclaim, idle=idle, but=but, warm=warm)
             else:
                 fits = there not in but and self.bins.fits(there, need, reclaim)
                 slot = there if fits else None

@@ -6,6 +6,7 @@ from streamgen.control.coordinator.commands import Assign, Move, Refuse, Revoke,
 from streamgen.control.coordinator.events import (
     Drain,
     LeaseLost,
+    NodeRegistered,
     NodeReport,
     StreamLost,
     StreamReleased,
@@ -15,7 +16,7 @@ from streamgen.control.coordinator.events import (
 from streamgen.control.coordinator.fencing import token
 from streamgen.control.placement.resources import Profile, Resources, Standing
 from streamgen.control.placement.scheduler import Work
-from tests.control.coordinator.world import PROFILES, SECRET, World, work
+from tests.control.coordinator.world import NODE, PROFILES, SECRET, Machine, World, work
 
 WHOLE = PROFILES[2]
 
@@ -362,3 +363,21 @@ def test_batch_work_may_end_on_a_node_that_is_emptied_but_does_not_hold_it_for_e
     world.pass_time(11_000)
     assert world.owner("chunk") not in (None, first)
     assert world.drained == [first]
+
+
+def test_a_stream_is_taken_over_where_its_networks_are_loaded() -> None:
+    cold = World()
+    for name in ("first", "cold", "warm"):
+        models = ("starry",) if name == "warm" else ()
+        cold.machines[name] = Machine()
+        cold.say(NodeRegistered(name, "0", NODE, models))
+    cold.say(Drain("warm"))
+    cold.want("show")
+    cold.settle()
+    for name, gpu_ms in (("z", 300), ("other", 400)):
+        cold.say(StreamWanted(gpu(name, gpu_ms), None))
+    assert [cold.owner(name) for name in ("show", "z", "other")] == ["first", "first", "cold"]
+    cold.say(Drain("warm", wanted=False))
+    # Best-fit alone would choose the node that is in use.
+    cold.say(WorkerLost("first"))
+    assert cold.owner("show") == "warm"
