@@ -76,7 +76,7 @@ class Killing:
             self._gone(children)
             if process.returncode == 0:
                 break
-            if process.returncode != -signal.SIGKILL or output.exists():
+            if process.returncode != -signal.SIGKILL:
                 raise SystemExit(f"round {number}: {process.returncode}, {said}")
         made = [packets(output, kind) for kind in ("video", "audio")]
         if made != self.uncut or left_over(output.parent):

@@ -12,7 +12,7 @@ from typing import Protocol
 from streamgen.control.chunks.child import Order
 from streamgen.control.chunks.crew import Crew
 from streamgen.control.chunks.cuts import LEAST_NS, Cuts, Needs, cut
-from streamgen.control.chunks.folder import Planned, Workplace
+from streamgen.control.chunks.folder import Planned, Workplace, place_of
 from streamgen.control.chunks.join import Assembly
 from streamgen.control.chunks.packets import Made, made_already
 from streamgen.control.chunks.summing import Sum, summed
@@ -109,6 +109,9 @@ def _carried(how: InPieces, audience: PieceAudience) -> Outcome | Cuts:
     job, choices = how.job, how.choices
     manifest = manifest_of(how.pipeline, job, choices, address_of(job.input))
     if choices.resume and matches(job.output, manifest):
+        if place_of(job.output).exists():  # the run was killed between its last two steps
+            with Workplace(job.output) as place:
+                place.remove()
         return Outcome(job)
     with ExitStack() as leaving:
         source = open_source(job.input)

@@ -119,6 +119,10 @@ def test_a_run_goes_on_with_the_whole_pieces_of_one_that_was_killed(
     assert packets(output) == packets(uncut)
     assert packets(output, "audio") == packets(uncut, "audio")
     assert left_over(tmp_path) == []
+    place.mkdir()  # as of a run that was killed when its output stood already
+    with started(clip, output, "--resume") as process:
+        assert "made already, skipped" in process.communicate(timeout=WITHIN_S)[0]
+    assert left_over(tmp_path) == []
 
 
 def test_two_runs_do_not_make_one_output(clip: Path, tmp_path: Path) -> None:
