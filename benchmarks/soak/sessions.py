@@ -42,7 +42,7 @@ from streamgen_edge.webrtc.whep import preferred
 STAYS = "stays"
 NAMES = 16
 """Streams that come and go have one of so many names."""
-SETTLES_S = 20.0
+SETTLES_S = 30.0
 WITHIN_S = 60.0
 SENDS_S = 0.4
 MOST_MEMORY = 0.02
