@@ -105,14 +105,12 @@ class RtpTrack:
     def put(self, packet: Packet) -> None:
         """One packet of the track; a picture is Annex B without B-frames, its parameter sets in
         every key frame."""
-        data = bytes(packet.data)
-        payloads = h264_payloads(data) if self.video else [data]
+        payloads = h264_payloads(bytes(packet.data)) if self.video else [bytes(packet.data)]
         if not payloads or packet.pts is None:
             return
         base = packet.time_base
         self.clock.begin(packet.pts, base)
-        # Without fractions, which would be a tenth of what a picture costs here.
-        ticks = packet.pts * base.numerator * self.rate_hz // base.denominator
+        ticks = packet.pts * base.numerator * self.rate_hz // base.denominator  # no Fraction: fast
         timestamp = (self.origin + ticks) & MASK32
         first = self._count
         ring = self._ring

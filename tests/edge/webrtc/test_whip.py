@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -57,7 +58,10 @@ async def test_access_units_come_undecoded_and_sound_beside_them() -> None:
             ("h264", 640, 0),
             ("opus", 0, 48_000),
         }
-        assert {b.pts - a.pts for a, b in itertools.pairwise(sounds)} == {960}
+        steps = Counter(b.pts - a.pts for a, b in itertools.pairwise(sounds))
+        moved = [step for step in steps.elements() if step != 960]
+        # The first report of the sender may move the sound once to where its pictures are.
+        assert len(moved) <= 1 and all(0 < step < 2 * 960 for step in moved)
         ends = [float(some[-1].pts * some[-1].time_base) for some in (pictures, sounds)]
         assert abs(ends[0] - ends[1]) < 0.2
         assert hub.publishers["cam"].stats.keyframes >= 1
