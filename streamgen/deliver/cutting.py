@@ -1,8 +1,10 @@
 """`Cutter`: the samples of one live track become parts and segments of its window.
 
 Segments begin at the first key frame at or after each point of the grid; parts begin at the first
-sample that is a part's length behind the beginning of the last one. Both follow from the samples
-of the segment alone, so a packager that starts in mid-stream makes the same ones.
+sample that is a part's length behind the beginning of the last one. Where samples are missing, no
+part grows beyond its length: the next sample is shown early, and the playlist keeps telling the
+time. All follows from the samples of the segment alone, so a packager that starts in mid-stream
+makes the same pieces.
 """
 
 from __future__ import annotations
@@ -74,8 +76,6 @@ class Cutter:
         self._bytes = 0
         self._index = 0
         self._last: int | None = None
-        self._step = 0
-        """Between the last two samples."""
         self._key: Sample | None = None
 
     def put(self, sample: Sample) -> None:
@@ -90,14 +90,14 @@ class Cutter:
         elif self._last is not None and at <= self._last:
             self._count("late")
             return
-        if sample.sync and self.number is not None and self._hole(sample):
+        if sample.sync and self.number is not None and self._video:
             self._bridge(sample, min(at, self._start(self.number + 1)))
         if self.number is None or number > self.number:
             if not sample.sync:  # numbers must go on, though nobody can begin here
                 self._count("without_key_frame")
             self._cut(number, sample)
         if self._samples and at - self._samples[0].time >= self.pace.part - self.pace.slack:
-            self._close(at)
+            self._fill(at)
         self._append(sample)
 
     def drop(self) -> None:
@@ -164,10 +164,11 @@ class Cutter:
     def _start(self, number: int) -> int:
         return self.pace.ticks(self._grid.start_of(number))
 
-    def _hole(self, sample: Sample) -> bool:
-        """Samples are missing before this one."""
-        usual = sample.duration or min(self._step or self.pace.part, self.pace.part // 2)
-        return self._last is not None and sample.time - self._last > 1.5 * usual
+    def _late(self, at: int) -> bool:
+        """Whether what is there cannot last until then: samples are missing."""
+        if self._samples:
+            return at - self._samples[0].time > self.pace.target
+        return self.end is not None and at - self.end > self.pace.slack
 
     def _bridge(self, key: Sample, until: int) -> None:
         """A hole in the segment before a key frame, as where a worker took over from another: parts
@@ -189,7 +190,7 @@ class Cutter:
                 for missing in range(self.number + 1, number):
                     self._still(missing, key)
                 begin = self._start(number)
-                if sample.sync and at - begin > self.pace.slack and self._hole(sample):
+                if sample.sync and self._video and at - begin > self.pace.slack and self._late(at):
                     self._next(number, begin)
                     self._show(sample, begin)
                     self._bridge(sample, at)
@@ -228,17 +229,16 @@ class Cutter:
         first = sample
         if self._samples:
             first = _at(sample, max(sample.time, self._samples[-1].time + 1))
-        elif self.end is not None and (sample.time < self.end or (self._index and not steady)):
+        elif self.end is not None and (sample.time < self.end or self._index):
             first = _at(sample, self.end)  # early: nothing else can fill the hole
         self._samples.append(first)
         self._bytes += len(sample.data)
-        self._step = step or 0
         self._last = sample.time
         self.end = first.time + (min(sample.duration, self.pace.part) or 1)
         if sample.sync and self._video:
             self._key = sample
         if sample.duration and steady and self._full(self.end):
-            self._close(self.end)
+            self._fill(self.end)
 
     def _full(self, end: int) -> bool:
         """Whether the part is known to be complete before the next sample comes. The last one of
@@ -246,6 +246,10 @@ class Cutter:
         assert self.number is not None
         inside = self._start(self.number + 1) - end > self.pace.slack
         return inside and end - self._samples[0].time >= self.pace.part - self.pace.slack
+
+    def _fill(self, until: int) -> None:
+        """Publish the open part, as what is there would last `until`, or as long as a part is."""
+        self._close(self._samples[0].time + self.pace.part if self._late(until) else until)
 
     def _close(self, end: int) -> None:
         """Publish the open part. Its last sample lasts until `end`, however late that is, so the

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +27,7 @@ class Bench:
 
     def __init__(self, rate: Fraction | None, *, window_s: int = 30, grid: Grid = GRID) -> None:
         self.counts: Counter[str] = Counter()
+        self._cell: int | None = None
         self.window = Window(window_s * NS)
         self.pace = _pace(LiveTrack("video/1p", "h264", 1, rate), 333_000_000)
         self.grid = grid
@@ -36,11 +37,10 @@ class Bench:
 
     def feed(self, times: Iterable[int], length: int = 0) -> None:
         """Pictures at these times in 1/90000 s, key frames where the frame clock puts them."""
-        cell = None
         for at in times:
             here = self.grid.number(self.pace.ns(at))
-            self.cutter.put(Sample(at, 0, length, at.to_bytes(8, "big"), here != cell))
-            cell = here
+            self.cutter.put(Sample(at, 0, length, at.to_bytes(8, "big"), here != self._cell))
+            self._cell = here
 
     def shape(self) -> list[tuple[int, list[float], bool]]:
         return [
@@ -74,6 +74,17 @@ def check_lengths(bench: Bench) -> None:
                 assert part.duration_ns >= 0.85 * target
 
 
+def check_times(bench: Bench) -> None:
+    """The playlist tells the time of the media: a part is no longer for a picture that is late."""
+    check_lengths(bench)
+    spans = bench.spans()
+    assert all(0 <= begin - end <= bench.pace.slack for (_, end), (begin, _) in pairwise(spans))
+    for piece, following in pairwise(bench.window.pieces):
+        assert following.number == piece.number + 1
+        off_ns = piece.start_ns + piece.duration_ns - following.start_ns
+        assert abs(off_ns) <= bench.pace.length_ns(bench.pace.slack)
+
+
 def test_the_opening_is_half_a_second_and_then_the_grid_is_the_frame_clock_s() -> None:
     bench = Bench(Fraction(30))
     bench.feed(times(Fraction(30), 3), 3000)
@@ -93,7 +104,7 @@ def test_numbers_and_starts_of_cells_agree(start_s: str) -> None:
     assert edges[0] == start_ns
     assert grid.opening_cut_ns == edges[1] == start_ns + NS // 2
     assert all(edge % NS == 0 for edge in edges[2:])
-    assert all(NS // 4 <= b - a <= 1.25 * NS for a, b in itertools.pairwise(edges))
+    assert all(NS // 4 <= b - a <= 1.25 * NS for a, b in pairwise(edges))
     for number, edge in enumerate(edges):
         assert grid.number(edge) == number
         assert grid.number(edge - 1) == max(number - 1, 0)
@@ -122,9 +133,7 @@ def test_parts_obey_their_target_at_no_frame_rate_at_all(steps: list[int], known
     bench = Bench(None if known else Fraction(30))
     at = [sum(steps[:number]) for number in range(len(steps))]
     bench.feed(at, 3000 if known else 0)
-    check_lengths(bench)
-    numbers = [piece.number for piece in bench.window.pieces]
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    check_times(bench)
 
 
 def test_a_part_is_published_with_its_last_picture_when_lengths_are_known() -> None:
@@ -149,7 +158,7 @@ def test_media_has_no_hole_where_pictures_are_missing(begins_s: float) -> None:
     at = [time for time in times(Fraction(30)) if not begins_s * 90_000 <= time < 2.9 * 90_000]
     bench.feed(at, 3000)
     spans = bench.spans()
-    assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    assert all(end == begin for (_, end), (begin, _) in pairwise(spans))
     check_lengths(bench)
 
 
@@ -167,7 +176,7 @@ def test_cells_that_lost_all_their_pictures_show_a_key_frame(keyed: bool) -> Non
     assert all(shown.to_bytes(8, "big") in part.data for part in still.parts)
     assert all(part.independent for part in still.parts)
     spans = bench.spans()
-    assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    assert all(end == begin for (_, end), (begin, _) in pairwise(spans))
     check_lengths(bench)
 
 
@@ -185,11 +194,40 @@ def test_the_playlist_tells_the_time_of_a_hole_before_a_key_frame(
     for time in at:
         sync = time % 90_000 == 0 or time == 45_000 or time == first
         bench.cutter.put(Sample(time, 0, 3000 * known, time.to_bytes(8, "big"), sync))
-    spans = bench.spans()
-    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(spans))
-    check_lengths(bench)
-    for piece, following in itertools.pairwise(bench.window.pieces):
-        assert abs(piece.start_ns + piece.duration_ns - following.start_ns) < NS // 100
+    check_times(bench)
+
+
+@pytest.mark.parametrize("first", range(60, 90))
+@pytest.mark.parametrize("late", [1, 3, 6])
+def test_the_playlist_tells_the_time_of_pictures_that_stand_in_for_others(
+    first: int, late: int
+) -> None:
+    """The first ones in a burst, of which all but the last were left out."""
+    bench = Bench(Fraction(30))
+    still = bench.pace.part // 2
+    bench.feed(range(0, 3000 * first, 3000), 3000)
+    begins = 3000 * (first - 1) + late * still
+    bench.feed(range(begins, begins + 6 * 90_000, still), still)
+    bench.feed(range(begins + 6 * 90_000, begins + 9 * 90_000, 3000), 3000)
+    check_times(bench)
+
+
+@pytest.mark.parametrize("first", range(60, 90))
+def test_the_playlist_tells_the_time_of_a_hole_that_no_key_frame_ends(first: int) -> None:
+    for missing in range(1, 40):
+        bench = Bench(Fraction(30))
+        bench.feed((3000 * n for n in range(210) if not first <= n < first + missing), 3000)
+        check_times(bench)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known lengths", "unknown lengths"])
+@pytest.mark.parametrize("rate", ["1", "2", "2.3", "2.5", "2.9", "4", "5", "7"])
+def test_the_playlist_tells_the_time_of_pictures_that_are_rarer_than_was_said(
+    rate: str, known: bool
+) -> None:
+    bench = Bench(Fraction(30))
+    bench.feed(times(Fraction(rate), 20), int(90_000 / Fraction(rate)) if known else 0)
+    check_times(bench)
 
 
 def test_a_hole_longer_than_the_window_begins_a_new_one() -> None:
@@ -312,5 +350,5 @@ def test_media_lies_in_order_whatever_lengths_and_key_frames_are(
         at += step
     bench.cutter.finish()
     spans = bench.spans()
-    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
     assert all(end > begin for begin, end in spans)
