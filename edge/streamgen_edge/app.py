@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from streamgen_edge import origin
+from streamgen.control import origin
 from streamgen_edge.crowd import SURPLUS, Crowd
 from streamgen_edge.settings import Http
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import zmq
 import zmq.asyncio
 
+from streamgen.control.guests import Guests, Telemetry, guarded
 from streamgen.control.keys import LinkKey, public_key, read_key
 from streamgen.control.wire import (
     BEAT_S,
@@ -27,7 +28,7 @@ from streamgen.control.wire import (
 )
 from streamgen.media.credit import Item, Outflow
 from streamgen.media.envelope import Envelope, LinkError, opened, seal
-from streamgen_edge.door import Door, Guests, Telemetry, guarded
+from streamgen_edge.door import Door
 from streamgen_edge.settings import LinkSettings
 
 RETRY_S = 0.005

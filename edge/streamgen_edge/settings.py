@@ -18,9 +18,10 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from streamgen.config import DurationNs, Settings, check, read_yaml
 from streamgen.control.keys import public_key
+from streamgen.control.origin import is_loopback
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
-from streamgen_edge.auth.settings import Auth, is_loopback
+from streamgen_edge.auth.settings import Auth
 from streamgen_edge.hooks.settings import WrittenHooks
 from streamgen_edge.limits import ServerLimits, StreamLimits
 from streamgen_edge.outbound.settings import OutboundSettings

@@ -16,6 +16,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
+from streamgen.control.guests import Guests
 from streamgen.control.keys import LinkKey, new_key
 from streamgen.control.wire import Place, control_address, media_address, prepare, prove
 from streamgen.errors import ConfigError
@@ -23,7 +24,7 @@ from streamgen.media.credit import Item, Outflow, time_ms
 from streamgen.media.envelope import Envelope, opened, seal
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
-from streamgen_edge.door import Door, Guests
+from streamgen_edge.door import Door
 from streamgen_edge.link import Link, Remote
 from tests.live.serving import two_ports
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from streamgen.control.origin import is_loopback
 from streamgen.errors import ConfigError
-from streamgen_edge.auth.settings import fits, is_loopback
+from streamgen_edge.auth.settings import fits
 from streamgen_edge.settings import Server, load_server, restart_needed
 
 EVERYTHING = """

@@ -7,10 +7,9 @@ from typing import Protocol
 
 from fastapi import HTTPException, Request
 
-from streamgen_edge import origin
+from streamgen.control import origin
 from streamgen_edge.auth.access import Access
 from streamgen_edge.auth.asking import Asking, Scope
-from streamgen_edge.auth.settings import is_loopback
 
 
 class Guarded(Protocol):
@@ -33,7 +32,7 @@ def administrator(guarded: Guarded) -> Callable[[Request], Awaitable[None]]:
             raise HTTPException(403, "pages of other sites may do nothing here")
         access = guarded.access
         if not access.guards_api:
-            here = request.client is not None and is_loopback(request.client.host)
+            here = request.client is not None and origin.is_loopback(request.client.host)
             old = request.scope.get("http_version") == "1.0"  # as nginx asks, if it is told nothing
             if here and not old and not origin.proxied(headers):
                 if origin.is_loopback_name(origin.host(headers)):

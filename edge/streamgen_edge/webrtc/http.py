@@ -11,8 +11,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from streamgen.control.origin import foreign
 from streamgen_edge.auth.asking import MOST_TOKEN
-from streamgen_edge.origin import foreign
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

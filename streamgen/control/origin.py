@@ -74,6 +74,16 @@ def is_loopback_name(name: bytes | None) -> bool:
     return name == b"localhost" or (is_address(name) and ip_address(name.decode()).is_loopback)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can be there."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def foreign(headers: Headers) -> bool:
     """A page of another site asks (its `Origin`, or what the browser says of it)."""
     told = dict(headers)
