@@ -14,9 +14,10 @@ from types import FrameType
 import typer
 
 from streamgen.control.keys import new_key, public_key, read_key
+from streamgen.control.line import Proof
 from streamgen.control.logs import log_as_json
 from streamgen.control.wire import Place
-from streamgen.control.worker import Proof, Worker
+from streamgen.control.worker import Worker
 from streamgen.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -43,13 +44,13 @@ def worker(
     if new_key_ is not None:
         typer.echo(new_key(new_key_).public.hex())
         return
-    place, proof = _edge(link, connect, key, edge_key)
+    edge = _edge(link, connect, key, edge_key)
     name = name or re.sub(r"[^A-Za-z0-9_.-]", "-", f"{socket.gethostname()[:50]}-{os.getpid()}")
     if not _NAME.fullmatch(name):
         raise ConfigError(f"not a name for a worker: '{name}'")
     log_as_json()
     lifeline = sys.stdin.fileno() if supervised else None
-    one = Worker(name, place, now=datetime.now, proof=proof, lifeline=lifeline)
+    one = Worker(name, {edge[0].control: edge}, now=datetime.now, lifeline=lifeline)
 
     def stop(number: int, frame: FrameType | None) -> None:
         one.stop()

@@ -1,0 +1,122 @@
+"""One worker and many edges: each has its own streams there, and its own silence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import zmq
+import zmq.asyncio
+
+from streamgen.control import line
+from streamgen.control.wire import Place, encoded, prepare
+from streamgen.control.worker import Edges, Worker
+
+SOUND_ONLY = {
+    "type": "attach",
+    "stream": 1,
+    "term": 1,
+    "name": "x",
+    "pipeline": {"name": "plain", "ladder": [{"height": 90, "bitrate": "200k"}]},
+    "codec": "",
+    "time_base": [1, 90_000],
+}
+
+
+class Edge:
+    """The sockets of an edge, and whatever a worker says there."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.place = Place.in_folder(folder)
+        self.context = zmq.asyncio.Context()
+        self.control: Any = self.context.socket(zmq.ROUTER)
+        prepare(self.control, control=True)
+        self.control.bind(self.place.control)
+        self.media: Any = self.context.socket(zmq.ROUTER)
+        prepare(self.media, control=False)
+        self.media.bind(self.place.media)
+
+    async def hears(self, kind: str) -> dict[str, Any]:
+        """The next message of this kind; the worker hears on the way that we live."""
+        while True:
+            name, head = await asyncio.wait_for(self.control.recv_multipart(), 20)
+            message: dict[str, Any] = json.loads(head)
+            if message["type"] == kind:
+                return message
+            await self.control.send_multipart([name, encoded({"type": "beat"})])
+
+    async def says(self, **message: Any) -> None:
+        await self.control.send_multipart([b"w", encoded(message), b""])
+
+    def close(self) -> None:
+        self.media.close()
+        self.control.close()
+        self.context.term()
+
+
+@contextmanager
+def working(edges: Edges) -> Iterator[Worker]:
+    worker = Worker("w", edges, now=lambda: datetime.now(UTC))
+    thread = threading.Thread(target=worker.serve)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_edges_come_and_go_while_streams_of_others_run(tmp_path: Path) -> None:
+    async def main() -> None:
+        one, two = Edge(tmp_path / "one"), Edge(tmp_path / "two")
+        with working({"one": (one.place, None)}) as worker:
+            await one.hears("hello")
+            await one.says(**SOUND_ONLY)
+            await one.hears("attached")
+            worker.use({"one": (one.place, None), "two": (two.place, None)})
+            await two.hears("hello")
+            await two.says(**SOUND_ONLY)
+            await two.hears("attached")
+            worker.use({"two": (two.place, None)})
+            assert (await one.hears("ended"))["error"] == ""
+            await two.says(type="detach", stream=1, term=1)
+            assert (await two.hears("ended"))["term"] == 1
+        one.close()
+        two.close()
+
+    asyncio.run(main())
+
+
+def test_an_edge_that_falls_silent_ends_its_own_streams_only(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(line, "DEAD_S", 1.0)
+
+    async def main() -> None:
+        one, two = Edge(tmp_path / "one"), Edge(tmp_path / "two")
+        with working({"one": (one.place, None), "two": (two.place, None)}):
+            for edge in (one, two):
+                await edge.hears("hello")
+                await edge.says(**SOUND_ONLY)
+            await one.hears("attached")
+            await two.hears("attached")
+            answers = asyncio.ensure_future(two.hears("ended"))
+            while True:  # one listens, and says nothing
+                _, head = await asyncio.wait_for(one.control.recv_multipart(), 20)
+                if json.loads(head)["type"] == "ended":
+                    break
+            assert not answers.done()
+            await two.says(type="detach", stream=1, term=1)
+            await answers
+        one.close()
+        two.close()
+
+    asyncio.run(main())
