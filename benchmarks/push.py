@@ -1,7 +1,7 @@
 """What a push costs, and what its target can do to the stream: nothing.
 
     python benchmarks/push.py cost [--by rtmp|whip|metrics] [--pairs 5] [--seconds 6]
-    python benchmarks/push.py killed|hung|slow [--away 60]
+    python benchmarks/push.py killed|hung|slow|mute|silent [--by rtmp|whip] [--away 60]
 
 `cost`: one stream, whose push (or `/metrics`, once a second) is turned on and off between the
 halves of a pair, the order changing from pair to pair: CPU of all of the server's processes per
@@ -9,8 +9,9 @@ picture, the push's own included, and the p95 of the stream's latency before it 
 What is asked: +3 % at most as the median of the pairs, and 10 ms.
 
 The others: a stream with two pushes. The target of one is killed, stopped (SIGSTOP), or reads
-1 kB/s, for a minute; the other target must get every picture meanwhile, and this one a new picture
-within 3 s of its return. Each prints one JSON line.
+1 kB/s, for a minute; one of WHIP also says nothing (`mute`: what it is asked meanwhile is never
+answered), or its media side alone does (`silent`). The other target must get every picture
+meanwhile, and this one a new picture within 3 s of its return. Each prints one JSON line.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from streamgen_edge.demo.own_server import OwnServer
 NAME = "pushed"
 SETTLE_S = 2.0
 RATE = 30
+AWAY = ("killed", "hung", "slow", "mute", "silent")
 SLOW_BYTES = 1000
 """A second."""
 FRESH_S = 1.0
@@ -57,8 +59,8 @@ class Target:
     """When each came, and its own time."""
 
     def start(self) -> None:
-        command = [*program("push_target"), self.by, str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE)
+        command, pipe = [*program("push_target"), self.by, str(self.port)], subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=HERE)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
         self._reading = threading.Thread(target=self._read, args=(self.process.stdout,))
@@ -72,6 +74,10 @@ class Target:
                 at, own = line.split()
                 self.pictures.append((float(at), float(own)))
 
+    def be(self, how: str) -> None:
+        assert self.process.stdin is not None
+        print(how, file=self.process.stdin, flush=True)
+
     def url(self, port: int) -> str:
         place = f"127.0.0.1:{port}"
         return f"rtmp://{place}/live/x" if self.by == "rtmp" else f"http://{place}/whip/x"
@@ -82,7 +88,8 @@ class Target:
             self.process.kill()
         self.process.wait()
         self._reading.join()
-        assert self.process.stdout is not None
+        assert self.process.stdout is not None and self.process.stdin is not None
+        self.process.stdin.close()
         self.process.stdout.close()
 
 
@@ -259,15 +266,20 @@ def bad(folder: Path, what: str, by: str, away_s: float, size: str) -> dict[str,
                 target.kill()
             elif what == "hung":
                 target.process.send_signal(signal.SIGSTOP)
-            else:
+            elif what == "slow":
                 throttle.slow.set()
+            else:
+                target.be(what)
             time.sleep(away_s)
             meanwhile = pushed(server, "bad")
             if what == "killed":
                 target.start()
             elif what == "hung":
                 target.process.send_signal(signal.SIGCONT)
-            throttle.slow.clear()
+            elif what == "slow":
+                throttle.slow.clear()
+            else:
+                target.be("back")
             back = time.monotonic()
             server.until(lambda: returned(target, back) is not None, "new picture", 60)
             time.sleep(2)
@@ -291,7 +303,7 @@ def bad(folder: Path, what: str, by: str, away_s: float, size: str) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=["cost", "killed", "hung", "slow"])
+    parser.add_argument("what", choices=["cost", *AWAY])
     parser.add_argument("--by", choices=["rtmp", "whip", "metrics"], default="rtmp")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)

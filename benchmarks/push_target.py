@@ -3,14 +3,18 @@
     python benchmarks/push_target.py rtmp|whip [PORT]
 
 Prints its port, then `open` for each publisher and `TIME AT` for each picture: `time.monotonic`,
-and the picture's own time in seconds.
+and the picture's own time in seconds. As WHIP server it can be told by lines of standard input:
+`mute` takes requests and answers none of them, then or later, `silent` answers them, and of media
+neither hears nor says anything (`mute` does so, too), `back` ends both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import time
+from typing import Any
 
 import uvicorn
 
@@ -57,8 +61,52 @@ async def by_rtmp(port: int) -> None:
     await asyncio.Event().wait()
 
 
+class Deaf(socket.socket):
+    """Of datagrams: as good as a wire that is pulled while `cut`."""
+
+    cut = False
+
+    def recvfrom(self, *args: Any) -> Any:
+        found = super().recvfrom(*args)
+        if Deaf.cut:
+            raise BlockingIOError
+        return found
+
+    def sendto(self, data: Any, *args: Any) -> int:
+        return len(data) if Deaf.cut else super().sendto(data, *args)
+
+    def send(self, data: Any, *args: Any) -> int:
+        return len(data) if Deaf.cut else super().send(data, *args)
+
+
+class Ways(Network):
+    def bind(self, address: str) -> socket.socket:
+        sock = super().bind(address)
+        return Deaf(fileno=sock.detach())
+
+
+class Sulking:
+    """An application that answers nothing while it is `mute`."""
+
+    mute = False
+
+    def __init__(self, app: WebRtcApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.mute:
+            await asyncio.Event().wait()
+        await self._app(scope, receive, send)
+
+    def told(self) -> None:
+        word = sys.stdin.readline().strip()
+        self.mute = word == "mute"
+        Deaf.cut = word in ("mute", "silent")
+
+
 async def by_whip(port: int) -> None:
-    app = WebRtcApp(Open(), Network(udp_ports="51000-51999", wall_s=time.time))
+    app = Sulking(WebRtcApp(Open(), Ways(udp_ports="51000-51999", wall_s=time.time)))
+    asyncio.get_running_loop().add_reader(sys.stdin, app.told)
     config = uvicorn.Config(app, port=port, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     sock = config.bind_socket()

@@ -25,6 +25,9 @@ from streamgen_edge.webrtc.network import UDP_BUFFER, Network
 from streamgen_edge.webrtc.whep import Feedback, preferred
 
 CONNECTS_S = 10.0
+HEARS_S = 2.0
+"""A target whose media side says nothing at all in so long is asked anew: the checks of one session
+become ever more seldom, and one that is back would wait for the next."""
 CONSENT_S = 0.5
 """A silent target is noticed within 3 s."""
 ASK_S = 1.05
@@ -35,6 +38,7 @@ _UNREADABLE = (
     *(ValueError, LookupError, AssertionError, AttributeError, TypeError, RuntimeError),
     *(InvalidStateError, OperationError),
 )
+SILENT = "the target is silent"
 RATES_HZ = {"video": 90_000, "audio": 48_000}
 
 
@@ -116,7 +120,11 @@ class PeerPush:
                 await self._peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
                 waits = [asyncio.create_task(e.wait()) for e in (self._connected, self.left)]
                 try:
-                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                    first = asyncio.FIRST_COMPLETED
+                    done, _ = await asyncio.wait(waits, timeout=HEARS_S, return_when=first)
+                    if not done and not stack.heard(self._peer):
+                        raise Failure(SILENT)
+                    await asyncio.wait(waits, return_when=first)
                 finally:
                     for wait in waits:
                         wait.cancel()
@@ -172,7 +180,7 @@ class PeerPush:
 
     async def lost(self) -> Failure:
         await self.left.wait()
-        return Failure("the target is silent")
+        return Failure(SILENT)
 
     async def close(self) -> None:
         self.stop()

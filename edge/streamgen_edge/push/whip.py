@@ -22,6 +22,10 @@ from streamgen_edge.push.target import Failure
 from streamgen_edge.rtmp.publisher import LOOPS
 
 ANSWERS_S = 10.0
+LATE_S = 0.5
+"""An offer that waits longer has its endpoint knocked at; a knock has so long to be answered."""
+KNOCKS = 2
+"""So many unanswered ones, and then so many answered ones, say that the target hung and is back."""
 LEAVES_S = 0.5
 MOST_HOPS = 3
 MOST_SDP = 64 << 10
@@ -50,7 +54,7 @@ class Endpoint:
     async def publish(self, offer: str) -> str:
         """The answer to an offer. Raises `Failure`."""
         for _ in range(MOST_HOPS):
-            answer = await self._ask(self.url, "POST", offer.encode())
+            answer = await self._offered(offer)
             if answer.status in _MOVED and answer.location is not None:
                 self._move(answer.location)
                 continue
@@ -61,6 +65,30 @@ class Endpoint:
                     self._session = self.url.led(answer.location)
             return answer.body.decode("utf-8", "replace")
         raise Failure("the target sends from place to place", refused=True)
+
+    async def _offered(self, offer: str) -> Answer:
+        """One request, which is not waited for when it is lost: what a server had been asked before
+        it hung is often answered by nobody, such as by a proxy whose server is another one now."""
+        asked = asyncio.create_task(self._ask(self.url, "POST", offer.encode()))
+        unheard = heard = 0  # knocks in a row, and those since
+        try:
+            while not (await asyncio.wait((asked,), timeout=LATE_S))[0]:
+                if await self._knock():
+                    heard += 1
+                else:
+                    unheard, heard = (1 if heard else unheard + 1), 0
+                if min(unheard, heard) >= KNOCKS:
+                    raise Failure("the target has lost what it was asked")
+            return asked.result()
+        finally:
+            asked.cancel()
+
+    async def _knock(self) -> bool:
+        """Whether anybody answers there, with whatever. Nothing is begun by it (RFC 9725, 4.2)."""
+        with suppress(OutboundError):
+            await self._client.ask(self.url, "OPTIONS", {}, b"", LATE_S, None)
+            return True
+        return False
 
     async def leave(self) -> None:
         """End the session, if there is one."""

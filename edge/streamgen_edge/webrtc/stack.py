@@ -161,6 +161,12 @@ async def _gather(connection: Any, network: Network, component: int) -> list[Can
     return found
 
 
+def heard(peer: RTCPeerConnection) -> bool:
+    """Whether anything has come from the other side yet, by whatever way."""
+    connection: Any = peer.getTransceivers()[0].receiver.transport.transport._connection
+    return any(protocol.heard_at is not None for protocol in connection._protocols)
+
+
 async def _watch_consent(connection: Any, every_s: float) -> None:
     """Close the connection when the peer has answered nothing for some seconds (RFC 7675)."""
     failures = 0

@@ -92,10 +92,11 @@ async def pushing(
     *,
     outbound: OutboundSettings = LOOPBACK,
     via: Sequence[str] = (),
+    command: Sequence[str] = (),
     **more: Any,
 ) -> AsyncIterator[Push]:
     settings = PushSettings(url=url, **more)
-    push = Push("there", settings, outbound, {}, Telemetry(), via=via)
+    push = Push("there", settings, outbound, {}, Telemetry(), via=via, command=command)
     push.follow(show, show.ask)
     try:
         yield push

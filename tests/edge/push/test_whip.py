@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,10 +15,10 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.outbound.url import Url
-from streamgen_edge.push import peer
+from streamgen_edge.push import peer, whip
 from streamgen_edge.push.push import State
 from streamgen_edge.push.target import Failure
-from streamgen_edge.push.whip import MOST_CANDIDATES, MOST_HOPS, Endpoint, reachable
+from streamgen_edge.push.whip import KNOCKS, MOST_CANDIDATES, MOST_HOPS, Endpoint, reachable
 from tests.edge.push.show import LOOPBACK, playing, pushing
 from tests.edge.rtmp.peer import until
 from tests.edge.webrtc.peers import looped
@@ -66,6 +67,41 @@ def test_a_server_that_ends_its_sessions_is_found_again() -> None:
                 assert push.restarts == 0
 
         asyncio.run(run())
+
+
+IMPATIENT = """
+from streamgen_edge.push import peer, sender, whip
+peer.CONSENT_S, peer.HEARS_S = 0.1, 0.5
+sender.main(whip.opened)
+"""
+
+
+def test_a_server_whose_media_side_hangs_costs_others_nothing_and_is_found_again() -> None:
+    with Served() as served:
+
+        async def run() -> None:
+            url = f"http://127.0.0.1:{served.port}/through/way/whip/there"
+            command = (sys.executable, "-c", IMPATIENT)
+            async with playing() as show, pushing(show, url, command=command) as push:
+                await until(lambda: push.pictures > 10)
+                seen = show.feed.subscribe("video/90p")
+                served.proxies["way"].cut = True
+                await until(lambda: push.state is not State.LIVE)
+                ways = {served.proxies["way"]}
+                for _ in range(2):  # it is asked again and again
+                    await until(lambda: served.proxies["way"] not in ways)
+                    ways.add(served.proxies["way"])
+                    await until(lambda: push.state is State.WAITING)
+                    assert push.reason == peer.SILENT and push.connections == 1
+                served.proxies["way"].cut = False
+                shown = push.pictures
+                await until(lambda: push.pictures > shown and push.state is State.LIVE)
+                assert push.connections == 2 and push.restarts == push.dropped == 0
+                assert seen.dropped < 20  # before its first key frame
+                seen.close()
+
+        asyncio.run(run())
+        assert served.hub.baskets["there"].of("video/0")
 
 
 @looped
@@ -140,6 +176,72 @@ def test_answers_that_make_no_sense_are_failures_and_nothing_else(
             with pytest.raises(Failure):
                 await push.connect(damaged(good, random.Random(seed)))
             await push.close()
+
+    run()
+
+
+class Hanging:
+    """Answers nothing until it is back, and never what it was asked before that."""
+
+    def __init__(self) -> None:
+        self.back = asyncio.Event()
+        self.heard: list[str] = []
+        self.slow = False
+        """An offer is answered only when it has been knocked at a few times more."""
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        method = head.split()[0]
+        self.heard.append(method)
+        lost = not self.back.is_set()
+        if method == "POST" and self.slow:
+            await until(lambda: self.heard.count("OPTIONS") > 3 * KNOCKS)
+        if not lost:
+            status = 201 if method == "POST" else 405
+            writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n".encode())
+        await reader.read()  # until the other leaves
+        writer.close()
+
+
+@asynccontextmanager
+async def hanging(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Hanging, Endpoint]]:
+    monkeypatch.setattr(whip, "LATE_S", 0.05)
+    monkeypatch.setattr(whip, "ANSWERS_S", 60.0)
+    talk = Hanging()
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield talk, endpoint(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def test_an_offer_that_a_hung_server_has_lost_is_made_anew_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @looped
+    async def run() -> None:
+        async with hanging(monkeypatch) as (talk, place):
+            asked = asyncio.create_task(place.publish("v=0"))
+            await until(lambda: talk.heard.count("OPTIONS") > KNOCKS)
+            assert not asked.done() and talk.heard.count("POST") == 1
+            talk.back.set()
+            with pytest.raises(Failure, match="lost what it was asked") as failed:
+                await asked
+            assert not failed.value.refused
+            await place.publish("v=0")
+
+    run()
+
+
+def test_a_server_that_only_takes_its_time_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    @looped
+    async def run() -> None:
+        async with hanging(monkeypatch) as (talk, place):
+            talk.back.set()
+            talk.slow = True
+            await place.publish("v=0")
+            assert talk.heard.count("POST") == 1
 
     run()
 

@@ -86,9 +86,14 @@ class Served:
             await asyncio.to_thread(show.stop)
 
     async def _through(self, scope: Any, receive: Any, send: Any) -> None:
-        """`/through/NAME/..`: the same by the proxy of this name."""
+        """`/through/NAME/..`: the same by the proxy of this name. A way that is cut stays cut
+        for who comes again."""
         _, _, name, path = scope["path"].split("/", 3)
-        proxy = self.proxies[name] = Proxy()
+        proxy = Proxy()
+        if (before := self.proxies.get(name)) is not None:
+            proxy.cut = before.cut
+            before.close()
+        self.proxies[name] = proxy
         text = (await receive())["body"].decode()
         asked = f"/{path}?{scope['query_string'].decode()}"
         answer = await proxy.through(await ask(self.app, "POST", asked, text))
