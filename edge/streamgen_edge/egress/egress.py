@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from streamgen.media.envelope import Envelope, LinkError
@@ -23,7 +24,10 @@ STARTS_S = 40.0
 """Until its first word: on a busy machine a process takes its time to come up."""
 SILENT_S = 10.0
 """A process that has said nothing for so long hangs: it is killed. It speaks often."""
+QUIET_S = 2.0
+"""One that has said nothing for so long gets no viewers."""
 ENDS_S = 3.0
+"""One that is let end may take so long to say goodbye to its viewers."""
 MOST_BEHIND = 16 << 20
 """Bytes that wait for a process; one that has so many does not read."""
 log = logging.getLogger("streamgen.edge.egress")
@@ -92,7 +96,6 @@ class Egress:
     ) -> None:
         """`network` is what `webrtc.network.Network` is made of; `left` hears of each session that
         is over: the address of its client."""
-        self.ready = False
         self.load = 0.0
         """Part of a core that it has used of late."""
         self.sessions: dict[str, tuple[str, str]] = {}
@@ -101,6 +104,7 @@ class Egress:
         """By stream."""
         self.idle_since = time.monotonic()
         self.pid: int | None = None
+        self._heard_s: float | None = None
         self._network = network
         self._count = count
         self._left = left
@@ -111,6 +115,11 @@ class Egress:
         """What was asked, for which stream, by the client of which address."""
         self._asked = 0
         self._closing = False
+
+    @property
+    def ready(self) -> bool:
+        """For viewers: it is up, and has said so, or anything else, of late."""
+        return self._heard_s is not None and time.monotonic() - self._heard_s < QUIET_S
 
     async def run(self) -> None:
         ours, theirs = socket.socketpair()
@@ -133,7 +142,7 @@ class Egress:
         finally:
             self._lose()
             self._writer.close()
-            await _ended(process)
+            await _ended(process, ENDS_S if self._closing else 0.0)
             if not self._closing:
                 log.error("a process for viewers (%d) ended", process.pid)
 
@@ -150,6 +159,7 @@ class Egress:
             except (TimeoutError, LinkError):
                 log.warning("a process for viewers hangs, or talks nonsense")
                 return
+            self._heard_s = time.monotonic()
             if not isinstance(told, Envelope):
                 self._told(told)
 
@@ -163,7 +173,6 @@ class Egress:
         elif "count" in told:
             self._count(told["count"], told["reason"])
         elif "ready" in told:
-            self.ready = True
             log.info("a process for viewers is ready")
         elif "load" in told:
             self.load = told["load"]
@@ -244,7 +253,7 @@ class Egress:
         return made
 
     def _lose(self) -> None:
-        self.ready = False
+        self._heard_s = None
         for place in tuple(self.sessions):
             self._leave(place)
         for outlet in self._outlets.values():
@@ -260,10 +269,11 @@ class Egress:
             self._writer.close()
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _ended(process: asyncio.subprocess.Process, within_s: float) -> None:
     try:
-        async with asyncio.timeout(ENDS_S):
+        async with asyncio.timeout(within_s):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
