@@ -7,7 +7,7 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -48,9 +48,11 @@ def encode_video(
     options: dict[str, str] | None = None,
     times: Sequence[int] | None = None,
     key_every: int = 50,
+    keys: Container[int] | None = None,
     **facts: Any,
 ) -> Encoded:
-    """Encode moving pictures; `times` are presentation times in 1/90000 s."""
+    """Encode moving pictures; `times` are presentation times in 1/90000 s, `keys` those of the key
+    frames, where they are not at even distances."""
     step = round(CLOCK_HZ / (facts.get("rate") or RATE))
     times = range(0, SECONDS * CLOCK_HZ, step) if times is None else times
     null = av.open(os.devnull, "w", format="null")
@@ -69,7 +71,8 @@ def encode_video(
     for number, pts in enumerate(times):
         shell = _picture(number, *size)
         shell.pts, shell.time_base = pts, Fraction(1, CLOCK_HZ)
-        shell.pict_type = 1 if number % key_every == 0 else 0
+        begins = number % key_every == 0 if keys is None else pts in keys
+        shell.pict_type = 1 if begins else 0
         raw += context.encode(shell)
     raw += context.encode(None)
     track = EncodedTrack(

@@ -12,7 +12,7 @@ import av
 import m3u8
 import pytest
 
-from streamgen.deliver.grid import NS
+from streamgen.deliver.grid import NS, Grid
 from streamgen.deliver.live import LivePackager, LiveSettings, LiveStart
 from streamgen.deliver.rendition import _SILENCE, LiveTrack, Rendition
 from streamgen.errors import ConfigError, OutputError
@@ -80,6 +80,27 @@ def test_every_playlist_of_a_stream_obeys_the_rules(lines: tuple[Line, ...]) -> 
         assert {n: s.uri for n, s in deltas[place].segments.items()} == {
             n: s.uri for n, s in trace.segments.items()
         }
+
+
+@pytest.mark.parametrize("shown", [122, 125, 129])
+@pytest.mark.parametrize("burst", [1, 4], ids=["in time", "in bursts"])
+def test_playlists_obey_the_rules_where_others_stand_in_for_pictures(
+    shown: int, burst: int
+) -> None:
+    """Of a burst the worker takes the last two."""
+    still = 15_000
+    times = list(range(0, 3000 * shown, 3000))
+    times += [times[-1] + still * n for n in range(1, 25) if -n % burst < 2]
+    times += range(times[-1] + 3000, times[-1] + 2 * 90_000, 3000)
+    cells = [Grid(0, 0).number(at * NS // 90_000) for at in times]
+    keys = {at for at, one, last in zip(times, cells, [-1, *cells], strict=False) if one != last}
+    track, packets = live_video(times=times, keys=keys)
+    made = packager((track, packets))
+    trace = Trace(0)
+    made.watch(lambda r: r.window.ready and trace.poll(made.page("90p", skip=False).text.decode()))
+    for packet in packets:
+        made.write(packet)
+    assert trace.polls > 20
 
 
 def test_a_delta_update_is_shorter_and_says_how_much_it_leaves_out(
