@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def doctor(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-    """Say what this machine can do: codecs, runtimes, devices, models."""
+    """Say what this machine can do: codecs, runtimes, devices, GStreamer, models."""
     findings = survey()
     rows = [asdict(f) | {"can": "yes" if f.works else "no"} for f in findings]
     if as_json:

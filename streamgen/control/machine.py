@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -25,10 +26,14 @@ from av.video.frame import VideoFrame
 from onnx import TensorProto, helper
 
 from streamgen.config import cache_dir, cores
+from streamgen.deliver.gstreamer import GstOutlet
 from streamgen.encode.ffmpeg import leave_real_time
 from streamgen.errors import ModelError, StreamGenError
+from streamgen.ingest.gstreamer import GstPipe, PipelineEnded
 from streamgen.media.frame import Layout
+from streamgen.media.packet import Packet
 from streamgen.media.pool import FramePool
+from streamgen.media.tracks import EncodedTrack
 from streamgen.plugins import RUNTIMES, find, models
 from streamgen.protocols import ModelSpec
 from streamgen.runtimes.engine import OUTPUTS, PLANES, EngineSettings
@@ -60,6 +65,8 @@ DECODERS = (
 )
 SIZE_PX = 256
 """Hardware encoders refuse very small pictures."""
+TRIED_S = 10.0
+"""Longest wait for a pipeline of GStreamer."""
 CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
 
 
@@ -69,7 +76,8 @@ class Finding:
 
     name: str
     kind: str
-    """`machine`, `library`, `encoder`, `decoder`, `runtime`, `gpu`, `model` or `folder`."""
+    """`machine`, `library`, `encoder`, `decoder`, `runtime`, `gpu`, `gstreamer`, `model`
+    or `folder`."""
     works: bool
     detail: str
     """What it is when it works, the reason when it does not."""
@@ -80,7 +88,10 @@ def survey() -> list[Finding]:
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)  # the reason why a codec fails is only in the log
     try:
-        return [*_hardware(), *_libraries(), *_codecs(), *_runtimes(), _gpu(), *_models(), _cache()]
+        return [
+            *(*_hardware(), *_libraries(), *_codecs(), *_runtimes(), _gpu(), *_gstreamer()),
+            *(*_models(), _cache()),
+        ]
     finally:
         av.logging.set_level(before)
 
@@ -169,13 +180,17 @@ def _encode_audio(name: str) -> str:
     formats = encoder.codec.audio_formats or []
     encoder.format = formats[0].name
     encoder.open()
-    samples = encoder.frame_size or 960
-    frame = AudioFrame(encoder.format.name, "stereo", samples)
+    size = sum(packet.size for packet in _silence(encoder))
+    return f"{encoder.frame_size or 960} samples in {size} bytes"
+
+
+def _silence(encoder: AudioCodecContext) -> list[Any]:
+    """One frame of it."""
+    frame = AudioFrame(encoder.format.name, encoder.layout.name, encoder.frame_size or 960)
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))
-    frame.sample_rate, frame.pts = 48_000, 0
-    size = sum(packet.size for packet in [*encoder.encode(frame), *encoder.encode(None)])
-    return f"{samples} samples in {size} bytes"
+    frame.sample_rate, frame.pts = encoder.sample_rate, 0
+    return [*encoder.encode(frame), *encoder.encode(None)]
 
 
 def _open_decoder(name: str) -> str:
@@ -239,6 +254,42 @@ def _gpu() -> Finding:
     cuda.cuDeviceGetName(name, 100, 0)
     api = f"CUDA {release.value // 1000}.{release.value % 1000 // 10}"
     return Finding("nvidia", "gpu", True, f"{count.value} x {name.value.decode()}, {api}")
+
+
+def _gstreamer() -> Iterator[Finding]:
+    """What every `gst:` needs, both ways. Other elements are named when one is missing."""
+    for name, attempt in (("gst: source", _read_pipeline), ("gst: output", _feed_pipeline)):
+        try:
+            yield Finding(name, "gstreamer", True, attempt())
+        except (StreamGenError, PipelineEnded) as error:
+            yield Finding(name, "gstreamer", False, str(error))
+
+
+def _read_pipeline() -> str:
+    pipe = GstPipe("gst:videotestsrc num-buffers=3", timeout_s=TRIED_S)
+    try:
+        with av.open(pipe, "r", format="matroska") as got:
+            pictures = sum(packet.size > 0 for packet in got.demux(video=0))
+    finally:
+        pipe.close()
+    return f"{pictures} pictures through a pipeline"
+
+
+def _feed_pipeline() -> str:
+    outlet = GstOutlet("gst:fakesink", timeout_s=TRIED_S)
+    name, base = "audio/0", Fraction(1, 48_000)
+    with av.open(os.devnull, "w", format="mpegts") as template:
+        stream = template.add_stream("aac", rate=48_000)
+        encoder = stream.codec_context
+        encoder.open()
+        try:
+            outlet.open([EncodedTrack(name, "audio", "aac", base, stream)])
+            for one in _silence(encoder):
+                outlet.write(Packet(bytes(one), one.pts, one.dts, 1024, base, True, name))
+            outlet.finish()
+        finally:
+            outlet.abort()
+    return "sound through a pipeline"
 
 
 def _models() -> Iterator[Finding]:

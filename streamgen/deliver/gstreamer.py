@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from streamgen.deliver.muxer import Muxer
 from streamgen.errors import OutputError
-from streamgen.gstreamer.packages import BINDING
-from streamgen.gstreamer.process import PREFIX, PipelineProcess, name_of
+from streamgen.gstreamer.process import PREFIX, PipelineProcess, name_of, unstarted
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import EncodedTrack
 
@@ -69,10 +68,7 @@ class GstOutlet:
                 "sink", self._description, name=self.name, head=self._head(chosen)
             )
         except OSError as error:
-            raise OutputError(
-                f"{self.name}: GStreamer cannot be started ({str(error.strerror).lower()}: "
-                f"{error.filename}); Debian's package is {BINDING}"
-            ) from error
+            raise OutputError(f"{self.name}: {unstarted(error)}") from error
         why = self._process.begin(self._timeout_s)
         if why is not None:
             raise OutputError(f"{self.name}: {why}")

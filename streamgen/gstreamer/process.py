@@ -200,6 +200,14 @@ class PipelineProcess:
         return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
+def unstarted(error: OSError) -> str:
+    """Why there is no process of a pipeline, in words for the user."""
+    return (
+        f"GStreamer cannot be started ({str(error.strerror).lower()}: {error.filename}); "
+        f"Debian's package is {BINDING}"
+    )
+
+
 def name_of(text: str, *, sink: bool = False) -> str:
     """A pipeline for people: `gst:` and the element that media come from, or go to. The rest of
     the description may hold secrets.

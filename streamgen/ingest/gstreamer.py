@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from streamgen.errors import SourceError
-from streamgen.gstreamer.packages import BINDING
-from streamgen.gstreamer.process import PREFIX, PipelineProcess, name_of
+from streamgen.gstreamer.process import PREFIX, PipelineProcess, name_of, unstarted
 from streamgen.ingest.pipe import Pipe
 
 
@@ -28,20 +27,13 @@ class GstPipe:
         try:
             self._process = PipelineProcess("source", description, name=self.name)
         except OSError as error:
-            raise SourceError(
-                f"{self.name}: GStreamer cannot be started ({str(error.strerror).lower()}: "
-                f"{error.filename}); Debian's package is {BINDING}"
-            ) from error
+            raise SourceError(f"{self.name}: {unstarted(error)}") from error
         self._pipe = Pipe(self.name, timeout_s=timeout_s, fd=self._process.media)
         self._process.media = -1  # the pipe's own from now on
 
     @property
     def notes(self) -> list[str]:
         return self._process.listen().notes
-
-    @property
-    def interrupt(self) -> KeyboardInterrupt | None:
-        return self._pipe.interrupt
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end, and none after an error."""

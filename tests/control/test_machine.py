@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from streamgen.control import machine
 from streamgen.control.machine import Finding, survey
+from streamgen.gstreamer import process
 from streamgen.plugins import models
+from tests.gstreamer.installed import needing
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +58,29 @@ def test_a_cache_that_cannot_be_written_is_told(
     monkeypatch.setenv("STREAMGEN_CACHE", str(tmp_path / "file" / "cache"))
     found = next(finding for finding in survey() if finding.name == "cache")
     assert not found.works
+
+
+@needing("tsparse", "aacparse")
+def test_gstreamer_carried_pictures_in_and_sound_out(
+    findings: dict[tuple[str, str], Finding],
+) -> None:
+    source, output = (findings["gstreamer", f"gst: {end}"] for end in ("source", "output"))
+    assert source.works and source.detail == "3 pictures through a pipeline"
+    assert output.works, output.detail
+
+
+@pytest.mark.parametrize(
+    "python, why",
+    [
+        ("/nowhere/python3", "gst: source.*cannot be started .*python3-gst-1.0"),
+        (sys.executable, "gst: source.*GStreamer for Debian's Python is not installed"),
+    ],
+)
+def test_why_gstreamer_does_not_work_is_told(
+    python: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "PYTHON", python)
+    found = list(machine._gstreamer())
+    assert len(found) == 2 and not any(one.works for one in found)
+    assert re.search(why, f"{found[0].name}: {found[0].detail}")
+    assert "python3-gst-1.0" in found[1].detail
