@@ -248,8 +248,8 @@ class Cutter:
         return inside and end - self._samples[0].time >= self.pace.part - self.pace.slack
 
     def _fill(self, until: int) -> None:
-        """Publish the open part, as what is there would last `until`, or as long as a part is."""
-        self._close(self._samples[0].time + self.pace.part if self._late(until) else until)
+        """Publish the open part, as what is there would last `until`, or as long as a part may."""
+        self._close(min(until, self._samples[0].time + self.pace.target))
 
     def _close(self, end: int) -> None:
         """Publish the open part. Its last sample lasts until `end`, however late that is, so the
