@@ -36,6 +36,10 @@ class Channel:
     def fileno(self) -> int:
         return self.socket.fileno()
 
+    @property
+    def closed(self) -> bool:
+        return self.socket.fileno() < 0
+
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Send one message, with descriptors where there are any. Raises `OSError`."""
         if fds:

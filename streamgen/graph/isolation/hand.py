@@ -42,7 +42,7 @@ class Hand:
         """Why we ended it, or what it said that was wrong."""
         self.words = LastWords()
         self.reading = threading.Lock()
-        """Held by the thread that reads what it answers."""
+        """Held by the thread that reads what it answers, and by the one that closes."""
         self.watched = True
         """The keeper is told when there is something to read."""
 
@@ -104,6 +104,15 @@ class Hand:
     def gone(self, limit_s: float) -> bool:
         """Wait for its end."""
         return self.pidfd < 0 or readable(self.pidfd, limit_s)
+
+    def begin_reading(self) -> bool:
+        """Take `reading`; False, without it, where somebody has it or nothing more can come."""
+        if not self.reading.acquire(False):
+            return False
+        if self.channel.closed:
+            self.reading.release()
+            return False
+        return True
 
     def leave(self) -> None:
         """Whoever reads from it reads its end."""

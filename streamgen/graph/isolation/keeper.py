@@ -76,6 +76,8 @@ class Keeper:
         self._short_ns = max(min(timeout_ns // 8, TICK_NS // 2), 5_000_000)
         self._looked_ns = 0
         self._ending = False
+        self._waking = threading.Lock()
+        """Held to write to `_woken`, and to close it."""
         self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.epoll()
         self._poll.register(self._woken, select.EPOLLIN)
@@ -97,8 +99,9 @@ class Keeper:
         self._thread.start()
 
     def wake(self) -> None:
-        with suppress(OSError, ValueError):  # it has ended
-            os.eventfd_write(self._woken, 1)
+        with self._waking:
+            if self._woken >= 0:  # else it has ended
+                os.eventfd_write(self._woken, 1)
 
     def also(self, message: bytes) -> None:
         """Something that a spare worker must do too before it can work."""
@@ -107,10 +110,12 @@ class Keeper:
 
     def watch(self, hand: Hand, watched: bool) -> None:
         """Whether we are told of what this worker answers; the stage's lock is held."""
-        if hand.watched is not watched and hand.channel.fileno() in self._listened:
+        fd = hand.channel.fileno()
+        # Not another worker's: the number of one that was closed is given out again.
+        if hand.watched is not watched and self._listened.get(fd) is hand:
             hand.watched = watched
             with suppress(OSError):  # it is being left
-                self._poll.modify(hand.channel.fileno(), select.EPOLLIN if watched else 0)
+                self._poll.modify(fd, select.EPOLLIN if watched else 0)
 
     def close(self) -> None:
         """End the workers and the thread. Safe twice."""
@@ -255,6 +260,8 @@ class Keeper:
             hand.reading.release()
         if why is not None:
             self._leave(hand, why)
+        elif not hand.watched:  # somebody may have come to wait meanwhile, and found us reading
+            self._kept.watch(hand)
 
     def _heard(self, hand: Hand, data: bytes) -> str | None:
         """Says why the worker must end, if it must."""
@@ -364,7 +371,8 @@ class Keeper:
         for hand in [*self.hands, *self._left]:
             self._bury(hand, "was closed")
         self._no_orders()
-        woken, self._woken = self._woken, -1
         self._poll.close()
-        os.close(woken)
+        with self._waking:
+            os.close(self._woken)
+            self._woken = -1
         self.deaths = deaths

@@ -101,7 +101,7 @@ class Line:
     def attend(self, reply: Reply) -> None:
         """Return when the reply has passed; reads the answers itself where nobody else does."""
         hand = reply.hand
-        if hand is not None and hand.reading.acquire(False):
+        if hand is not None and hand.begin_reading():
             try:
                 self._read(hand, reply)
             finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,80 @@ def test_a_worker_that_dies_between_two_pictures_costs_none(opened: Opened) -> N
             except StageError:
                 lost += 1
         assert lost <= 1  # what it had taken up already
+
+
+class Contested:
+    """The lock of a worker whose caller takes it just after the keeper has closed its channel."""
+
+    def __init__(self, hand: Any) -> None:
+        self._lock, self._close = hand.reading, hand.close
+        self._pid = hand.pid
+        self._closed, self._left = threading.Event(), threading.Event()
+        self.locked = self._lock.locked
+        hand.reading, hand.close = self, self.close
+
+    def close(self) -> None:
+        self._close()
+        self._closed.set()
+        self._left.wait(30)  # what was asked is settled later: until then there is all to read
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if not blocking:  # the keeper's acquire waits, if for no time at all
+            os.kill(self._pid, signal.SIGKILL)
+            assert self._closed.wait(30)
+        return bool(self._lock.acquire(blocking, timeout))
+
+    def release(self) -> None:
+        self._lock.release()
+        if self._closed.is_set():
+            self._left.set()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_who_comes_to_read_when_the_worker_is_buried_learns_of_its_death(opened: Opened) -> None:
+    stage = opened("Troubled")
+    spared(stage)
+    source = picture(64, 48)
+    assert is_negative(result_of(stage, source), source)
+    fatal = stage.process({"picture": source}, stage.Params(way="hang", every=1))
+    behind = stage.process({"picture": source}, stage.Params())
+    Contested(stage.line._hand)
+    with pytest.raises(StageError, match="SIGKILL"):
+        fatal.outputs()
+    assert is_negative(behind.outputs()["picture"], source)
+
+
+def test_who_finds_the_keeper_reading_is_not_forgotten(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = opened("Troubled", timeout=300_000_000_000, limits=Limits(spare=False))
+    source = picture(64, 48)
+    assert is_negative(result_of(stage, source), source)
+    hand = stage.line._hand
+    reply = stage.process({"picture": source}, stage.Params())
+    waiting = threading.Thread(target=reply.wait, daemon=True)
+    late, at_once = threading.Lock(), hand.channel.receive_at_once
+
+    def comes_late() -> bytes | None:
+        """As if somebody had waited, and read what the keeper was woken for."""
+        if late.acquire(False):
+            with stage.line.lock:
+                stage.line.keeper.watch(hand, False)
+            waiting.start()
+            assert wait_until(lambda: reply.gate is not None)
+            return None
+        found: bytes | None = at_once()
+        return found
+
+    monkeypatch.setattr(hand.channel, "receive_at_once", comes_late)
+    reply.done()  # has the keeper read
+    assert wait_until(lambda: reply.passed)
+    waiting.join()
 
 
 def test_limits_may_do_without_a_spare_worker(opened: Opened) -> None:
