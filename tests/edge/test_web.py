@@ -177,8 +177,11 @@ class Visitors:
         self.seen: list[str] = []
         self.failures: list[str] = []
         self._threads = [threading.Thread(target=self._visit) for _ in range(number)]
+
+    async def __aenter__(self) -> Visitors:
         for thread in self._threads:
             thread.start()
+        return self
 
     def _visit(self) -> None:
         while not self._stop.is_set():
@@ -191,7 +194,7 @@ class Visitors:
             except OSError as error:
                 self.failures.append(str(error))
 
-    async def stop(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             await asyncio.to_thread(thread.join, 10)
@@ -214,26 +217,25 @@ def test_a_new_certificate_is_for_new_connections_and_drops_nobody(
             writer.write(GET % b"/slow")  # asked before, answered after
             await until(lambda: app.asked == 1)
             half = socket.create_connection(("127.0.0.1", web.port))  # its handshake is to come
-            visitors = Visitors(web.port)
-            await until(lambda: len(visitors.seen) > 20, 20)
-            for secrets in names[1:]:
-                await web.renew(*secrets)
-                before = len(visitors.seen)
-                await until(lambda before=before: len(visitors.seen) > before + 20, 20)
-                fresh = await asyncio.to_thread(connected, web.port)
-                assert shown(fresh) == ssl.DER_cert_to_PEM_cert(pems[names.index(secrets)])
-                fresh.close()
-                if half.fileno() >= 0:
-                    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
-                    late = await asyncio.to_thread(anyone.wrap_socket, half)
-                    assert shown(late) == ssl.DER_cert_to_PEM_cert(pems[0])
-                    late.close()
-            app.go.set()
-            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nok"), 5)
-            assert answer.startswith(b"HTTP/1.1 200")
-            await left(writer)
-            await visitors.stop()
+            async with Visitors(web.port) as visitors:
+                await until(lambda: len(visitors.seen) > 20, 20)
+                for secrets in names[1:]:
+                    await web.renew(*secrets)
+                    before = len(visitors.seen)
+                    await until(lambda before=before: len(visitors.seen) > before + 20, 20)
+                    fresh = await asyncio.to_thread(connected, web.port)
+                    assert shown(fresh) == ssl.DER_cert_to_PEM_cert(pems[names.index(secrets)])
+                    fresh.close()
+                    if half.fileno() >= 0:
+                        anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                        anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+                        late = await asyncio.to_thread(anyone.wrap_socket, half)
+                        assert shown(late) == ssl.DER_cert_to_PEM_cert(pems[0])
+                        late.close()
+                app.go.set()
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nok"), 5)
+                assert answer.startswith(b"HTTP/1.1 200")
+                await left(writer)
             assert visitors.failures == []
             print(len(visitors.seen), "visits")
 
