@@ -262,7 +262,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("params", ["", "way='hang', every=1"])
 def test_a_killed_host_leaves_no_process_and_no_file(params: str) -> None:
-    before = os.listdir("/dev/shm")
+    before = set(os.listdir("/dev/shm"))
     script = HOST.format(path=sys.path, params=params)
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
@@ -273,7 +273,8 @@ def test_a_killed_host_leaves_no_process_and_no_file(params: str) -> None:
         time.sleep(0.05)
         host.kill()
     assert wait_until(lambda: not any(running(pid) for pid in pids))
-    assert os.listdir("/dev/shm") == before
+    # What others on this machine have there for a moment goes again.
+    assert wait_until(lambda: before.issuperset(os.listdir("/dev/shm")))
 
 
 def test_an_import_that_hangs_ends_with_the_host(tmp_path: Path) -> None:
