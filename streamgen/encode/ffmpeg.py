@@ -18,6 +18,7 @@ from av.codec.codec import UnknownCodecError
 from av.codec.context import ThreadType
 from av.video.frame import PictureType
 
+from streamgen.encode.crew import Crew
 from streamgen.encode.rungs import Encoding, PictureFormat, PlannedRung
 from streamgen.errors import ConfigError, EncodeError
 from streamgen.media.frame import Color, Frame, Matrix, Range
@@ -128,14 +129,19 @@ class SvtAv1:
         }
         if rung.profile is not None:
             raise ConfigError(f"rung {rung.name}: svt-av1 has one profile, leave it out")
-        self._codec = _Codec("libsvtav1", rung, picture, options, _slices(encoding, mode), threads)
+        slices = _slices(encoding, mode)
+        self._crew = Crew()
+        with self._crew.hired():
+            self._codec = _Codec("libsvtav1", rung, picture, options, slices, threads)
         leave_real_time()
         self.track = self._codec.track
 
     def encode(self, frame: Frame) -> Sequence[Packet]:
+        self._crew.rest()
         return self._codec.encode(frame)
 
     def flush(self) -> Sequence[Packet]:
+        self._crew.rest()
         return self._codec.flush()
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import av
 import numpy as np
 
+from streamgen.encode.crew import Crew
+
 AUDIO, VIDEO, DATA = 8, 9, 18
 SIZE = (128, 72)
 RATE = 25
@@ -84,10 +86,15 @@ def _pictures(
     stream.codec_context.max_b_frames = int(options.get("bf", "0"))
 
     def pictures() -> Iterator[Any]:
+        crew = Crew()
+        with crew.hired():
+            stream.codec_context.open()
         for number in range(round(seconds * rate)):
             frame = moving(number, size).reformat(format=pix_fmt)
             frame.pts, frame.time_base = number, Fraction(1, rate)
+            crew.rest()
             yield from stream.encode(frame)
+        crew.rest()
         yield from stream.encode(None)
 
     return pictures()
