@@ -87,6 +87,8 @@ class Session:
     seat: Seat | None = None
     director: Director | None = None
     """Of a live stream: keeps the latency budget."""
+    gone: bool = False
+    """It was cancelled, maybe before it ran."""
     prepared: tuple[int, int, Color] | None = None
     """Size and colour that the stages are ready for."""
     share: Share | None = None
@@ -123,6 +125,7 @@ class Session:
 
     def cancel(self) -> None:
         """Stop the run from another thread; `run` ends soon and no output is kept."""
+        self.gone = True
         if self.group is not None:
             self.group.cancel()
 
@@ -174,6 +177,8 @@ def run(session: Session) -> None:
     # Offline the largest rung sets the pace, and all that feeds it goes first.
     niceness = 0 if live else AHEAD_NICENESS
     with StepGroup(s.source, seat, packets, audio, rungs, *pictures, niceness=niceness) as s.group:
+        if s.gone:
+            s.group.cancel()
         s.group.start("pull", pull, s, packets, audio, rungs)
         s.group.start("decode", decode, s, packets, seat)
         if len(encoders) == 1:  # one rung needs no hand-off
