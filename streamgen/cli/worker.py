@@ -7,15 +7,18 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
 import typer
 
+from streamgen.control.holdings import Holdings
 from streamgen.control.keys import new_key, public_key, read_key
 from streamgen.control.line import Proof
 from streamgen.control.logs import log_as_json
+from streamgen.control.node import Membership, Node, capacity
 from streamgen.control.wire import Place
 from streamgen.control.worker import Worker
 from streamgen.errors import ConfigError
@@ -30,34 +33,69 @@ def worker(
     connect: str | None = typer.Option(
         None, help="Address of an edge on another machine: tcp://host:port."
     ),
-    key: Path | None = typer.Option(None, help="Our key; with --connect."),
+    cluster: list[str] | None = typer.Option(
+        None,
+        help="A coordinator, host:port or its folder on this machine; once for each of them. "
+        "They say which edges there are.",
+    ),
+    key: Path | None = typer.Option(None, help="Our key; with --connect or --cluster."),
     edge_key: str | None = typer.Option(None, help="The edge's public key; with --connect."),
+    coordinator_key: str | None = typer.Option(
+        None, help="The coordinators' public key; with --cluster host:port."
+    ),
     new_key_: Path | None = typer.Option(
         None, "--new-key", help="Make a key in this file, print its public key, and leave."
     ),
     name: str | None = typer.Option(
-        None, help="Its name; no other worker of this edge has it. Default: host and process."
+        None, help="Its name; no other worker has it. Default: host and process."
+    ),
+    share: int = typer.Option(
+        1, min=1, max=64, help="So many workers share this machine; with --cluster."
+    ),
+    drain: float = typer.Option(
+        10.0, min=0, help="Seconds for others to take over on SIGTERM; with --cluster."
     ),
     supervised: bool = typer.Option(False, help="End when standard input ends."),
 ) -> None:
-    """Work on the live streams of an edge; part of 'streamgen serve'."""
+    """Work on the live streams of an edge, or of a cluster; part of 'streamgen serve'."""
     if new_key_ is not None:
         typer.echo(new_key(new_key_).public.hex())
         return
-    edge = _edge(link, connect, key, edge_key)
     name = name or re.sub(r"[^A-Za-z0-9_.-]", "-", f"{socket.gethostname()[:50]}-{os.getpid()}")
     if not _NAME.fullmatch(name):
         raise ConfigError(f"not a name for a worker: '{name}'")
-    log_as_json()
     lifeline = sys.stdin.fileno() if supervised else None
+    if cluster:
+        if link is not None or connect is not None or edge_key is not None:
+            raise ConfigError("with --cluster, coordinators say which edges there are")
+        membership = _membership(cluster, key, coordinator_key)
+        holdings = Holdings(name)
+        one = Worker(name, {}, now=datetime.now, lifeline=lifeline, holdings=holdings)
+        node = Node(one, holdings, membership, capacity(share), drain_s=drain)
+        log_as_json()
+        _on_signals(node.drain)
+        with node:
+            one.serve()
+        return
+    edge = _edge(link, connect, key, edge_key)
+    log_as_json()
     one = Worker(name, {edge[0].control: edge}, now=datetime.now, lifeline=lifeline)
+    _on_signals(one.stop)
+    one.serve()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        one.stop()
+
+def _on_signals(act: Callable[[], None]) -> None:
+    def heard(number: int, frame: FrameType | None) -> None:
+        act()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    one.serve()
+        signal.signal(number, heard)
+
+
+def _membership(cluster: list[str], key: Path | None, coordinator_key: str | None) -> Membership:
+    ours = None if key is None else read_key(key)
+    theirs = None if coordinator_key is None else public_key(coordinator_key)
+    return Membership(cluster, ours, theirs)
 
 
 def _edge(
@@ -65,7 +103,9 @@ def _edge(
 ) -> tuple[Place, Proof | None]:
     """Where the edge is, and what opens its door."""
     if (link is None) == (connect is None):
-        raise ConfigError("a worker needs either --link FOLDER or --connect tcp://host:port")
+        raise ConfigError(
+            "a worker needs --link FOLDER, --connect tcp://host:port or --cluster host:port"
+        )
     if link is not None:
         if key is not None or edge_key is not None:
             raise ConfigError("--key and --edge-key go with --connect")

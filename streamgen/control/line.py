@@ -51,8 +51,9 @@ class Host(Protocol):
 
     name: str
 
-    def host(self, wanted: Attachment, say: Say) -> HostedStream:
-        """Begin a stream; `say` is for its messages. Raises `ConfigError` for one it must not."""
+    def host(self, wanted: Attachment, say: Say, grant: Any) -> HostedStream | None:
+        """Begin a stream; `say` is for its messages, `grant` the coordinator's word for it. None:
+        it may not begin here. Raises `ConfigError`."""
         ...
 
     def warm(self, wanted: Attachment) -> None:
@@ -155,7 +156,12 @@ class EdgeLine:
         for (number, term), former in list(self.streams.items()):
             if number == wanted.stream and term < wanted.term:
                 former.stop()
-        self.streams[wanted.stream, wanted.term] = self._host.host(wanted, self.say)
+        stream = self._host.host(wanted, self.say, message.get("grant"))
+        if stream is None:
+            ids = {"stream": wanted.stream, "term": wanted.term}
+            self.say({"type": "ended", **ids, "error": "", "stats": None})
+        else:
+            self.streams[wanted.stream, wanted.term] = stream
 
     def receive_media(self) -> None:
         for _ in range(MOST_RECEIVED):

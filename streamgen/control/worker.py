@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 
 from streamgen.config import cache_dir, cores
+from streamgen.control.holdings import Holdings, read
 from streamgen.control.hosted import Attachment, HostedStream, rehearse
 from streamgen.control.line import EdgeLine, Proof
 from streamgen.control.memory import Returning
@@ -47,9 +48,12 @@ class Worker:
         *,
         now: Callable[[], datetime],
         lifeline: int | None = None,
+        holdings: Holdings | None = None,
     ) -> None:
-        """`edges` may be others later (`use`); `lifeline` is a pipe's reading end."""
+        """`edges` may be others later (`use`); `lifeline` is a pipe's reading end. In a cluster
+        streams come by the coordinator's word only, and are kept in `holdings`."""
         self.name = name
+        self._holdings = holdings
         self._now = now
         self._context = zmq.Context()
         self._woken, self._waking = os.pipe()
@@ -162,11 +166,23 @@ class Worker:
 
     # `line.Host`.
 
-    def host(self, wanted: Attachment, say: Say) -> HostedStream:
-        return HostedStream(wanted, self._lane, self._engines, say, self._wake, self._now)
+    def host(self, wanted: Attachment, say: Say, grant: Any) -> HostedStream | None:
+        word = None
+        if self._holdings is not None:
+            word = None if grant is None else read(grant)
+            why = self._holdings.refusal(word) if word is not None else "no coordinator says so"
+            if why:
+                log.warning("stream %s may not begin here: %s", wanted.name, why)
+                return None
+        stream = HostedStream(wanted, self._lane, self._engines, say, self._wake, self._now)
+        if self._holdings is not None and word is not None:
+            self._holdings.begin(word, stream)
+        return stream
 
     def warm(self, wanted: Attachment) -> None:
         rehearse(wanted, self._lane, self._engines.rehearsing, self._now)
 
     def ended(self, stream: HostedStream) -> None:
         self._returning.soon()
+        if self._holdings is not None:
+            self._holdings.ended(stream)

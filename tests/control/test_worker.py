@@ -15,6 +15,10 @@ import zmq
 import zmq.asyncio
 
 from streamgen.control import line
+from streamgen.control.coordinator.commands import Assign
+from streamgen.control.holdings import Holdings, written
+from streamgen.control.placement.resources import Cut, Profile, Resources, Standing
+from streamgen.control.placement.scheduler import Work
 from streamgen.control.wire import Place, encoded, prepare
 from streamgen.control.worker import Edges, Worker
 
@@ -62,8 +66,8 @@ class Edge:
 
 
 @contextmanager
-def working(edges: Edges) -> Iterator[Worker]:
-    worker = Worker("w", edges, now=lambda: datetime.now(UTC))
+def working(edges: Edges, holdings: Holdings | None = None) -> Iterator[Worker]:
+    worker = Worker("w", edges, now=lambda: datetime.now(UTC), holdings=holdings)
     thread = threading.Thread(target=worker.serve)
     thread.start()
     try:
@@ -118,5 +122,28 @@ def test_an_edge_that_falls_silent_ends_its_own_streams_only(
             await answers
         one.close()
         two.close()
+
+    asyncio.run(main())
+
+
+def test_a_node_of_a_cluster_begins_streams_by_the_newest_word_only(tmp_path: Path) -> None:
+    work = Work("x", Profile("plain", (Resources(cpu_ms=1),)), Standing.LIVE_PAID)
+    words = [written(Assign(work, "w", epoch, "", Cut.NOTHING)) for epoch in (1, 2)]
+
+    async def main() -> None:
+        edge, holdings = Edge(tmp_path / "edge"), Holdings("w")
+        with working({"edge": (edge.place, None)}, holdings):
+            await edge.hears("hello")
+            await edge.says(**SOUND_ONLY)
+            assert (await edge.hears("ended"))["term"] == 1  # without any word
+            await edge.says(**{**SOUND_ONLY, "term": 2, "grant": words[1]})
+            await edge.hears("attached")
+            assert [one.epoch for one in holdings.running()] == [2]
+            await edge.says(**{**SOUND_ONLY, "stream": 2, "term": 1, "grant": words[0]})
+            assert (await edge.hears("ended"))["stream"] == 2
+            await edge.says(type="detach", stream=1, term=2)
+            assert (await edge.hears("ended"))["stream"] == 1
+        assert not len(holdings)
+        edge.close()
 
     asyncio.run(main())

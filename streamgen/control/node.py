@@ -1,0 +1,233 @@
+"""`Node`: a worker as a node of a cluster: it offers itself to the coordinators, says what it
+carries and follows the edges they name. All that runs goes on while none of them leads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from streamgen.config import cores
+from streamgen.control.coordinator.commands import Assign, Change, Drained, Move, Revoke, Warm
+from streamgen.control.coordinator.directory import EdgeRegistered, Edges
+from streamgen.control.coordinator.events import (
+    Drain,
+    NodeLeft,
+    NodeRegistered,
+    NodeReport,
+)
+from streamgen.control.coordinator.messages import FromCoordinator, ToCoordinator
+from streamgen.control.coordinator.peer import Peer
+from streamgen.control.holdings import Holdings
+from streamgen.control.keys import LinkKey, public_key
+from streamgen.control.line import Proof
+from streamgen.control.placement.resources import Resources
+from streamgen.control.wire import Place
+from streamgen.control.worker import Worker
+from streamgen.errors import ConfigError
+
+REPORT_S = 1.0
+UNLISTED_S = 30.0
+"""A new leader hears of edges one by one: an edge that it does not name yet is not left at once."""
+log = logging.getLogger("streamgen.node")
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Where a cluster's coordinators are, and what opens their door."""
+
+    places: Sequence[str]
+    key: LinkKey | None = None
+    coordinator_key: bytes | None = None
+
+
+def capacity(share: int = 1) -> Resources:
+    """What one of so many workers of this machine has to give: processor time and memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Resources(cpu_ms=1000 * cores() // share, memory_mb=(memory >> 20) // share)
+
+
+def where(edge: EdgeRegistered, key: LinkKey | None) -> tuple[Place, Proof | None]:
+    """An edge's link as a worker wants it. Raises `ConfigError`."""
+    if not edge.place.startswith("tcp://"):
+        return Place.in_folder(Path(edge.place)), None
+    if key is None:
+        raise ConfigError(f"edge {edge.edge} is on another machine, and we have no key")
+    return Place.at(edge.place), Proof(key, public_key(edge.public_key))
+
+
+class Node:
+    """`with` it runs a thread and an event loop of its own, beside the worker's."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        holdings: Holdings,
+        membership: Membership,
+        capacity: Resources,
+        *,
+        drain_s: float,
+    ) -> None:
+        """`drain_s` is how long others have to take over what runs, when `drain` is asked for."""
+        self._worker, self._holdings = worker, holdings
+        self._key = membership.key
+        self._capacity = capacity
+        self._drain_s = drain_s
+        self._boot = secrets.token_hex(8)
+        self._edges: dict[str, EdgeRegistered] = {}
+        self._unlisted: dict[str, float] = {}
+        """Edges that the leader does not name, and since when."""
+        self._draining = False
+        self._emptied: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = asyncio.Event()
+        self._news = asyncio.Event()
+        self._peer = Peer(
+            worker.name,
+            kind="worker",
+            places=membership.places,
+            key=membership.key,
+            coordinator_key=membership.coordinator_key,
+            heard=self._obey,
+            hello=self._hello,
+        )
+        self._thread = threading.Thread(target=self._run, name="node", daemon=True)
+
+    def __enter__(self) -> Node:
+        self._holdings.changed = lambda: self._soon(self._changed)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._soon(self._over.set)
+        self._thread.join()
+
+    def drain(self) -> None:
+        """Let others take over what runs here, then stop the worker; again: stop it at once. Any
+        thread, also from a signal handler."""
+        if self._draining or self._loop is None:
+            self._worker.stop()
+        else:
+            self._draining = True
+            self._soon(self._drain)
+
+    def _soon(self, act: object) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(act)  # type: ignore[arg-type]
+
+    # On the loop.
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._live())
+        finally:  # nobody would hear of what it carries
+            self._worker.stop()
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        works = (self._peer.run(), self._report(), self._over.wait())
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(work) for work in works]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._peer.say(NodeLeft(self._worker.name))
+            await asyncio.sleep(0)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _report(self) -> None:
+        """What runs, once a second, and at once when that has changed."""
+        while True:
+            self._news.clear()
+            running, models = self._holdings.running(), self._holdings.models()
+            self._peer.say(NodeReport(self._worker.name, running, models))
+            self._leave_unlisted()
+            try:
+                await asyncio.wait_for(self._news.wait(), REPORT_S)
+            except TimeoutError:
+                continue
+
+    def _changed(self) -> None:
+        self._news.set()
+        if self._draining and not len(self._holdings):
+            self._worker.stop()
+
+    def _drain(self) -> None:
+        if not len(self._holdings):
+            self._worker.stop()
+            return
+        log.info("no new work: %d streams move away", len(self._holdings))
+        self._peer.say(Drain(self._worker.name))
+        assert self._loop is not None
+        self._emptied = self._loop.call_later(self._drain_s, self._worker.stop)
+
+    def _hello(self) -> tuple[ToCoordinator, ...]:
+        holdings, name = self._holdings, self._worker.name
+        registered = NodeRegistered(
+            name, self._boot, self._capacity, holdings.models(), holdings.running()
+        )
+        return (registered, Drain(name)) if self._draining else (registered,)
+
+    def _obey(self, command: FromCoordinator) -> None:
+        match command:
+            case Edges():
+                self._follow(command)
+            case Revoke():
+                log.info("stream %s is not ours: %s", command.stream, command.reason)
+                self._holdings.revoke(command.stream, command.epoch)
+            case Drained() if self._draining:
+                self._worker.stop()
+            case Change():
+                log.info("stream %s is to give up: %s", command.work.name, command.cut.name)
+            case Warm():
+                # A network is loaded for a size: the edges, which know it, say so to their workers.
+                log.debug("in demand: %s", ", ".join(command.models))
+            case Assign():
+                self._holdings.told(command)
+            case Move():
+                owner = command.work, command.node, command.epoch, command.token, command.cut
+                self._holdings.told(Assign(*owner))
+            case _:  # to edges
+                pass
+
+    def _follow(self, edges: Edges) -> None:
+        now = time.monotonic()
+        listed = {one.edge: one for one in edges.edges}
+        self._unlisted = {
+            name: self._unlisted.get(name, now) for name in self._edges if name not in listed
+        }
+        self._edges |= listed
+        self._use()
+
+    def _leave_unlisted(self) -> None:
+        now = time.monotonic()
+        gone = [name for name, since in self._unlisted.items() if now - since > UNLISTED_S]
+        for name in gone:
+            del self._unlisted[name], self._edges[name]
+        if gone:
+            self._use()
+
+    def _use(self) -> None:
+        found = {}
+        for name, edge in self._edges.items():
+            try:
+                found[name] = where(edge, self._key)
+            except ConfigError as error:
+                log.warning("%s", error)
+        self._worker.use(found)

@@ -1,0 +1,73 @@
+"""What a node carries by the coordinator's word, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streamgen.control.coordinator.commands import Assign
+from streamgen.control.coordinator.events import Running
+from streamgen.control.holdings import MOST_FENCED, Holdings, read, written
+from streamgen.control.placement.resources import Cut, Profile, Resources, Standing
+from streamgen.control.placement.scheduler import Work
+from streamgen.errors import ConfigError
+
+PROFILE = Profile("starry-720p30", (Resources(cpu_ms=900, memory_mb=500),), frozenset({"starry"}))
+WORK = Work("x", PROFILE, Standing.LIVE_PAID)
+GRANT = Assign(WORK, "node-1", 7, "token-7", Cut.NOTHING)
+
+
+class Stream:
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_a_word_goes_over_the_link_and_back() -> None:
+    assert read(written(GRANT)) == GRANT
+    with pytest.raises(ConfigError, match="not understood"):
+        read({"work": 1})
+
+
+def test_an_older_owner_may_not_begin_and_ends_when_a_later_one_begins() -> None:
+    holdings, former, stream = Holdings("node-1"), Stream(), Stream()
+    holdings.begin(GRANT, former)
+    assert holdings.running() == (Running(WORK, 7, Cut.NOTHING),)
+    assert holdings.models() == ("starry",)
+    later = replace(GRANT, epoch=8)
+    assert not holdings.refusal(later)
+    holdings.begin(later, stream)
+    assert former.stopped and not stream.stopped
+    assert "later owner" in holdings.refusal(GRANT)
+    assert not holdings.refusal(later)  # the edge asks anew: its publisher has another codec
+
+
+def test_what_was_taken_back_may_not_begin_any_more() -> None:
+    holdings, stream = Holdings("node-1"), Stream()
+    holdings.begin(GRANT, stream)
+    holdings.revoke("x", 7)
+    assert stream.stopped
+    assert "later owner" in holdings.refusal(GRANT)
+    holdings.ended(stream)
+    assert holdings.running() == () and not len(holdings)
+
+
+def test_a_word_for_another_node_or_with_a_token_that_the_coordinator_did_not_give_is_refused() -> (
+    None
+):
+    holdings = Holdings("node-1")
+    assert "node-2" in holdings.refusal(replace(GRANT, node="node-2"))
+    holdings.told(GRANT)
+    assert "token" in holdings.refusal(replace(GRANT, token="forged"))
+    assert not holdings.refusal(GRANT)
+
+
+def test_what_is_remembered_of_streams_is_bounded() -> None:
+    holdings = Holdings("node-1")
+    for number in range(MOST_FENCED + 1):
+        holdings.told(replace(GRANT, work=replace(WORK, name=f"s{number}")))
+    first, last = (replace(WORK, name=f"s{number}") for number in (0, MOST_FENCED))
+    assert not holdings.refusal(replace(GRANT, work=first, epoch=1))
+    assert holdings.refusal(replace(GRANT, work=last, epoch=1))
