@@ -34,7 +34,7 @@ from playwright.sync_api import sync_playwright
 from streamgen.media.packet import Packet
 from streamgen_edge.demo.whep_viewer import WhepViewer
 from streamgen_edge.feed import Feed
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from streamgen_edge.webrtc.network import Network
 from tests.browsing import FLAGS
 from tests.edge.webrtc.proxy import Proxy

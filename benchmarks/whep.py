@@ -35,7 +35,7 @@ from aiortc import (
 
 from streamgen.media.packet import Packet
 from streamgen_edge.feed import Feed
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from streamgen_edge.webrtc.network import Network
 
 FPS = 30

@@ -35,9 +35,11 @@ from streamgen_edge.page import PageApp
 from streamgen_edge.publishing import Streams
 from streamgen_edge.reloading import Reloading
 from streamgen_edge.rtmp.server import RtmpServer
+from streamgen_edge.serve import SEEN
 from streamgen_edge.settings import Rtmp, Server, WebRtc, load_server
 from streamgen_edge.web import web_server
-from streamgen_edge.webrtc import WebRtcApp, webrtc_app
+from streamgen_edge.webrtc.app import WebRtcApp
+from streamgen_edge.webrtc.served import webrtc_app
 
 DRAIN_S = 5.0
 """Longest time that streams get to finish when the server stops."""
@@ -52,8 +54,6 @@ HOOK_S = 1.5
 that are on their way have theirs."""
 CLOSE_S = 1.5
 """Longest time for answers that are on their way."""
-SEEN = "edge.json"
-"""Where the edge says, in the folder of its sockets, what it listens on."""
 log = logging.getLogger("streamgen.edge")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

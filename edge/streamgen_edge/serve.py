@@ -17,9 +17,10 @@ import typer
 from streamgen.control.logs import log_as_json
 from streamgen.control.supervisor import Child, Supervisor
 from streamgen_edge.configuring import refuse_unusable
-from streamgen_edge.node import SEEN
 from streamgen_edge.settings import Server, load_server
 
+SEEN = "edge.json"
+"""Where the edge says, in the folder of its sockets, what it listens on."""
 STARTS_WITHIN_S = 60.0
 TAKEOVER_S = 1.5
 """While a worker takes over what another had, that other is not started again: it takes a core."""

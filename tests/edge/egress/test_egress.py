@@ -10,7 +10,7 @@ import pytest
 from streamgen.telemetry import Telemetry
 from streamgen_edge.egress import egress as module
 from streamgen_edge.egress.spread import Spread
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from tests.edge.rtmp.peer import until
 from tests.edge.webrtc.peers import Watching, looped, posting
 from tests.edge.webrtc.serving import network

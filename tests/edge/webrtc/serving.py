@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import uvicorn
 
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from streamgen_edge.webrtc.network import Network
 from tests.edge.webrtc.proxy import Proxy
 from tests.edge.webrtc.studio import Hub, Studio, ask

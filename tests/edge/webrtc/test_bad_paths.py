@@ -13,7 +13,7 @@ import pytest
 from aioice import ice
 from aiortc.mediastreams import VideoStreamTrack
 
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from tests.edge.webrtc.peers import Post, Watching, looped, posting, publish
 from tests.edge.webrtc.proxy import Proxy, is_dtls, is_media
 from tests.edge.webrtc.studio import Answer, ask

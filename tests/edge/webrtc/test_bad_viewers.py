@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from tests.edge.webrtc.peers import Watching, looped
 from tests.edge.webrtc.studio import ask
 from tests.edge.webrtc.test_http import offer

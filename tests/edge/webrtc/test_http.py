@@ -12,7 +12,7 @@ import pytest
 from aiortc.mediastreams import AudioStreamTrack
 
 from streamgen_edge.crowd import Crowd
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from streamgen_edge.webrtc.session import Share
 from tests.edge.webrtc.peers import Watching, looped, posting, publish
 from tests.edge.webrtc.serving import network

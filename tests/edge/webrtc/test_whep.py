@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from tests.edge.webrtc.peers import Watching, looped, posting
 from tests.edge.webrtc.proxy import Proxy
 from tests.edge.webrtc.serving import network

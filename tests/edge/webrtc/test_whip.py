@@ -13,7 +13,7 @@ from typing import Any
 import av
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
-from streamgen_edge.webrtc import WebRtcApp
+from streamgen_edge.webrtc.app import WebRtcApp
 from tests.edge.webrtc.peers import looped, posting, publish
 from tests.edge.webrtc.proxy import Proxy
 from tests.edge.webrtc.serving import network
