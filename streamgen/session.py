@@ -88,7 +88,6 @@ class Session:
     director: Director | None = None
     """Of a live stream: keeps the latency budget."""
     gone: bool = False
-    """It was cancelled, maybe before it ran."""
     prepared: tuple[int, int, Color] | None = None
     """Size and colour that the stages are ready for."""
     share: Share | None = None
