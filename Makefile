@@ -29,6 +29,8 @@ AXE := $(VENV)/axe
 AXE_VERSION := 4.14.0
 AXE_SHA512 := f564d9c448ec67b6f5dd31fc24f99b576cfc0876e5f34ff6866dd73c41b826035d40b2bcd480515e64b11df3003a44aa41e4714ffd1dc0d0f3d863a6df3ce971
 export STREAMGEN_TEST_AXE ?= $(abspath $(AXE)/axe.min.js)
+# Tests start hundreds of processes: none should compile all modules anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 export STREAMGEN_TEST_HLSJS ?= $(abspath $(HLSJS)/dist/hls.min.js)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
