@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ import av
 
 from streamgen.deliver.atomic import reason
 from streamgen.errors import OutputError
+from streamgen.media.interrupts import unbroken
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import EncodedTrack
 
@@ -52,6 +53,7 @@ class Muxer:
         self.end = Fraction(0)
         """End of the last packet in presentation order, in seconds."""
         self.mp4 = container in {"mp4", "mov"}
+        self._calls_back = not isinstance(target, Path)
         self._streams: dict[str, Any] = {}
         self._spans: dict[str, int] = {}
         try:
@@ -100,22 +102,29 @@ class Muxer:
         self.packets += 1
         self.end = max(self.end, ((packet.pts or 0) + shell.duration) * packet.time_base)
         try:
-            self._container.mux_one(shell)
+            with self._unbroken():
+                self._container.mux_one(shell)
         except (av.error.FFmpegError, OSError) as error:
             raise OutputError(f"cannot write {self.name}: {reason(error)}") from error
 
     def close(self) -> None:
         """Write what is left and the trailer. Raises `OutputError`."""
         try:
-            self._container.start_encoding()
-            self._container.close()
+            with self._unbroken():
+                self._container.start_encoding()
+                self._container.close()
         except (av.error.FFmpegError, OSError) as error:
             raise OutputError(f"cannot finish {self.name}: {reason(error)}") from error
 
     def abandon(self) -> None:
         """Let go of the file, whatever state it is in. The caller has removed it already."""
-        with suppress(av.error.FFmpegError, OSError):  # the trailer of what nobody will read
+        # What fails is the trailer of what nobody will read.
+        with suppress(av.error.FFmpegError, OSError), self._unbroken():
             self._container.close()
+
+    def _unbroken(self) -> AbstractContextManager[None]:
+        """Around what libavformat writes; it calls a `Sink` for that."""
+        return unbroken() if self._calls_back else nullcontext()
 
 
 def _shell(packet: Packet, duration: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from streamgen.ingest.address import Address, find, is_pipeline, is_url, local_p
 from streamgen.ingest.gstreamer import GstPipe, PipelineEnded
 from streamgen.ingest.pipe import Pipe
 from streamgen.ingest.tracks import audio_track, best_video, data_tracks, first_shown, video_track
+from streamgen.media.interrupts import unbroken
 from streamgen.media.orientation import orientation_of
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import SourceInfo
@@ -200,8 +201,11 @@ class ContainerSource:
         names, cancelled = self._names, self._cancelled.is_set
         bases = {s.index: Fraction(s.time_base or 1) for s in self._streams}
         vp8 = self.info.video.codec == "vp8"
-        for unit in self._container.demux(self._streams):
-            if cancelled():
+        units = self._container.demux(self._streams)
+        while True:
+            with _unbroken(self._pipe):
+                unit = next(units, None)
+            if unit is None or cancelled():
                 return
             if not unit.size:
                 continue  # libavformat's end marks
@@ -252,22 +256,26 @@ def _opened(
         options["rtsp_transport"] = "tcp"
     try:
         file: Any = pipe or address.text
-        container: InputContainer = av.open(
-            file,
-            "r",
-            options=options,
-            metadata_errors="replace",
-            buffer_size=1 << 18,
-            # A regular file is never late, and the check would take the lock of the interpreter.
-            timeout=None if address.local or pipe else timeout_s,
-        )
+        with _unbroken(pipe):
+            container: InputContainer = av.open(
+                file,
+                "r",
+                options=options,
+                metadata_errors="replace",
+                buffer_size=1 << 18,
+                # A regular file is never late, and the check would take the interpreter's lock.
+                timeout=None if address.local or pipe else timeout_s,
+            )
     except (FFmpegError, OSError, ValueError) as error:
-        if pipe is not None and pipe.interrupt is not None:
-            raise pipe.interrupt from error
         raise SourceError(f"{address.name}: {_refused(error, address, timeout_s)}") from error
     # Filling in times would read ahead without bound; the timeline does it.
     container.flags &= ~GENERATE_PTS
     return container
+
+
+def _unbroken(pipe: Pipe | GstPipe | None) -> AbstractContextManager[None]:
+    """Around what may read from the pipe: libavformat calls back for that."""
+    return nullcontext() if pipe is None else unbroken(pipe.cancel)
 
 
 def _rotation(address: Address, container: InputContainer, index: int, timeout_s: float) -> int:

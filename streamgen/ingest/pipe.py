@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import threading
 
 from streamgen.errors import SourceError
 
@@ -23,14 +24,14 @@ class Pipe:
         """
         self.name = path
         self.cancelled = False
-        self.interrupt: KeyboardInterrupt | None = None
-        """Came in a `read` that libavformat had called, which would lose it: raise it after."""
         self._owned = path != "-"
         try:
             self._fd = _opened(path) if fd is None else fd
         except (OSError, ValueError) as error:
             raise SourceError(f"{path}: cannot be read") from error
         self._wake, self._waker = os.pipe()
+        self._closing = threading.Lock()
+        """Held to write to `_waker`, and to close it: its number may be another file's at once."""
         self._timeout_ms = timeout_s * 1000
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
@@ -38,11 +39,7 @@ class Pipe:
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end. Raises `TimeoutError`."""
-        try:
-            ready = [fd for fd, _ in self._poll.poll(self._timeout_ms)]
-        except KeyboardInterrupt as interrupt:
-            self.interrupt = interrupt
-            raise InterruptedError("interrupted") from interrupt
+        ready = [fd for fd, _ in self._poll.poll(self._timeout_ms)]
         if not ready:
             raise TimeoutError(f"no data for {self._timeout_ms / 1000:g} s")
         return b"" if self._wake in ready else os.read(self._fd, size)
@@ -50,15 +47,18 @@ class Pipe:
     def cancel(self) -> None:
         """End every `read` from now on."""
         self.cancelled = True
-        os.write(self._waker, b"x")
+        with self._closing:
+            if self._waker >= 0:
+                os.write(self._waker, b"x")
 
     def close(self) -> None:
         """Give the descriptors back; standard input stays open."""
-        if self._waker < 0:
-            return
-        for fd in (self._wake, self._waker, *((self._fd,) if self._owned else ())):
-            os.close(fd)
-        self._waker = -1
+        with self._closing:
+            if self._waker < 0:
+                return
+            for fd in (self._wake, self._waker, *((self._fd,) if self._owned else ())):
+                os.close(fd)
+            self._waker = -1
 
 
 def _opened(path: str) -> int:

@@ -72,6 +72,33 @@ def test_an_interrupted_run_leaves_nothing_behind(
     assert not (tmp_path / "new").exists()
 
 
+UNLUCKY = """
+import signal
+from streamgen.cli import main
+from streamgen.ingest.pipe import Pipe
+
+read = Pipe.read
+
+def interrupted(self, size):
+    signal.raise_signal(signal.{name})
+    return read(self, size)
+
+Pipe.read = interrupted
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_libavformat_calls_us_ends_the_run(
+    plain: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    code = UNLUCKY.format(name=number.name)
+    command = [STREAMGEN[0], "-c", code, "run", plain, "-", "-o", f"{tmp_path}/new/out.mp4"]
+    told = subprocess.run(command, input=half(tmp_path), stderr=subprocess.PIPE, check=False)
+    assert (told.returncode, told.stderr.decode()) == (130, "streamgen: interrupted\n")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_kept_output_survives_an_interrupted_overwrite(plain: str, tmp_path: Path) -> None:
     kept = tmp_path / "new" / "out.mkv"
     kept.parent.mkdir()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -13,6 +15,7 @@ import pytest
 
 from streamgen.errors import SourceError
 from streamgen.ingest.container import open_source
+from streamgen.ingest.pipe import Pipe
 from streamgen.testing import synthetic_clip
 from tests.ingest.opening import PLAYLISTS, packets, refusal
 
@@ -72,6 +75,32 @@ def test_a_pipe_that_falls_silent_is_an_error_and_cancel_ends_it_at_once(tmp_pat
     source.close()
     hold.set()
     writer.join()
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["early", "late"])
+@pytest.mark.parametrize("opening", [True, False], ids=["opening", "reading"])
+def test_an_interrupt_while_libavformat_calls_us_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool, opening: bool
+) -> None:
+    clip = synthetic_clip(tmp_path / "a.mkv", width=64, height=48, frames=10, audio=None)
+    read, armed = Pipe.read, threading.Event()
+
+    def interrupted(self: Pipe, size: int) -> bytes:
+        if early and armed.is_set():
+            signal.raise_signal(signal.SIGINT)
+        found = read(self, size)
+        if armed.is_set():
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(Pipe, "read", interrupted)
+    if opening:
+        armed.set()
+    with clip.open("rb") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(KeyboardInterrupt), closing(open_source("-")) as source:
+            armed.set()
+            list(source.packets())
 
 
 def test_an_mp4_in_a_pipe_with_its_index_at_the_end_says_so(tmp_path: Path) -> None:
