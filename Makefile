@@ -29,9 +29,9 @@ AXE := $(VENV)/axe
 AXE_VERSION := 4.14.0
 AXE_SHA512 := f564d9c448ec67b6f5dd31fc24f99b576cfc0876e5f34ff6866dd73c41b826035d40b2bcd480515e64b11df3003a44aa41e4714ffd1dc0d0f3d863a6df3ce971
 export STREAMGEN_TEST_AXE ?= $(abspath $(AXE)/axe.min.js)
+export STREAMGEN_TEST_HLSJS ?= $(abspath $(HLSJS)/dist/hls.min.js)
 # Tests start hundreds of processes: none should compile all modules anew.
 test: export PYTHONDONTWRITEBYTECODE :=
-export STREAMGEN_TEST_HLSJS ?= $(abspath $(HLSJS)/dist/hls.min.js)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## list the targets
@@ -82,7 +82,7 @@ test: $(VENV)/.ready-test ## set up what tests need and run them all (SYSTEM_DEP
 ifeq ($(SYSTEM_DEPS),1)
 	@$(MAKE) --no-print-directory system-deps $(HLSJS)/dist/hls.min.js $(PLAYER) $(AXE)/axe.min.js
 endif
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m $(if $(strip $(PYTEST_ARGS)),pytest $(PYTEST_ARGS),tests.lines)
 
 .PHONY: system-deps
 system-deps:
