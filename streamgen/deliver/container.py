@@ -15,6 +15,7 @@ from streamgen.deliver.atomic import (
 )
 from streamgen.deliver.manifest import TAG, Manifest, append_to_mp4
 from streamgen.deliver.muxer import Muxer, taken_codecs
+from streamgen.deliver.programme import Programme
 from streamgen.errors import ConfigError, OutputError
 from streamgen.media.packet import Packet
 from streamgen.media.tracks import EncodedTrack
@@ -78,11 +79,8 @@ class FileOutlet:
         self._chapters = chapters
         self._manifest = manifest
         self._duration_s = duration_s
-        self._carried: set[str] = set()
-        self._top: str | None = None
-        self._lost: str | None = None
+        self._programme = Programme(str(path))
         self._partial: Partial | None = None
-        self._muxer: Muxer | None = None
 
     def takes(self, codec: str) -> bool:
         """True when packets of this codec, or an attached file of this name, can be carried."""
@@ -94,53 +92,42 @@ class FileOutlet:
         need_bytes = estimate_bytes(self._duration_s, [track.bitrate_bps for track in chosen])
         check_space(self.path, need_bytes)
         self._partial = Partial(self.path, overwrite=self._overwrite)
-        self._muxer = Muxer(
+        muxer = Muxer(
             self._partial.path, self.container, options=self._options(), name=str(self.path)
         )
-        self._muxer.describe(self._tags(), self._chapters)
+        self._programme.open(muxer)
+        muxer.describe(self._tags(), self._chapters)
         for track in chosen:
-            if self._muxer.add(track):
-                self._carried.add(track.name)
-            elif track.kind in {"video", "audio"}:
+            if self._programme.add(track):
+                continue
+            if track.kind in {"video", "audio"}:
                 raise OutputError(f"{self.path}: {self.container} does not take {track.codec}")
-            else:
-                self._leave_out(track)
+            self._leave_out(track)
 
     def write(self, packet: Packet) -> None:
-        if packet.track in self._carried and self._muxer is not None:
-            self._muxer.write(packet)
+        self._programme.write(packet)
 
     def drop(self, track: str) -> None:
         """Nothing more comes of this track. Without its picture the file cannot be finished."""
-        if track == self._top:
-            self._lost = track
+        self._programme.drop(track)
 
     def finish(self) -> None:
-        if self._muxer is None or self._partial is None:
-            raise OutputError(f"{self.path}: nothing was opened")
-        if self._lost is not None:
-            raise OutputError(f"cannot finish {self.path}: its track {self._lost} broke off")
-        muxer, partial = self._muxer, self._partial
-        muxer.close()
+        self._programme.close()
+        assert self._partial is not None  # opened before the programme
         if self._manifest is not None and self.container != "matroska":
-            append_to_mp4(partial.path, self._manifest)
-        partial.commit()
-        self._muxer = self._partial = None
+            append_to_mp4(self._partial.path, self._manifest)
+        self._partial.commit()
+        self._partial = None
 
     def abort(self) -> None:
         if self._partial is not None:
             self._partial.discard()
-        if self._muxer is not None:
-            self._muxer.abandon()
-        self._muxer = self._partial = None
+        self._programme.abandon()
+        self._partial = None
 
     def _choose(self, tracks: Sequence[EncodedTrack]) -> list[EncodedTrack]:
         chosen: list[EncodedTrack] = []
-        for track in tracks:
-            if track.kind == "video" and self._top is not None:
-                continue  # a lower rung: belongs to ladders
-            if track.kind == "video":
-                self._top = track.name
+        for track in self._programme.offered(tracks):
             attached = track.kind == "attachment" and self.container == "matroska"
             if track.kind not in {"video", "audio", "subtitle"} and not attached:
                 self._leave_out(track)

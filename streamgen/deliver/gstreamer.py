@@ -8,6 +8,7 @@ import select
 from collections.abc import Sequence
 
 from streamgen.deliver.muxer import Muxer
+from streamgen.deliver.programme import Programme
 from streamgen.errors import OutputError
 from streamgen.gstreamer.process import PREFIX, PipelineProcess, name_of, unstarted
 from streamgen.media.packet import Packet
@@ -50,12 +51,9 @@ class GstOutlet:
         self._wanted = {match[1] for match in _REFERENCE.finditer(self._description)}
         self._container = "matroska" if self._wanted else "mpegts"
         self._timeout_s = timeout_s
-        self._carried: set[str] = set()
-        self._top: str | None = None
-        self._lost: str | None = None
+        self._programme = Programme(self.name)
         self._process: PipelineProcess | None = None
         self._entry: _Entry | None = None
-        self._muxer: Muxer | None = None
 
     def takes(self, codec: str) -> bool:
         """True when packets of this codec can be carried as they are."""
@@ -74,52 +72,41 @@ class GstOutlet:
             raise OutputError(f"{self.name}: {why}")
         self._entry = _Entry(self._process, self._timeout_s)
         options = _OPTIONS[self._container]
-        self._muxer = Muxer(self._entry, self._container, options=options, name=self.name)
+        self._programme.open(Muxer(self._entry, self._container, options=options, name=self.name))
         for track in chosen:
-            if not self._muxer.add(track):
+            if not self._programme.add(track):
                 raise OutputError(f"{self.name}: {self._container} does not take {track.codec}")
-            self._carried.add(track.name)
 
     def write(self, packet: Packet) -> None:
-        if packet.track in self._carried and self._muxer is not None:
-            self._muxer.write(packet)
+        self._programme.write(packet)
 
     def drop(self, track: str) -> None:
         """Nothing more comes of this track. Without its picture there is nothing to send."""
-        if track == self._top:
-            self._lost = track
+        self._programme.drop(track)
 
     def finish(self) -> None:
-        if self._muxer is None or self._process is None:
-            raise OutputError(f"{self.name}: nothing was opened")
-        if self._lost is not None:
-            raise OutputError(f"cannot finish {self.name}: its track {self._lost} broke off")
-        self._muxer.close()
+        self._programme.close()
+        assert self._process is not None  # started before the programme
         self._process.close_media()
         why = self._process.why(patience_s=self._timeout_s)
         if why is not None:
             raise OutputError(f"cannot finish {self.name}: {why}")
         self.dropped_tracks += self._process.told.notes
         self._process.close()
-        self._muxer = self._process = None
+        self._process = None
 
     def abort(self) -> None:
         if self._entry is not None:
             self._entry.shut = True
-        if self._muxer is not None:
-            self._muxer.abandon()
+        self._programme.abandon()
         if self._process is not None:
             self._process.close()
-        self._muxer = self._process = self._entry = None
+        self._process = self._entry = None
 
     def _choose(self, tracks: Sequence[EncodedTrack]) -> list[EncodedTrack]:
         """One picture and one sound, as far as the description asks for them."""
         chosen: dict[str, EncodedTrack] = {}
-        for track in tracks:
-            if track.kind == "video" and self._top is not None:
-                continue  # a lower rung: belongs to ladders
-            if track.kind == "video":
-                self._top = track.name
+        for track in self._programme.offered(tracks):
             if track.kind in chosen or track.kind not in (self._wanted or {"video", "audio"}):
                 why = f"{self.name} has no place for it"
                 self.dropped_tracks.append(f"{track.name} ({track.codec}): {why}")
