@@ -198,7 +198,8 @@ def test_a_backend_s_library_is_imported_only_by_its_module(path: Path) -> None:
 
 
 def test_only_the_command_line_lets_pipelines_of_gstreamer_in() -> None:
-    """They read and write what their user may: nothing that the network says may start one."""
+    """They read and write what their user may: nothing that the network says may start one. One that
+    is written out in our own code is nobody else's."""
     found: dict[str, set[str]] = {}
     for path in PACKAGES:
         text = path.read_text(encoding="utf-8")
@@ -208,7 +209,8 @@ def test_only_the_command_line_lets_pipelines_of_gstreamer_in() -> None:
             for argument in call.keywords:
                 if argument.arg == "pipelines" and called in {"Choices", "open_source"}:
                     found.setdefault(ast.unparse(argument.value), set()).add(name_of(path))
-            if called in GSTREAMER:
+            written_here = len(call.args) == 1 and isinstance(call.args[0], ast.Constant)
+            if called in GSTREAMER and not written_here:
                 found.setdefault(called, set()).add(name_of(path))
     assert found == GSTREAMER | {
         "True": {"streamgen/cli/run.py"},
