@@ -198,8 +198,8 @@ def test_a_backend_s_library_is_imported_only_by_its_module(path: Path) -> None:
 
 
 def test_only_the_command_line_lets_pipelines_of_gstreamer_in() -> None:
-    """They read and write what their user may: nothing that the network says may start one. One that
-    is written out in our own code is nobody else's."""
+    """They read and write what their user may: nothing that the network says may start one. Not
+    meant are those that are written out in our own code."""
     found: dict[str, set[str]] = {}
     for path in PACKAGES:
         text = path.read_text(encoding="utf-8")
