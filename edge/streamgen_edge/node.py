@@ -19,11 +19,14 @@ import typer
 from uvicorn.loops.auto import auto_loop_factory
 
 from streamgen.control.logs import log_as_json
+from streamgen.control.placement.scheduler import Work
 from streamgen.errors import ConfigError
 from streamgen.telemetry import Metrics, Telemetry
 from streamgen_edge.api import api
 from streamgen_edge.app import Front
 from streamgen_edge.certificate import tls_context
+from streamgen_edge.cluster.joined import Joined
+from streamgen_edge.cluster.works import work_of
 from streamgen_edge.configuring import refuse_unusable
 from streamgen_edge.crowd import Crowd
 from streamgen_edge.descriptors import take_descriptors
@@ -35,6 +38,7 @@ from streamgen_edge.page import PageApp
 from streamgen_edge.publishing import Streams
 from streamgen_edge.reloading import Reloading
 from streamgen_edge.rtmp.server import RtmpServer
+from streamgen_edge.seats import Seating
 from streamgen_edge.serve import SEEN
 from streamgen_edge.settings import Rtmp, Server, WebRtc, load_server
 from streamgen_edge.web import web_server
@@ -89,9 +93,12 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     metrics, own = Metrics(), Telemetry()
     metrics.add("", own)
+    joined = None if server.cluster is None else Joined(server.cluster, server, folder)
     async with AsyncExitStack() as leaving:
         link = await leaving.enter_async_context(Link(folder, remote_of(server.link, own), own))
         streams = Streams(server, link, metrics, time.time_ns, own)
+        if joined is not None:
+            await leaving.enter_async_context(_seated(joined, link, streams))
         streams.hooks.use(server.hooks)
         leaving.push_async_callback(streams.hooks.finished, HOOK_S)
         if supervised:
@@ -125,6 +132,23 @@ async def serve(
             end.cancel()
     for end in done:
         end.result()
+
+
+@asynccontextmanager
+async def _seated(joined: Joined, link: Link, streams: Streams) -> AsyncIterator[None]:
+    """The coordinators say which workers streams get."""
+
+    def work(name: str) -> Work:
+        stream = streams.find(name)
+        assert stream is not None  # it asks
+        return work_of(stream, joined.profiles)
+
+    def seat(name: str) -> Seating:
+        return seats.of(name, lambda: work(name))
+
+    async with joined.seats(link) as seats:
+        streams.seat = seat
+        yield
 
 
 def _spread(app: WebRtcApp, streams: Streams, settings: WebRtc, own: Telemetry) -> Spread:

@@ -12,6 +12,7 @@ from typing import Any
 
 from streamgen.deliver.live import LivePackager, LiveSettings
 from streamgen.errors import StreamGenError
+from streamgen.ingest.link import VIDEO
 from streamgen.media.packet import Packet
 from streamgen.pipeline import parse_pipeline, pipeline_value
 from streamgen.telemetry import Metrics, Telemetry
@@ -31,6 +32,7 @@ from streamgen_edge.recording.recording import Recordings
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.demux import Track
 from streamgen_edge.rtmp.publisher import Ended, Looped, Publisher, Refused, Sink
+from streamgen_edge.seats import Seating
 from streamgen_edge.settings import Server, StreamSettings
 from streamgen_edge.stream import LiveStream
 
@@ -69,6 +71,8 @@ class Streams:
         self.hooks = Hooks(self._client, own or Telemetry(), wall_ns)
         self.recordings = Recordings(self.hooks.kept)
         self.pushes = Pushes()
+        self.seat: Callable[[str], Seating | None] = lambda name: None
+        """Who says which worker a stream gets; None: it gets the idlest."""
         self._link = link
         self._metrics = metrics
         self._wall_ns = wall_ns
@@ -248,6 +252,7 @@ class Streams:
             hls=LiveSettings(part_ns=hls.part, window_ns=hls.window, segment_ns=grid_ns),
             wall_ns=self._wall_ns,
             ended=self._over,
+            seating=self.seat(name),
         )
         self._streams[name] = stream
         stream.viewing.began = lambda: self._began(stream)
@@ -315,6 +320,12 @@ class RtmpSink:
         publisher = self._publisher
         known = any(name.startswith("video/") for name in publisher.tracks)
         return known or publisher.request.app == "whip" or "videocodecid" in publisher.metadata
+
+    @property
+    def size(self) -> tuple[int, int, float]:
+        pictures = (t for t in self._publisher.tracks.values() if t.name == VIDEO)
+        width, height = next(((t.width, t.height) for t in pictures), (0, 0))
+        return width, height, float(believable(self._publisher.metadata.get("framerate")) or 0)
 
     def close(self, reason: str) -> None:
         self._publisher.close(reason)

@@ -16,6 +16,7 @@ import typer
 
 from streamgen.control.logs import log_as_json
 from streamgen.control.supervisor import Child, Supervisor
+from streamgen_edge.cluster.settings import ClusterSettings
 from streamgen_edge.configuring import refuse_unusable
 from streamgen_edge.settings import Server, load_server
 
@@ -66,8 +67,22 @@ def children(server: Server, folder: Path, config: Path | None) -> list[Child]:
     pause_s = TAKEOVER_S if server.workers > 1 else 0.0
     for number in range(server.workers):
         name = f"worker-{number}"
-        command = [*ours, "worker", *link, "--name", name]
+        place = link
+        if server.cluster is not None:
+            name = f"{server.cluster.name}-{name}"
+            place = ["--supervised", "--share", str(server.workers), *_joining(server.cluster)]
+        command = [*ours, "worker", *place, "--name", name]
         found.append(Child(name, command, last=True, pause_s=pause_s))
+    return found
+
+
+def _joining(cluster: ClusterSettings) -> list[str]:
+    """How a worker of this machine gets to the coordinators."""
+    found = [part for place in cluster.coordinators for part in ("--cluster", place)]
+    if cluster.key is not None:
+        found += ["--key", str(cluster.key)]
+    if cluster.coordinator_key is not None:
+        found += ["--coordinator-key", cluster.coordinator_key]
     return found
 
 

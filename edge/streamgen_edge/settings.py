@@ -22,6 +22,7 @@ from streamgen.control.origin import is_loopback
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
 from streamgen_edge.auth.settings import Auth
+from streamgen_edge.cluster.settings import ClusterSettings
 from streamgen_edge.hooks.settings import WrittenHooks
 from streamgen_edge.limits import ServerLimits, StreamLimits
 from streamgen_edge.outbound.settings import OutboundSettings
@@ -218,6 +219,8 @@ class Server(Settings):
     """Worker processes of this machine. One beyond what is busy takes over at once when another
     dies. None only where others may come in by `link`."""
     link: LinkSettings | None = None
+    cluster: ClusterSettings | None = None
+    """Streams run on any worker of it; the workers of this machine are some of them."""
     streams: dict[str, StreamSettings] = Field(default_factory=dict)
     """By pattern, `*` and `?` as in file names; the first that fits counts. None at all: every
     name, open to this machine."""
@@ -233,8 +236,8 @@ class Server(Settings):
                 unknown = set() if names == "anyone" else set(names) - set(keys)
                 if unknown:
                     raise ValueError(f"streams.{pattern}: unknown key '{min(unknown)}'")
-        if self.workers == 0 and self.link is None:
-            raise ValueError("workers: 0 without link: nobody would do the work")
+        if self.workers == 0 and self.link is None and self.cluster is None:
+            raise ValueError("workers: 0 without link or cluster: nobody would do the work")
         return self
 
     @model_validator(mode="after")
@@ -339,7 +342,7 @@ def restart_needed(former: Server, new: Server) -> list[str]:
     """Keys that have changed and are read at the start only. Certificates, keys, streams and the
     pipeline of streams to come are not among them."""
     found = []
-    for name in ("http", "rtmp", "webrtc", "workers", "link"):
+    for name in ("http", "rtmp", "webrtc", "workers", "link", "cluster"):
         old, now = getattr(former, name), getattr(new, name)
         if name in ("http", "rtmp") and old.tls is not None and now.tls is not None:
             now = now.model_copy(update={"tls": old.tls})

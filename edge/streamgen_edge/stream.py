@@ -27,6 +27,7 @@ from streamgen_edge.gop import Gop
 from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link
+from streamgen_edge.seats import Seating
 from streamgen_edge.stills import Stills
 from streamgen_edge.tenure import Tenure
 from streamgen_edge.timeline import BASE, HZ, LiveTimeline
@@ -83,6 +84,7 @@ class LiveStream:
         hls: LiveSettings,
         wall_ns: Callable[[], int],
         ended: Callable[[LiveStream], None],
+        seating: Seating | None = None,
     ) -> None:
         """`wall_ns` is the clock on the wall; `ended` is called once, at the end."""
         self.name = name
@@ -100,7 +102,7 @@ class LiveStream:
         self.telemetry = Telemetry()
         self.ledger = Ledger(self.telemetry)
         self.viewing = Viewing(self.telemetry, hls)
-        self.tenure = Tenure(link, number, self)
+        self.tenure = Tenure(link, number, self, seating)
         self._hls = hls
         self._grace_s = grace_s
         self._wall_ns = wall_ns
@@ -387,7 +389,7 @@ class LiveStream:
     def _finish(self) -> None:
         self._stop_timer()
         self.state = State.ENDED
-        self.tenure.release()
+        self.tenure.release(over=True)
         self.ledger.close("ended")
         log.info("the stream ended", extra=self.ids)
         on_end, self._on_end = self._on_end, lambda _: None

@@ -12,6 +12,7 @@ from streamgen.media.packet import Packet
 from streamgen_edge.attachment import Attachment
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link, WorkerSeen
+from streamgen_edge.seats import Idlest, Seat, Seating
 from streamgen_edge.stills import Stills
 from streamgen_edge.viewing import Viewing
 
@@ -60,7 +61,15 @@ class Tenant(Protocol):
 class Tenure:
     """On the loop's thread. Implements `attachment.Owner`."""
 
-    def __init__(self, link: Link, number: int, tenant: Tenant) -> None:
+    def __init__(
+        self, link: Link, number: int, tenant: Tenant, seating: Seating | None = None
+    ) -> None:
+        """`seating` says which worker it is; default: the idlest one."""
+        self.seating: Seating = seating or Idlest(link)
+        self.seating.follow(self._reseat, lambda reason: self._tenant.vacated(reason))
+        self._seat: Seat | None = None
+        self._taken = False
+        """Viewers have something from there."""
         self.attachment: Attachment | None = None
         self.took_over_s: list[float] = []
         """From each loss of a worker to the next one's first picture."""
@@ -86,7 +95,8 @@ class Tenure:
         """Let a worker load and compile what the stream would need there."""
         wanted = self._tenant.wanted()
         attachment = self.live
-        if wanted is not None and attachment is not None and attachment.worker is not worker:
+        elsewhere = attachment is not None and attachment.worker is not worker
+        if wanted is not None and elsewhere and self.seating.spare(worker):
             asked, head = wanted
             self._link.say(worker, {**asked, "type": "warm"}, head)
 
@@ -106,13 +116,14 @@ class Tenure:
         wanted = self._tenant.wanted()
         if wanted is None:
             return
-        worker = self._link.idlest(avoid)
+        seat = self._seat = self.seating.find(avoid)
         loop = asyncio.get_running_loop()
-        if worker is not None:
+        if seat is not None:
             self._term += 1
+            self._taken = False
             asked, head = wanted
-            self.attachment = Attachment(self._link, worker, self._number, self._term, self)
-            if self.attachment.ask(asked, head):
+            self.attachment = Attachment(self._link, seat.worker, self._number, self._term, self)
+            if self.attachment.ask({**asked, **seat.word}, head):
                 self._deadline = loop.call_later(ATTACH_S, self._too_late)
                 return
             self.release()
@@ -128,8 +139,13 @@ class Tenure:
                 timer.cancel()
         self._seeking = self._deadline = None
 
-    def release(self) -> None:
-        """Let go of the worker."""
+    def _reseat(self) -> None:
+        self.seek(anew=self.attachment is not None)
+
+    def release(self, *, over: bool = False) -> None:
+        """Let go of the worker; `over`: and want none any more."""
+        if over:
+            self.seating.over()
         self._forget_timers()
         for answer in self._answers.values():
             if not answer.done():
@@ -154,6 +170,9 @@ class Tenure:
         )
 
     def delivered(self, packet: Packet, received_ns: int) -> None:
+        if not self._taken and self._seat is not None:
+            self._taken = True
+            self.seating.taken(self._seat)
         viewing = self._tenant.viewing
         before = viewing.frames
         if viewing.put(packet) and packet.track.startswith("video/"):
@@ -186,8 +205,11 @@ class Tenure:
 
     def worker_lost(self) -> None:
         """The worker died: another one takes the stream, unless the stream kills them all."""
-        former = self.attachment
+        former, seat = self.attachment, self._seat
         self.release()
+        if seat is not None:
+            silent = self._link.workers.get(seat.worker.name) is not seat.worker
+            self.seating.lost(seat, silent=silent)
         now = self._lost_at = time.monotonic()
         soon = former is None or now - former.began < SOON_S
         self._deaths = self._deaths + 1 if soon else 0

@@ -16,6 +16,7 @@ from streamgen.deliver.live import LiveSettings
 from streamgen.media.envelope import Envelope, Kind, opened
 from streamgen.media.packet import Packet
 from streamgen_edge.link import Link
+from streamgen_edge.seats import Seating
 from streamgen_edge.stream import LiveStream, State
 from streamgen_edge.tenure import Refusal
 from tests.edge.test_link import FakeWorker, joined, until
@@ -42,7 +43,7 @@ class Ends:
 
     announces_pictures = True
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, seating: Seating | None = None) -> None:
         self.over: list[LiveStream] = []
         self.asked = 0
         """Key frames that the publisher was asked for."""
@@ -55,6 +56,7 @@ class Ends:
             hls=LiveSettings(),
             wall_ns=lambda: 0,
             ended=self.over.append,
+            seating=seating,
         )
         self.stream.arrive(self)
         self.stream.describe("video/0", "h264", b"", None)

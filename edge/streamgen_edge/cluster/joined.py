@@ -1,0 +1,74 @@
+"""`Joined`: an edge's place in a cluster, as configured: its seats, and the peer that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from streamgen.control.coordinator.directory import EdgeRegistered
+from streamgen.control.coordinator.peer import Peer
+from streamgen.control.keys import public_key, read_key
+from streamgen.control.placement.profiles import Profiles
+from streamgen.control.wire import Place
+from streamgen.errors import ConfigError
+from streamgen_edge.cluster.seats import ClusterSeats
+from streamgen_edge.cluster.settings import ClusterSettings
+from streamgen_edge.link import Link
+from streamgen_edge.settings import Server
+
+log = logging.getLogger("streamgen.edge.cluster")
+
+
+class Joined:
+    """Made before anything listens: it raises `ConfigError` for what cannot be."""
+
+    def __init__(self, settings: ClusterSettings, server: Server, folder: Path | None) -> None:
+        self.profiles = Profiles.of(settings.profiles)
+        self._settings = settings
+        self._registered = _registered(settings, server, folder)
+
+    @asynccontextmanager
+    async def seats(self, link: Link) -> AsyncIterator[ClusterSeats]:
+        """Those of this link, as long as the block runs."""
+        settings = self._settings
+        seats = ClusterSeats(link, self._registered)
+        peer = Peer(
+            settings.name,
+            kind="edge",
+            places=settings.coordinators,
+            key=None if settings.key is None else read_key(settings.key),
+            coordinator_key=(
+                None if settings.coordinator_key is None else public_key(settings.coordinator_key)
+            ),
+            heard=seats.heard,
+            hello=seats.hello,
+        )
+        seats.say, seats.now_ms, seats.leads = peer.say, peer.now_ms, lambda: peer.leader
+        task = asyncio.create_task(peer.run())
+        task.add_done_callback(lambda task: _stopped(task, link))
+        try:
+            yield seats
+        finally:
+            seats.goodbye()
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _stopped(task: asyncio.Task[None], link: Link) -> None:
+    """It does not end by itself: without it new streams would wait for ever."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("the wire to the coordinators broke", exc_info=error)
+        link.broken.set()
+
+
+def _registered(settings: ClusterSettings, server: Server, folder: Path | None) -> EdgeRegistered:
+    if server.link is not None:
+        place = Place.at(settings.link or server.link.listen).media
+        return EdgeRegistered(settings.name, place, read_key(server.link.key).public.hex())
+    if folder is None:
+        raise ConfigError("cluster: workers need a way here: give --link FOLDER, or link")
+    return EdgeRegistered(settings.name, str(folder.absolute()))

@@ -1,0 +1,220 @@
+"""`ClusterSeats`: an edge's wire to the coordinators: what its streams want, and which worker they
+get. While no coordinator leads, what runs goes on, and what has no worker waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+
+from streamgen.control.coordinator.commands import Assign, Move, Refuse, Wait
+from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered
+from streamgen.control.coordinator.events import (
+    StreamAttached,
+    StreamLost,
+    StreamReleased,
+    StreamWanted,
+)
+from streamgen.control.coordinator.messages import FromCoordinator, ToCoordinator
+from streamgen.control.holdings import written
+from streamgen.control.placement.scheduler import Work
+from streamgen_edge.link import Link, WorkerSeen
+from streamgen_edge.seats import Seat
+
+PATIENCE_MS = 20_000
+"""How long a stream waits for room at first."""
+CONNECTED_S = 0.05
+"""Between two looks whether a worker has come that was told to."""
+SPARES = 2
+"""Workers that are kept ready for a stream, beside its own."""
+log = logging.getLogger("streamgen.edge.cluster")
+Say = Callable[[ToCoordinator], None]
+
+
+class Claim:
+    """One stream's; implements `seats.Seating`."""
+
+    def __init__(self, name: str, work: Callable[[], Work], seats: ClusterSeats) -> None:
+        self.name = name
+        self.grant: Assign | None = None
+        """The newest word; its worker may not be here yet."""
+        self.seat: Seat | None = None
+        """What it has by a word, perhaps an older one, until the next worker is here."""
+        self._shown = 0
+        """Epoch whose pictures viewers get."""
+        self._lost = 0
+        """Epoch that broke off last."""
+        self._work: Work | None = None
+        self._described, self._seats = work, seats
+        self._until_ms = 0
+        self._why = ""
+        self._coming: asyncio.TimerHandle | None = None
+        self._reseat: Callable[[], None] = lambda: None
+        self._refused: Callable[[str], None] = lambda reason: None
+
+    # `seats.Seating`.
+
+    @property
+    def why(self) -> str:
+        if self._why and not self._seats.led:
+            return f"no coordinator leads; {self._why}"
+        return self._why
+
+    def follow(self, reseat: Callable[[], None], refused: Callable[[str], None]) -> None:
+        self._reseat, self._refused = reseat, refused
+
+    def find(self, avoid: str | None) -> Seat | None:
+        if self._work is None:
+            self._work = self._described()
+            self._until_ms = self._seats.now_ms() + PATIENCE_MS
+            self._why = "it waits for the coordinator's word"
+            self._seats.say(self.wanted(self._work))
+        grant = self.grant
+        worker = None if grant is None else self._seats.worker(grant.node)
+        if grant is None or worker is None:
+            return None
+        self._why = ""
+        self.seat = Seat(worker, {"grant": written(grant)}, grant.epoch)
+        return self.seat
+
+    def taken(self, seat: Seat) -> None:
+        self._shown = seat.epoch
+        self._seats.say(StreamAttached(self.name, seat.worker.name, seat.epoch))
+
+    def lost(self, seat: Seat, *, silent: bool) -> None:
+        node = seat.worker.name
+        reason = f"{node} is silent" if silent else f"{node} broke it off"
+        if self.grant is not None and self.grant.epoch == seat.epoch:
+            self.grant = None
+        self.seat, self._shown, self._lost = None, 0, seat.epoch
+        self._why = f"it waits for another worker: {reason}"
+        self._seats.say(StreamLost(self.name, seat.epoch, reason, silent))
+
+    def over(self) -> None:
+        self._forget_timer()
+        self._seats.forget(self)
+
+    def spare(self, worker: WorkerSeen) -> bool:
+        held = self.seat
+        return held is None or worker.name in self._seats.spares(held.worker.name)
+
+    # What coordinators say.
+
+    def granted(self, grant: Assign) -> None:
+        """Its next worker, which may have to come yet; a word that is said again is no other."""
+        newest = 0 if self.grant is None else self.grant.epoch
+        if grant.epoch == self._lost:  # that was not heard
+            self._seats.say(StreamLost(self.name, grant.epoch, "it broke off"))
+        elif grant.epoch > newest:
+            self.grant = grant
+            self._change_over()
+
+    def _change_over(self) -> None:
+        """As soon as the worker is here: until then the former one goes on, if it lives."""
+        self._forget_timer()
+        grant = self.grant
+        if grant is None:
+            return
+        if self._seats.worker(grant.node) is not None:
+            self._reseat()
+            return
+        self._why = f"{grant.node} is to have it, and is not here yet"
+        later = asyncio.get_running_loop().call_later
+        self._coming = later(CONNECTED_S, self._change_over)
+
+    def waits(self, reason: str) -> None:
+        self._why = f"it waits for room: {reason}"
+        log.warning("stream %s waits for room: %s", self.name, reason)
+
+    def refused(self, reason: str) -> None:
+        if self._shown:  # it was asked to change, and cannot
+            log.warning("stream %s goes on as it was: %s", self.name, reason)
+            return
+        self.grant = self._work = None
+        self._refused(f"no room for the stream: {reason}")
+
+    def wanted(self, work: Work) -> StreamWanted:
+        return StreamWanted(work, self._until_ms, self._shown)
+
+    @property
+    def work(self) -> Work | None:
+        """What was asked for; None: nothing yet."""
+        return self._work
+
+    def succeed(self, former: Claim) -> None:
+        """A session goes on where one of the same name ends, by the same word."""
+        self.grant, self._work, self._until_ms = former.grant, former.work, former._until_ms
+
+    def _forget_timer(self) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+            self._coming = None
+
+
+class ClusterSeats:
+    """On the edge's loop. `say`, `led` and `now_ms` are the peer's, once there is one."""
+
+    def __init__(self, link: Link, registered: EdgeRegistered) -> None:
+        self.say: Say = lambda event: None
+        self.leads: Callable[[], int | None] = lambda: None
+        self.now_ms: Callable[[], int] = lambda: 0
+        self._link = link
+        self._registered = registered
+        self._claims: dict[str, Claim] = {}
+
+    @property
+    def led(self) -> bool:
+        return self.leads() is not None
+
+    def of(self, name: str, work: Callable[[], Work]) -> Claim:
+        """A stream's seating; `work` is what it takes, asked once a worker is sought."""
+        claim = Claim(name, work, self)
+        former = self._claims.get(name)
+        if former is not None:
+            claim.succeed(former)
+        self._claims[name] = claim
+        return claim
+
+    def forget(self, claim: Claim) -> None:
+        if self._claims.get(claim.name) is claim:
+            del self._claims[claim.name]
+            if claim.work is not None:
+                self.say(StreamReleased(claim.name))
+
+    def worker(self, node: str) -> WorkerSeen | None:
+        return self._link.workers.get(node)
+
+    def spares(self, but: str) -> list[str]:
+        return sorted(name for name in self._link.workers if name != but)[:SPARES]
+
+    # `Peer`.
+
+    def hello(self) -> tuple[ToCoordinator, ...]:
+        return (self._registered, *self._all())
+
+    def _all(self) -> Iterator[StreamWanted]:
+        for claim in self._claims.values():
+            if claim.work is not None:
+                yield claim.wanted(claim.work)
+
+    def goodbye(self) -> None:
+        self.say(EdgeLeft(self._registered.edge))
+
+    def heard(self, command: FromCoordinator) -> None:
+        match command:
+            case Assign():
+                self._granted(command)
+            case Move():
+                owner = command.work, command.node, command.epoch, command.token, command.cut
+                self._granted(Assign(*owner))
+            case Wait() if command.stream in self._claims:
+                self._claims[command.stream].waits(command.reason)
+            case Refuse() if command.stream in self._claims:
+                self._claims[command.stream].refused(command.reason)
+            case _:  # to nodes, or of a stream that is over
+                pass
+
+    def _granted(self, grant: Assign) -> None:
+        claim = self._claims.get(grant.work.name)
+        if claim is not None:
+            claim.granted(grant)

@@ -1,0 +1,22 @@
+"""What a stream is to the scheduler: its pipeline at the size and rate that its publisher says."""
+
+from __future__ import annotations
+
+from streamgen.control.placement.profiles import Profiles
+from streamgen.control.placement.resources import Standing
+from streamgen.control.placement.scheduler import Work
+from streamgen.pipeline import parse_pipeline
+from streamgen_edge.publishing import RtmpSink
+from streamgen_edge.stream import LiveStream
+
+UNKNOWN = (1280, 720, 30.0)
+"""Of a publisher that does not say."""
+
+
+def work_of(stream: LiveStream, profiles: Profiles) -> Work:
+    """Asked once there is a key frame, so that the size is known as far as it ever will be."""
+    publisher = stream.publisher
+    width, height, rate = publisher.size if isinstance(publisher, RtmpSink) else (0, 0, 0.0)
+    width, height = (width, height) if width and height else UNKNOWN[:2]
+    profile = profiles.profile(parse_pipeline(stream.pipeline), width, height, rate or UNKNOWN[2])
+    return Work(stream.name, profile, Standing.LIVE_PAID)

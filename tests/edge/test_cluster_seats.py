@@ -1,0 +1,146 @@
+"""What an edge says to the coordinators of its streams, and which worker these get by it."""
+
+from __future__ import annotations
+
+import asyncio
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamgen.control.coordinator.commands import Assign, Command, Move, Refuse, Wait
+from streamgen.control.coordinator.directory import EdgeRegistered
+from streamgen.control.coordinator.events import (
+    StreamAttached,
+    StreamLost,
+    StreamReleased,
+    StreamWanted,
+)
+from streamgen.control.holdings import read
+from streamgen.control.placement.resources import Cut, Profile, Resources, Standing
+from streamgen.control.placement.scheduler import Work
+from streamgen.media.envelope import seal
+from streamgen.media.packet import Packet
+from streamgen_edge.cluster.seats import PATIENCE_MS, ClusterSeats
+from streamgen_edge.cluster.settings import ClusterSettings
+from tests.edge.test_link import FakeWorker, joined, until
+from tests.edge.test_stream import Ends, asked, pictures, seated
+
+WORK = Work("x", Profile("plain-720p30", (Resources(cpu_ms=400),)), Standing.LIVE_PAID)
+
+
+def word(node: str, epoch: int) -> Assign:
+    return Assign(WORK, node, epoch, f"token-{epoch}", Cut.NOTHING)
+
+
+class Scene:
+    """A stream at an edge with two workers, and a coordinator that says what a test says."""
+
+    def __init__(self, link: Any) -> None:
+        self.said: list[Any] = []
+        self.leader: int | None = 1
+        self.seats = ClusterSeats(link, EdgeRegistered("edge-a", "/run/link"))
+        self.seats.say = self.said.append
+        self.seats.leads = lambda: self.leader
+        self.claim = self.seats.of("x", lambda: WORK)
+        self.ends = Ends(link, self.claim)
+
+    def says(self, command: Command) -> None:
+        self.seats.heard(command)
+
+
+def run(folder: Path, test: Any) -> None:
+    async def main() -> None:
+        async with joined(folder, "one", "two") as (link, workers):
+            await test(Scene(link), *workers)
+
+    asyncio.run(main())
+
+
+def test_a_stream_gets_the_worker_of_the_coordinators_word(tmp_path: Path) -> None:
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.ends.picture(0, key=True)
+        assert scene.said == [StreamWanted(WORK, PATIENCE_MS, 0)]
+        assert "word" in scene.claim.why
+        scene.says(word("two", 5))
+        message = await seated(two)
+        assert read(message["grant"]) == word("two", 5)
+        await until(lambda: scene.ends.stream.tenure.live)
+        assert scene.claim.why == ""
+        scene.says(word("two", 5))  # said again
+        assert scene.ends.stream.tenure.live
+        await show(two, message, 1)
+        await until(lambda: StreamAttached("x", "two", 5) in scene.said)
+        assert scene.seats.hello()[1] == StreamWanted(WORK, PATIENCE_MS, 5)
+        scene.ends.stream.end()
+        await asked(two, "beat")
+        scene.ends.stream.tenure.worker_ended("")
+        assert scene.said[-1] == StreamReleased("x")
+        assert scene.seats.hello() == (EdgeRegistered("edge-a", "/run/link"),)
+
+    run(tmp_path, test)
+
+
+async def show(worker: FakeWorker, attach: dict[str, Any], number: int) -> None:
+    """The worker sends a picture."""
+    packet = Packet(b"idr", 3600 * number, 3600 * number, 0, Fraction(1, 90_000), True, "")
+    header = seal(packet, stream=attach["stream"], term=attach["term"], track=0)
+    await worker.media.send_multipart((header, packet.data))
+
+
+def test_a_stream_whose_worker_broke_off_waits_for_another_word(tmp_path: Path) -> None:
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.ends.picture(0, key=True)
+        scene.says(word("one", 5))
+        await seated(one)
+        await until(lambda: scene.ends.stream.tenure.live)
+        scene.leader = None
+        scene.ends.stream.tenure.worker_lost()
+        assert scene.said[-1] == StreamLost("x", 5, "one broke it off", False)
+        assert "no coordinator leads" in scene.claim.why
+        assert scene.seats.hello()[1] == StreamWanted(WORK, PATIENCE_MS, 0)
+        scene.says(word("one", 5))  # the coordinator has not heard it
+        assert scene.said[-1] == StreamLost("x", 5, "it broke off")
+        scene.says(word("two", 6))
+        assert read((await asked(two, "attach"))[0]["grant"]).epoch == 6
+
+    run(tmp_path, test)
+
+
+def test_a_stream_that_is_moved_runs_on_until_its_next_worker_is_here(tmp_path: Path) -> None:
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.ends.picture(0, key=True)
+        scene.says(word("one", 5))
+        await seated(one)
+        await until(lambda: scene.ends.stream.tenure.live)
+        scene.says(Move(WORK, "three", 6, "token-6", Cut.NOTHING, "one"))
+        scene.ends.picture(40)
+        assert (await pictures(one, 2))[-1].packet.data == b"unit40"
+        assert "three" in scene.claim.why
+        three = FakeWorker(FakeWorker.folder, "three")
+        await three.say(type="hello", worker="three", pid=1)
+        await asked(three, "attach")
+        await asked(one, "detach")
+        three.close()
+
+    run(tmp_path, test)
+
+
+def test_a_refusal_ends_what_does_not_run_and_a_wait_is_told(tmp_path: Path) -> None:
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.ends.picture(0, key=True)
+        scene.says(Wait("x", "cpu_ms is used up", None))
+        assert "cpu_ms is used up" in scene.claim.why
+        scene.says(Refuse("x", "cpu_ms is used up", None))
+        assert scene.ends.over and "cpu_ms is used up" in scene.ends.stream.error
+
+    run(tmp_path, test)
+
+
+def test_ports_need_keys_and_names_are_names() -> None:
+    assert ClusterSettings(coordinators=("/run/c",), name="edge-a").key is None
+    with pytest.raises(ValueError, match="need key and coordinator_key"):
+        ClusterSettings(coordinators=("10.0.0.5:7100",))
+    with pytest.raises(ValueError, match="not a name"):
+        ClusterSettings(coordinators=("/run/c",), name="a b")
