@@ -37,6 +37,9 @@ class Directory:
     def __init__(self) -> None:
         self._edges: dict[str, EdgeRegistered] = {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._edges
+
     def add(self, edge: EdgeRegistered) -> bool:
         """Whether that is news."""
         news = self._edges.get(edge.edge) != edge

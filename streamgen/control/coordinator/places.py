@@ -8,6 +8,7 @@ machine could come in there.
 from __future__ import annotations
 
 import re
+import secrets
 from typing import Any, Literal
 
 import zmq
@@ -49,21 +50,29 @@ def keyed(place: str) -> bool:
 
 
 def identity(kind: Kind, name: str) -> bytes:
-    """By which a coordinator's socket knows a peer. Raises `ConfigError`."""
-    if not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
-        raise ConfigError(f"not a name for a {kind}: '{name}'")
-    return f"{_LETTERS[kind]}:{name}".encode()
+    """Of one connection: by it a coordinator's socket knows a peer, until that connects anew.
+
+    Raises `ConfigError` for a name that is none.
+    """
+    check_name(kind, name)
+    return f"{_LETTERS[kind]}:{name}:{secrets.token_hex(4)}".encode()
 
 
 def identified(data: bytes) -> tuple[Kind, str]:
-    """Raises `LinkError`."""
+    """Who that is. Raises `LinkError`."""
     try:
-        letter, _, name = data.decode().partition(":")
-        kind = _KINDS[letter]
-        identity(kind, name)
+        letter, _, rest = data.decode().partition(":")
+        kind, name = _KINDS[letter], rest.rpartition(":")[0]
+        check_name(kind, name)
     except (UnicodeDecodeError, KeyError, ConfigError) as error:
         raise LinkError("a peer that does not say who it is") from error
     return kind, name
+
+
+def check_name(kind: str, name: str) -> None:
+    """Raises `ConfigError`."""
+    if not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
+        raise ConfigError(f"not a name for a {kind}: '{name}'")
 
 
 def check_keys(place: str, key: LinkKey | None, coordinator: bytes | None) -> None:

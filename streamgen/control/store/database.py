@@ -56,9 +56,12 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """One snapshot; sees all that was acknowledged before."""
-        async with self._reading.begin() as connection:
-            yield connection
+        """One snapshot; sees all that was acknowledged before. Raises `StoreError`."""
+        try:
+            async with self._reading.begin() as connection:
+                yield connection
+        except (DBAPIError, OSError) as error:
+            raise StoreError(f"the store: {_reason(error)}") from error
 
     async def now_ms(self, connection: AsyncConnection) -> int:
         """The time that leases expire by; one clock for all who ask."""

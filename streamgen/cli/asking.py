@@ -1,0 +1,76 @@
+"""`Coordinators`: the API of whichever coordinator leads."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import typer
+
+from streamgen.errors import ConfigError, StreamGenError
+
+TOKEN = "STREAMGEN_COORDINATOR_TOKEN"
+DEFAULT = "http://127.0.0.1:7180"
+WITHIN_S = 5.0
+LARGEST = 256 << 20
+WHERE = typer.Option(
+    [DEFAULT],
+    "--coordinator",
+    envvar="STREAMGEN_COORDINATOR",
+    help=f"URL of its API; more than once where there are several. {TOKEN} has its token.",
+)
+
+
+class Coordinators:
+    def __init__(self, urls: Sequence[str], token: str | None = None) -> None:
+        """Raises `ConfigError` for a URL that is none."""
+        self._urls = [url.rstrip("/") for url in urls]
+        for url in self._urls:
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise ConfigError(f"not the URL of a coordinator: '{url}'")
+        self._token = token or os.environ.get(TOKEN, "").strip()
+
+    def nodes(self) -> dict[str, Any]:
+        found = self._ask("GET", "/v1/nodes")
+        assert isinstance(found, dict)
+        return found
+
+    def streams(self) -> list[dict[str, Any]]:
+        found = self._ask("GET", "/v1/streams")
+        assert isinstance(found, list)
+        return found
+
+    def drain(self, node: str, *, wanted: bool) -> None:
+        self._ask("POST" if wanted else "DELETE", f"/v1/nodes/{quote(node, safe='')}/drain")
+
+    def _ask(self, method: str, path: str) -> Any:
+        """Of the one that leads. Raises `StreamGenError`."""
+        reasons = []
+        for url in self._urls:
+            request = urllib.request.Request(url + path, method=method)
+            if self._token:
+                request.add_header("authorization", f"Bearer {self._token}")
+            try:
+                with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
+                    return json.loads(answer.read(LARGEST))
+            except urllib.error.HTTPError as error:
+                with error:
+                    reason = _detail(error)
+                if error.code != 503:
+                    raise StreamGenError(f"{url}: {reason}") from error
+                reasons.append(f"{url}: {reason}")
+            except (OSError, ValueError) as error:
+                reasons.append(f"{url}: {getattr(error, 'reason', None) or error}")
+        raise StreamGenError("no coordinator leads: " + "; ".join(reasons))
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read(4096))["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the status of its answer is {error.code}"

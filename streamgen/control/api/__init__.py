@@ -1,0 +1,1 @@
+"""The coordinator's HTTP: what there is, and emptying a node."""

@@ -1,0 +1,99 @@
+"""The coordinator's figures for Prometheus; nothing is computed until somebody scrapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from streamgen.control.api.views import STATES, state
+from streamgen.control.coordinator.office import Office
+from streamgen.control.placement.resources import DIMENSIONS
+from streamgen.telemetry import Telemetry
+
+_BOUNDS_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25)
+_COUNTED = {
+    "moves": "Streams that were told to move.",
+    "takeovers": "Streams that ran and got another owner.",
+    "refusals": "Noes.",
+    "waits": "Streams that were told to wait for room.",
+    "leases": "Leases to lead that this process had.",
+}
+
+
+class ClusterMetrics(Collector):
+    def __init__(self, office: Office, telemetry: Telemetry) -> None:
+        self._office, self._telemetry = office, telemetry
+
+    def collect(self) -> Iterator[Metric]:
+        desk = self._office.desk
+        yield _gauge("leader", "1: this process leads.", float(self._office.leads()))
+        yield _gauge("unwritten_rows", "Rows the store has not taken yet.", self._office.unwritten)
+        figures = desk.figures
+        yield HistogramMetricFamily(
+            "streamgen_coordinator_decision_cpu_seconds",
+            "Processor time of each decision.",
+            buckets=figures.decisions.cumulative(_BOUNDS_S),
+            sum_value=figures.decisions.total_ns / 1e9,
+        )
+        for name, help_ in _COUNTED.items():
+            yield CounterMetricFamily(
+                f"streamgen_coordinator_{name}", help_, value=figures.counts[name]
+            )
+        messages = CounterMetricFamily(
+            "streamgen_coordinator_messages_lost",
+            "Messages that came to nothing, by reason.",
+            labels=["reason"],
+        )
+        lost = Counter(self._telemetry.counts("messages"))
+        lost["not_allowed"] += figures.ignored.total()
+        lost["unknown_key"] += self._telemetry.counts("link_refused").get("unknown_key", 0)
+        for reason, number in sorted(lost.items()):
+            messages.add_metric([reason], number)
+        yield messages
+        yield from self._of_cluster()
+
+    def _of_cluster(self) -> Iterator[Metric]:
+        desk = self._office.desk
+        cluster = desk.coordinator.cluster
+        if cluster is None:
+            return
+        nodes = Counter("draining" if node.draining else "up" for node in cluster.nodes)
+        yield _by("nodes", "Nodes, by state.", "state", {"up": 0, "draining": 0} | nodes)
+        streams = Counter(state(stream) for stream in cluster.streams.values())
+        by_state = dict.fromkeys(STATES, 0) | streams
+        yield _by("streams", "Streams, by state.", "state", by_state)
+        yield _gauge("edges", "Edges.", len(desk.directory.all().edges))
+        bins = cluster.scheduler.bins
+        limit, used = bins.limit.sum(axis=1).tolist(), bins.load().sum(axis=1).tolist()
+        yield _by("used", "In use of all nodes.", "dimension", _of(used))
+        yield _by("limit", "To be used at most.", "dimension", _of(limit))
+
+    def text(self) -> bytes:
+        """Exposition format 0.0.4."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)
+
+
+def _of(sums: list[int]) -> dict[str, int]:
+    return dict(zip(DIMENSIONS, sums, strict=True))
+
+
+def _gauge(name: str, help_: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"streamgen_coordinator_{name}", help_, value=value)
+
+
+def _by(name: str, help_: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"streamgen_coordinator_{name}", help_, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

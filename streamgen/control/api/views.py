@@ -1,0 +1,100 @@
+"""What a leader knows, as plain values for the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamgen.control.coordinator.cluster import Cluster, Holding, Stream
+from streamgen.control.coordinator.desk import Desk
+from streamgen.control.coordinator.nodes import Node
+from streamgen.control.placement.resources import DIMENSIONS
+
+STATES = ("running", "starting", "moving", "waiting")
+
+
+def nodes(desk: Desk, cluster: Cluster, now_ms: int) -> dict[str, Any]:
+    """All nodes with their load, and all edges."""
+    rows = [_node(cluster, node, now_ms) for node in cluster.nodes]
+    edges = [
+        {"name": one.edge, "place": one.place, "public_key": one.public_key}
+        for one in desk.directory.all().edges
+    ]
+    return {
+        "leader_epoch": desk.epoch,
+        "nodes": sorted(rows, key=lambda row: str(row["name"])),
+        "edges": edges,
+    }
+
+
+def streams(desk: Desk, cluster: Cluster, now_ms: int) -> list[dict[str, Any]]:
+    names = sorted(cluster.streams)
+    return [_stream(desk, name, cluster.streams[name], now_ms) for name in names]
+
+
+def state(stream: Stream) -> str:
+    """One of `STATES`."""
+    if stream.here is None:
+        return "waiting"
+    if stream.coming is not None:
+        return "moving"
+    return "running" if stream.here.attached else "starting"
+
+
+def _node(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
+    bins = cluster.scheduler.bins
+    slot = bins.slots[node.name]
+    limit, free = bins.limit[:, slot].tolist(), bins.free[:, slot].tolist()
+    return {
+        "name": node.name,
+        "state": _standing(node),
+        "draining": node.draining,
+        "silent_ms": now_ms - node.heard_ms,
+        "load": {
+            dimension: {
+                "used": limit[i] - free[i],
+                "limit": limit[i],
+                "capacity": getattr(node.capacity, dimension),
+            }
+            for i, dimension in enumerate(DIMENSIONS)
+            if limit[i] or free[i]
+        },
+        "streams": sorted(cluster.scheduler.names(node.name)),
+        "models": list(node.models),
+        "boot": node.boot,
+    }
+
+
+def _standing(node: Node) -> str:
+    if node.draining:
+        return "drained" if node.empty else "draining"
+    if node.resting:
+        return "resting"
+    return "suspect" if node.suspect else "up"
+
+
+def _stream(desk: Desk, name: str, stream: Stream, now_ms: int) -> dict[str, Any]:
+    wait = desk.waits.get(name) if stream.here is None else None
+    earliest_ms = None if wait is None else wait.earliest_ms
+    return {
+        "name": name,
+        "state": state(stream),
+        "profile": stream.work.profile.name,
+        "standing": stream.work.standing.name.lower(),
+        "edge": desk.edge_of.get(name),
+        "owner": _owner(stream.here, now_ms),
+        "next": _owner(stream.coming, now_ms),
+        "reason": None if wait is None else wait.reason,
+        "earliest_in_ms": None if earliest_ms is None else max(earliest_ms - now_ms, 0),
+    }
+
+
+def _owner(held: Holding | None, now_ms: int) -> dict[str, Any] | None:
+    if held is None:
+        return None
+    return {
+        "node": held.node,
+        "epoch": held.epoch,
+        "attached": held.attached,
+        "given_up": held.cut.name.lower(),
+        "for_ms": now_ms - held.since_ms,
+    }
