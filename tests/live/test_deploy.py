@@ -7,17 +7,22 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamgen_edge.rtmp.limits import Limits
 from tests.conftest import ROOT
 from tests.live.serving import Publisher, Server, needs_ffmpeg, two_ports
+from tests.live.test_hooks import SECRET as HOOK
+from tests.live.test_hooks import Listener
 from tests.live.test_link import Away, made
 
 pytestmark = needs_ffmpeg
@@ -56,17 +61,21 @@ class Troubles:
         self.folder = folder
         self.port = two_ports()
         self.keys = {name: made(folder / f"{name}.key") for name in ("edge", "known", "odd")}
-        self.server = Server(folder, config=self.config(min_free="0"))
+        self.listener = Listener()
+        self.server = Server(folder, config=self.config("0", nobody="http://127.0.0.1:9"))
         self.seen: list[Sample] = []
 
-    def config(self, min_free: str) -> str:
+    def config(self, min_free: str, **hooks: str) -> str:
         here = f"127.0.0.1:{self.port}"
+        services = {"well": self.listener.url, **hooks}
+        told = {name: {"url": url, "secret": HOOK} for name, url in services.items()}
         return f"""
 auth: {{publish_keys: {{main: {SECRET}}}}}
 link: {{listen: "{here}", key: {self.folder}/edge.key, workers: [{self.keys["known"]}]}}
 pipeline: transcode
 outbound: {{allow: [127.0.0.1]}}
 recording: {{folder: {self.folder}/kept, min_free: {min_free}}}
+hooks: {json.dumps(told)}
 streams:
   "cam": {{publish: [main], record: true, push: ["rtmp://127.0.0.1:9/live/x"]}}
   "jumping": {{publish: anyone}}
@@ -74,8 +83,9 @@ streams:
 """
 
     def fill_the_disk(self) -> None:
-        """As the server sees it."""
-        (self.folder / "streamgen.yaml").write_text(self.config(min_free="1000T"))
+        """As the server sees it; and a service is gone for good, another one says no."""
+        no = f"http://127.0.0.1:{self.server.http}/nowhere"
+        (self.folder / "streamgen.yaml").write_text(self.config("1000T", no=no))
         self.server.process.send_signal(signal.SIGHUP)
 
     def scrape(self, name: str, **labels: str) -> bool:
@@ -89,6 +99,13 @@ streams:
         ]
         self.seen += now
         return any(name == other and labels.items() <= found.items() for other, found in now)
+
+    def crowd(self) -> None:
+        """More connections of one address than it may have, none of which publishes."""
+        with ExitStack() as held:
+            for _ in range(Limits().connections_per_address + 4):
+                held.enter_context(socket.create_connection(("127.0.0.1", self.server.rtmp)))
+            self.until("streamgen_rtmp_evicted_total")
 
     def until(self, name: str, **labels: str) -> None:
         self.server.until(lambda: self.scrape(name, **labels), f"{name} {labels}", 25)
@@ -105,8 +122,12 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
     one.until("streamgen_latency_ms", stream="cam", of="p95")
     one.until("streamgen_recording_bytes_total", stream="cam")
     one.until("streamgen_push", stream="cam", of="127.0.0.1")  # nobody is there
+    one.until("streamgen_hook_sent_total", reason="well")
+    one.until("streamgen_hook_retried_total", reason="nobody")
+    one.until("streamgen_hook_left", of="nobody")
     one.fill_the_disk()
     one.until("streamgen_recording_dropped_total", stream="cam")
+    one.until("streamgen_hook_dropped_total", reason="nobody")
     worker = server.pids()[server.stream("cam")["worker"]]
     os.kill(worker, signal.SIGSTOP)  # pictures wait in it
     time.sleep(0.3)
@@ -128,6 +149,8 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
         jumping.wait(10)
     some.append(one.publish("fat", size="640x360"))
     one.until("streamgen_refused_total", stream="fat")
+    one.until("streamgen_hook_failed_total", reason="no")
+    one.crowd()
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +168,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sample]]:
         for publisher in some:
             publisher.close()
         one.server.stop()
+        one.listener.close()
 
 
 def fits(labels: dict[str, str], inside: str) -> bool:
