@@ -310,6 +310,8 @@ def main() -> None:
     parser.add_argument("--away", type=float, default=60.0)
     parser.add_argument("--size", default="1280x720")
     given = parser.parse_args()
+    if given.what in ("mute", "silent") and given.by != "whip":
+        parser.error(f"{given.what} is for --by whip")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if given.what == "cost":

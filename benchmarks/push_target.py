@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import threading
 import time
 from typing import Any
 
@@ -98,15 +99,16 @@ class Sulking:
             await asyncio.Event().wait()
         await self._app(scope, receive, send)
 
-    def told(self) -> None:
-        word = sys.stdin.readline().strip()
-        self.mute = word == "mute"
-        Deaf.cut = word in ("mute", "silent")
+    def listen(self) -> None:
+        """To what standard input says; a thread of its own."""
+        for line in sys.stdin:
+            self.mute = line == "mute\n"
+            Deaf.cut = line in ("mute\n", "silent\n")
 
 
 async def by_whip(port: int) -> None:
     app = Sulking(WebRtcApp(Open(), Ways(udp_ports="51000-51999", wall_s=time.time)))
-    asyncio.get_running_loop().add_reader(sys.stdin, app.told)
+    threading.Thread(target=app.listen, daemon=True).start()
     config = uvicorn.Config(app, port=port, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     sock = config.bind_socket()
