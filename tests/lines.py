@@ -1,11 +1,13 @@
 """All tests, in three lines beside each other, as `make test` runs them.
 
 Most tests wait, for clocks or for other processes, so two cores are enough for three. Those of
-`tests/live`, which play in real time, are two of the lines.
+`tests/live`, which play in real time, are two of the lines. A few that fail there are run once more
+by themselves, and named: a fault fails again, and a test that came too late on a busy machine not.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -17,9 +19,33 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+PYTEST = (sys.executable, "-m", "pytest")
 LIVE = Path(__file__).parent / "live"
 LIMIT_S = 3600.0
 """For all. One that hangs where no timeout of a test reaches is ended, and tells its stacks."""
+
+FEW = 6
+"""So many failed tests are run again; where more fail, it is not the machine."""
+
+
+def everything(some: Sequence[Sequence[str]]) -> int:
+    """Run pytest with each of these lines of arguments; the exit status of all."""
+    with tempfile.TemporaryDirectory() as folder:
+        caches = [Path(folder, str(number)) for number in range(len(some))]
+        pairs = zip(caches, some, strict=True)
+        statuses = run([[*PYTEST, "-o", f"cache_dir={cache}", *line] for cache, line in pairs])
+        failed = [test for cache in caches for test in _failed(cache)]
+    print("exit statuses of the lines of tests:", *statuses)
+    if set(statuses) == {0, 1} and 0 < len(failed) <= FEW:
+        print("failed beside others, and run once more:", *failed, sep="\n  ", flush=True)
+        statuses = run([[*PYTEST, *failed]])
+    return int(any(statuses))
+
+
+def _failed(cache: Path) -> list[str]:
+    """The tests that failed, as pytest keeps them."""
+    kept = cache / "v" / "cache" / "lastfailed"
+    return list(json.loads(kept.read_text())) if kept.exists() else []
 
 
 def lines() -> list[list[str]]:
@@ -71,6 +97,4 @@ def _end(one: subprocess.Popen[bytes], until: float) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    statuses = run([[sys.executable, "-m", "pytest", *line] for line in lines()])
-    print("exit statuses of the three lines of tests:", *statuses)
-    sys.exit(any(statuses))
+    sys.exit(everything(lines()))

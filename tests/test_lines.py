@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lines import LIVE, lines, run
+from tests.lines import FEW, LIVE, everything, lines, run
 
 
 def test_each_live_test_is_in_one_line_and_all_others_are_in_the_third() -> None:
@@ -26,3 +26,45 @@ def test_statuses_and_output_of_all_commands_are_told(capfd: pytest.CaptureFixtu
 def test_a_command_that_hangs_is_ended() -> None:
     hangs = [sys.executable, "-c", "import time; time.sleep(60)"]
     assert run([hangs, [sys.executable, "-c", ""]], limit_s=1.0) == [-signal.SIGABRT, 0]
+
+
+TESTS = """
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("number", range({fails}))
+def test_fails(number):
+    assert False
+
+
+def test_is_late_once():
+    tried = Path(__file__).with_name("tried")
+    tried.touch() if (first := not tried.exists()) else tried.unlink()
+    assert not first
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of tests, in which pytest is started."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("fails", "status"), [(0, 0), (1, 1)])
+def test_what_failed_beside_others_is_tried_once_more(
+    here: Path, capfd: pytest.CaptureFixture[str], fails: int, status: int
+) -> None:
+    (here / "test_some.py").write_text(TESTS.format(fails=fails))
+    assert everything([["test_some.py"], ["--version"]]) == status
+    said = capfd.readouterr().out
+    assert "run once more:" in said and "test_is_late_once" in said
+
+
+def test_what_fails_often_is_not_tried_again(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "test_some.py").write_text(TESTS.format(fails=FEW))
+    assert everything([["test_some.py"], ["--version"]]) == 1
+    assert "once more" not in capfd.readouterr().out
