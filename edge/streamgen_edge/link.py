@@ -165,6 +165,10 @@ class Link:
         rest = rest or list(self.workers.values())
         return min(rest, key=lambda w: len(w.streams), default=None)
 
+    def here(self, worker: WorkerSeen) -> bool:
+        """Whether this worker, and no other of its name, is still heard."""
+        return self.workers.get(worker.name) is worker
+
     def lose(self, name: str, pid: int | None = None) -> None:
         """A worker is known to be dead; with `pid` only if it is still that one."""
         worker = self.workers.get(name)

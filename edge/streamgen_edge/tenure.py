@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from streamgen.media.packet import Packet
 from streamgen_edge.attachment import Attachment
+from streamgen_edge.coming import Coming
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.seats import Idlest, Seat, Seating
@@ -68,6 +69,7 @@ class Tenure:
         self.seating: Seating = seating or Idlest(link)
         self.seating.follow(self._reseat, lambda reason: self._tenant.vacated(reason))
         self._seat: Seat | None = None
+        self._coming: Coming | None = None
         self._taken = False
         """Viewers have something from there."""
         self.attachment: Attachment | None = None
@@ -140,10 +142,35 @@ class Tenure:
         self._seeking = self._deadline = None
 
     def _reseat(self) -> None:
-        self.seek(anew=self.attachment is not None)
+        """There is another seat. What runs goes on until that is ready."""
+        if self.live is None:
+            self.seek(anew=self.attachment is not None)
+            return
+        self._forget_coming()
+        wanted, seat = self._tenant.wanted(), self.seating.find(None)
+        if wanted is None or seat is None:
+            return
+        self._term += 1
+        link, number = self._link, self._number
+        self._coming = Coming(link, number, self._term, seat, self._move, self._stay)
+        self._coming.ask(*wanted)
+
+    def _move(self, seat: Seat) -> None:
+        self._coming = None
+        self.seek(anew=True)
+
+    def _stay(self, seat: Seat) -> None:
+        self._coming = None
+        self.seating.lost(seat, silent=not self._link.here(seat.worker))
+
+    def _forget_coming(self) -> None:
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.leave()
 
     def release(self, *, over: bool = False) -> None:
         """Let go of the worker; `over`: and want none any more."""
+        self._forget_coming()
         if over:
             self.seating.over()
         self._forget_timers()
@@ -208,8 +235,7 @@ class Tenure:
         former, seat = self.attachment, self._seat
         self.release()
         if seat is not None:
-            silent = self._link.workers.get(seat.worker.name) is not seat.worker
-            self.seating.lost(seat, silent=silent)
+            self.seating.lost(seat, silent=not self._link.here(seat.worker))
         now = self._lost_at = time.monotonic()
         soon = former is None or now - former.began < SOON_S
         self._deaths = self._deaths + 1 if soon else 0

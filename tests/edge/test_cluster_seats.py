@@ -121,7 +121,17 @@ def test_a_stream_that_is_moved_runs_on_until_its_next_worker_is_here(tmp_path: 
         three = FakeWorker(FakeWorker.folder, "three")
         await three.say(type="hello", worker="three", pid=1)
         await asked(three, "attach")
+        scene.ends.picture(80)
+        assert (await pictures(one, 1))[-1].packet.data == b"unit80"  # it may take seconds there
+        await three.say(type="ended", stream=7, term=2, error="no encoder", stats=None)
+        await until(lambda: scene.said[-1] == StreamLost("x", 6, "three broke it off"))
+        scene.ends.picture(120)
+        await pictures(one, 1)
+        scene.says(Move(WORK, "three", 7, "token-7", Cut.NOTHING, "one"))
+        await seated(three)
         await asked(one, "detach")
+        await seated(three)
+        await until(lambda: scene.ends.stream.tenure.live)
         three.close()
 
     run(tmp_path, test)

@@ -38,10 +38,8 @@ class Claim:
         self.name = name
         self.grant: Assign | None = None
         """The newest word; its worker may not be here yet."""
-        self.seat: Seat | None = None
-        """What it has by a word, perhaps an older one, until the next worker is here."""
-        self._shown = 0
-        """Epoch whose pictures viewers get."""
+        self._shown: Assign | None = None
+        """The word by which viewers get pictures."""
         self._lost = 0
         """Epoch that broke off last."""
         self._work: Work | None = None
@@ -74,20 +72,23 @@ class Claim:
         if grant is None or worker is None:
             return None
         self._why = ""
-        self.seat = Seat(worker, {"grant": written(grant)}, grant.epoch)
-        return self.seat
+        return Seat(worker, {"grant": written(grant)}, grant.epoch)
 
     def taken(self, seat: Seat) -> None:
-        self._shown = seat.epoch
+        if self.grant is not None and self.grant.epoch == seat.epoch:
+            self._shown = self.grant
         self._seats.say(StreamAttached(self.name, seat.worker.name, seat.epoch))
 
     def lost(self, seat: Seat, *, silent: bool) -> None:
         node = seat.worker.name
         reason = f"{node} is silent" if silent else f"{node} broke it off"
+        if self._shown is not None and self._shown.epoch == seat.epoch:
+            self._shown = None
         if self.grant is not None and self.grant.epoch == seat.epoch:
-            self.grant = None
-        self.seat, self._shown, self._lost = None, 0, seat.epoch
-        self._why = f"it waits for another worker: {reason}"
+            self.grant = self._shown  # it goes on there, if it was only to move
+        self._lost = seat.epoch
+        if self._shown is None:
+            self._why = f"it waits for another worker: {reason}"
         self._seats.say(StreamLost(self.name, seat.epoch, reason, silent))
 
     def over(self) -> None:
@@ -95,8 +96,7 @@ class Claim:
         self._seats.forget(self)
 
     def spare(self, worker: WorkerSeen) -> bool:
-        held = self.seat
-        return held is None or worker.name in self._seats.spares(held.worker.name)
+        return self.grant is None or worker.name in self._seats.spares(self.grant.node)
 
     # What coordinators say.
 
@@ -134,7 +134,8 @@ class Claim:
         self._refused(f"no room for the stream: {reason}")
 
     def wanted(self, work: Work) -> StreamWanted:
-        return StreamWanted(work, self._until_ms, self._shown)
+        shown = 0 if self._shown is None else self._shown.epoch
+        return StreamWanted(work, self._until_ms, shown)
 
     @property
     def work(self) -> Work | None:
