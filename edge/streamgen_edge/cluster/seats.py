@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from streamgen.control.coordinator.commands import Assign, Move, Refuse, Wait
 from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered
@@ -66,7 +66,7 @@ class Claim:
             self._work = self._described()
             self._until_ms = self._seats.now_ms() + PATIENCE_MS
             self._why = "it waits for the coordinator's word"
-            self._seats.say(self.wanted(self._work))
+            self._seats.say(self._wanted(self._work))
         grant = self.grant
         worker = None if grant is None else self._seats.worker(grant.node)
         if grant is None or worker is None:
@@ -133,14 +133,14 @@ class Claim:
         self.grant = self._work = None
         self._refused(f"no room for the stream: {reason}")
 
-    def wanted(self, work: Work) -> StreamWanted:
+    @property
+    def wanted(self) -> StreamWanted | None:
+        """What was asked for; None: nothing yet."""
+        return None if self._work is None else self._wanted(self._work)
+
+    def _wanted(self, work: Work) -> StreamWanted:
         shown = 0 if self._shown is None else self._shown.epoch
         return StreamWanted(work, self._until_ms, shown)
-
-    @property
-    def work(self) -> Work | None:
-        """What was asked for; None: nothing yet."""
-        return self._work
 
     def succeed(self, former: Claim) -> None:
         """A session goes on where one of the same name ends, by the same word."""
@@ -179,7 +179,7 @@ class ClusterSeats:
     def forget(self, claim: Claim) -> None:
         if self._claims.get(claim.name) is claim:
             del self._claims[claim.name]
-            if claim.work is not None:
+            if claim.wanted is not None:
                 self.say(StreamReleased(claim.name))
 
     def worker(self, node: str) -> WorkerSeen | None:
@@ -191,12 +191,8 @@ class ClusterSeats:
     # `Peer`.
 
     def hello(self) -> tuple[ToCoordinator, ...]:
-        return (self._registered, *self._all())
-
-    def _all(self) -> Iterator[StreamWanted]:
-        for claim in self._claims.values():
-            if claim.work is not None:
-                yield claim.wanted(claim.work)
+        wanted = (claim.wanted for claim in self._claims.values())
+        return (self._registered, *(one for one in wanted if one is not None))
 
     def goodbye(self) -> None:
         self.say(EdgeLeft(self._registered.edge))
