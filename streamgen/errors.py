@@ -8,6 +8,7 @@ StreamGenError
 ├── StoreError         the cluster's memory cannot be reached, read or written
 │   └── Fenced         somebody else has taken over the lease or claim
 ├── EncodeError        an encoder cannot be opened, or broke down
+├── Stuck              a codec, stage or network does not come back from a call
 ├── DecodeError        one packet or picture is lost, the stream goes on
 └── StageError         one picture could not be processed
     └── StageUnavailable  its process is being started again
@@ -67,6 +68,17 @@ class EncodeError(StreamGenError):
     def __init__(self, message: str, *, rung: str) -> None:
         super().__init__(message)
         self.rung = rung
+
+
+class Stuck(StreamGenError):
+    """A call does not come back. Its thread is lost, and whatever it holds: the process is to end.
+
+    `what` was called.
+    """
+
+    def __init__(self, message: str, *, what: str) -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class DecodeError(StreamGenError):

@@ -29,12 +29,18 @@ from streamgen.media.pool import FramePool, Pool
 from streamgen.media.shared import SharedPool
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
+from streamgen.media.vigil import Vigil, WatchedDecoder, WatchedEncoder
 from streamgen.pipeline import Pipeline
 from streamgen.plugins import models
 from streamgen.protocols import Decoder, Engines, Mode, Outlet, Source, Stage, StageContext
 from streamgen.runtimes.choose import MeasuredEngines
 from streamgen.session import LIVE_AHEAD, Mending, Session
 from streamgen.telemetry import Telemetry
+
+PATIENCE = {Mode.LIVE: 30, Mode.OFFLINE: 300}
+"""Looks (`media/vigil.py`), one a second, at one call for one picture before it counts as stuck."""
+FIRST = 900
+"""Where a stage has given nothing yet: its first picture may be what it compiles for."""
 
 
 def open_session(
@@ -158,8 +164,18 @@ def _open(
     if mode is Mode.LIVE:
         director, warned = _open_director(pipeline, graph, context, telemetry, video)
         notes += warned
+    decoder = WatchedDecoder(_decoder(video, context, telemetry), f"decoder {video.codec}")
+    encoders = [
+        WatchedEncoder(one, f"encoder {one.track.codec} of rung {one.track.name.partition('/')[2]}")
+        for one in ladder.encoders
+    ]
+    ladder.encoders = [*encoders]
+    vigil = Vigil(PATIENCE[mode], FIRST)
+    vigil.watch(decoder.under_way, *(one.under_way for one in encoders))
+    vigil.watch(*(node.under_way for node in graph.nodes))
     return Session(
         director=director,
+        vigil=vigil,
         source=source,
         outlets=outlets,
         mode=mode,
@@ -167,7 +183,7 @@ def _open(
         meter=context.meter,
         timeline=timeline,
         presentation=Presentation(telemetry),
-        decoder=_decoder(video, context, telemetry),
+        decoder=decoder,
         cap=cap,
         graph=graph,
         lane=lane,

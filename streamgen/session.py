@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -17,7 +18,7 @@ from streamgen.config import parse_duration
 from streamgen.encode.audio import AudioPath
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder
-from streamgen.errors import ConfigError, DecodeError, EncodeError, OutputError
+from streamgen.errors import ConfigError, DecodeError, EncodeError, OutputError, Stuck
 from streamgen.graph.director import Director
 from streamgen.graph.graph import Graph
 from streamgen.graph.lane import Lane
@@ -29,6 +30,7 @@ from streamgen.media.pool import CopyMeter
 from streamgen.media.queue import Bounded, Cancelled
 from streamgen.media.steps import StepGroup
 from streamgen.media.timeline import Presentation
+from streamgen.media.vigil import Vigil
 from streamgen.protocols import Decoder, Encoder, Engines, Mode, Outlet, Source
 from streamgen.telemetry import Telemetry
 
@@ -84,6 +86,7 @@ class Session:
     waiting_ns: dict[int, int] = field(default_factory=dict)
     """Arrival times of pictures that are in the top rung's encoder, by PTS."""
     group: StepGroup | None = None
+    vigil: Vigil = field(default_factory=Vigil)
     seat: Seat | None = None
     director: Director | None = None
     """Of a live stream: keeps the latency budget."""
@@ -105,9 +108,10 @@ class Session:
         with ExitStack() as leaving:  # in reverse order, each whatever the others raise
             for outlet in self.outlets:
                 leaving.callback(outlet.abort)  # does nothing to an outlet that has finished
-            leaving.callback(self.graph.close)
-            if self.seat is not None:
-                leaving.callback(self.seat.drain)
+            if not isinstance(error, Stuck):  # nobody can wait for what does not come back
+                leaving.callback(self.graph.close)
+                if self.seat is not None:
+                    leaving.callback(self.seat.drain)
             leaving.callback(self.source.close)
 
     def change(self, node: str, values: Mapping[str, Any], *, over: str = "0s") -> Change:
@@ -153,14 +157,13 @@ class Sent:
 def run(session: Session) -> None:
     """Carry one stream from its source to its outlets until the source ends.
 
-    Raises the first error of any step, and `Cancelled` after `Session.cancel`; then no outlet has
-    finished.
+    Raises any step's first error, and `Cancelled` after `cancel`; no outlet has finished then.
     """
     s = session
     encoders = s.ladder.encoders
     producers = len(encoders) + (1 if s.sounds else 0) + (1 if s.carried else 0)
     packets: Bounded[Packet] = Bounded(64, name="packets")
-    audio: Bounded[Packet] = Bounded(8 << 20, name="audio", weigh=_size_bytes)
+    audio: Bounded[Packet] = Bounded(8 << 20, name="audio", weigh=attrgetter("size_bytes"))
     # Live waits nowhere for long; offline, deep queues even out costly pictures between the steps.
     live = s.mode is Mode.LIVE
     depth, ahead = (s.parallel, LIVE_AHEAD) if live else (s.parallel + 6, 8)
@@ -175,7 +178,9 @@ def run(session: Session) -> None:
 
     # Offline the largest rung sets the pace, and all that feeds it goes first.
     niceness = 0 if live else AHEAD_NICENESS
-    with StepGroup(s.source, seat, packets, audio, rungs, *pictures, niceness=niceness) as s.group:
+    with StepGroup(
+        s.source, seat, packets, audio, rungs, *pictures, niceness=niceness, look=s.vigil.look
+    ) as s.group:
         if s.gone:
             s.group.cancel()
         s.group.start("pull", pull, s, packets, audio, rungs)
@@ -392,7 +397,3 @@ LIVE_AHEAD = 2
 """Live pictures that may wait for each encoder."""
 MOST_WAITING = 1000
 """Pictures whose latency is being measured; more wait only when the top rung has broken."""
-
-
-def _size_bytes(packet: Packet) -> int:
-    return packet.size_bytes

@@ -193,12 +193,13 @@ def check_fragmented(jobs: Sequence[Job]) -> None:
 
 def carry_all(jobs: Sequence[Job], carrying: Callable[[Job, Lane], Outcome]) -> Iterator[Outcome]:
     """Carry out one job after the other; what one job raises does not stop the next."""
-    with Lane() as lane:
-        for job in jobs:
-            try:
-                yield carrying(job, lane)
-            except StreamGenError as error:
-                yield Outcome(job, error=error)
+    for job in jobs:
+        try:
+            with Lane() as lane:
+                outcome = carrying(job, lane)
+        except StreamGenError as error:
+            outcome = Outcome(job, error=error)
+        yield outcome
 
 
 def carry(

@@ -234,11 +234,13 @@ class Executor:
         if node.call_ns > HAND_OVER_NS:
             self._place.share()
         began_ns = call.began_ns = self._now_ns()
+        stage = node.calls[call] = job.stages[node.index]
         try:
             with Blame(node.name, job.pts):
-                result = job.stages[node.index].process(call.inputs, call.params)
+                result = stage.process(call.inputs, call.params)
                 fence = pending(result)
         except StageError as error:
+            node.calls.pop(call, None)
             return self._failed(job, node, call, error)
         node.call_ns += 0.2 * (self._now_ns() - began_ns - node.call_ns)
         if fence is None:
@@ -262,7 +264,9 @@ class Executor:
                     if value.ready is not None:
                         value.ready.wait()  # passed already
         except StageError as error:
+            node.calls.pop(call, None)
             return self._failed(job, node, call, error)
+        node.proven = node.calls.pop(call, node.proven)
         ended_ns = self._now_ns()
         node.times.span(call.began_ns, ended_ns, job.pts)
         self._place.took(node.name, ended_ns - call.began_ns)

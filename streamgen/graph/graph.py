@@ -17,6 +17,7 @@ from streamgen.graph.plan import THE_SOURCE, Edge, Plan, PlannedNode, plan
 from streamgen.graph.spec import SOURCE, EdgeKind, EdgeSpec, NodeSpec
 from streamgen.media.frame import Color
 from streamgen.media.port import PICTURE, Contract
+from streamgen.media.vigil import UnderWay
 from streamgen.protocols import Stage
 from streamgen.telemetry import Telemetry
 
@@ -71,6 +72,10 @@ class Node:
         """Some edge reads its newest outputs."""
         self.good = 0
         self.failed = 0
+        self.calls: dict[Call, Stage] = {}
+        """Under way, the oldest first."""
+        self.proven: Stage | None = None
+        """The last stage that has given something."""
         self.error: StreamGenError | None = None
 
     def remember(self, call: Call) -> None:
@@ -81,6 +86,12 @@ class Node:
             call.inputs = {}
         if self.read_late and (self.newest is None or call.number > self.newest.number):
             self.newest = call
+
+    def under_way(self) -> UnderWay | None:
+        """Its oldest call, for a `Vigil`; from any thread."""
+        for call, stage in self.calls.copy().items():
+            return UnderWay(f"stage {self.name}", call, first=stage is not self.proven)
+        return None
 
     def reader_edges(self, of: int) -> Iterator[Edge]:
         """Its edges from the node with this index."""

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from streamgen.config import cores
+from streamgen.errors import Stuck
 from streamgen.media.frame import CPU, Device
 from streamgen.telemetry import Clock, MonotonicClock
 
@@ -57,6 +58,8 @@ class Lane:
             threads = list(self._threads)
         for _ in threads:
             self._calls.put(None)
+        if isinstance(error, Stuck):
+            return  # one of them may never end
         for _, ended in threads:
             ended.wait()  # an interrupted join() would take the thread for ended
         for thread, _ in threads:

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from streamgen.errors import Stuck
 from streamgen.media.queue import Cancelled
+from streamgen.media.vigil import LOOK_S
+
+LEAVE_S = 2.0
+"""For each step to end beside one that is stuck."""
 
 
 class Cancellable(Protocol):
@@ -26,10 +31,20 @@ class StepGroup:
 
     `niceness` is added to that of each thread but those that lead: where one step sets the pace,
     the others run ahead of it, and must not take its processor.
+
+    `look` is asked once a second. The error that it gives is raised from the block, and the steps
+    that do not end then are left behind.
     """
 
-    def __init__(self, *cancels: Cancellable, niceness: int = 0) -> None:
+    def __init__(
+        self,
+        *cancels: Cancellable,
+        niceness: int = 0,
+        look: Callable[[], Stuck | None] = lambda: None,
+    ) -> None:
         self._cancels = cancels
+        self._look = look
+        self._stuck: Stuck | None = None
         self._niceness = niceness
         self._steps: list[tuple[threading.Thread, threading.Event]] = []
         self._lock = threading.Lock()
@@ -88,7 +103,10 @@ class StepGroup:
         except BaseException as interrupt:  # Ctrl-C while waiting: stop the steps, then leave
             self.fail(interrupt)
             self._wait()
-            raise
+            if self._stuck is None:
+                raise
+        if self._stuck is not None:
+            raise self._stuck
         if error is None and self._error is not None:
             raise self._error
 
@@ -96,9 +114,19 @@ class StepGroup:
         # Not by join() alone: one that is interrupted takes its thread for ended (Python 3.11),
         # and what a step still reads would be closed under it.
         for _, ended in self._steps:
-            ended.wait()
+            while not ended.wait(LOOK_S):
+                self._stuck = self._stuck or self._look()
+                if self._stuck is not None:
+                    self._leave(self._stuck)
+                    return
         for thread, _ in self._steps:
             thread.join()
+
+    def _leave(self, stuck: Stuck) -> None:
+        """Without whatever does not come back."""
+        self.fail(stuck)
+        for _, ended in self._steps:
+            ended.wait(LEAVE_S)
 
 
 def _give_way(niceness: int) -> None:
