@@ -137,6 +137,22 @@ def test_a_stream_that_is_moved_runs_on_until_its_next_worker_is_here(tmp_path: 
     run(tmp_path, test)
 
 
+def test_a_session_goes_on_by_the_word_of_the_one_of_its_name_that_ends(tmp_path: Path) -> None:
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.ends.picture(0, key=True)
+        scene.says(word("one", 5))
+        await asked(one, "attach")
+        next_one = scene.seats.of("x", lambda: WORK)
+        scene.claim.over()  # the former is done after the next has begun
+        seat = next_one.find(None)
+        assert seat is not None and seat.epoch == 5
+        assert scene.said == [StreamWanted(WORK, PATIENCE_MS, 0)]
+        next_one.over()
+        assert scene.said[-1] == StreamReleased("x")
+
+    run(tmp_path, test)
+
+
 def test_a_refusal_ends_what_does_not_run_and_a_wait_is_told(tmp_path: Path) -> None:
     async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
         scene.ends.picture(0, key=True)

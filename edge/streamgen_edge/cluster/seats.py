@@ -144,7 +144,7 @@ class Claim:
 
     def succeed(self, former: Claim) -> None:
         """A session goes on where one of the same name ends, by the same word."""
-        self.grant, self._work, self._until_ms = former.grant, former.work, former._until_ms
+        self.grant, self._work, self._until_ms = former.grant, former._work, former._until_ms
 
     def _forget_timer(self) -> None:
         if self._coming is not None:
