@@ -16,7 +16,7 @@ from streamgen.media.packet import Packet
 from streamgen_edge.outbound.settings import OutboundSettings
 from streamgen_edge.outbound.url import Url
 from streamgen_edge.push.flv import Tags, on_meta_data
-from streamgen_edge.push.reach import connected, why
+from streamgen_edge.push.reach import greeted, why
 from streamgen_edge.push.sender import main, resolved
 from streamgen_edge.push.target import Failure, by_rtmp, publishing, target_of
 from streamgen_edge.rtmp import amf0
@@ -97,10 +97,14 @@ class RtmpPush:
         """Connect to the first address that answers, and publish. Raises `Failure`."""
         try:
             async with asyncio.timeout(OPENS_S):
-                reader, writer = await connected(target, addresses)
+                ours = bytes([VERSION]) + bytes(8) + os.urandom(SIZE - 8)
+                reader, writer, version = await greeted(target, addresses, ours)
                 push = cls(reader, writer, target, order)
                 with ExitStack() as failing:
                     failing.callback(writer.transport.abort)
+                    if version[0] != VERSION:
+                        raise Failure("the target does not speak RTMP")
+                    await push._shake_hands()
                     await push._publish()
                     failing.pop_all()
         except TimeoutError:
@@ -167,7 +171,6 @@ class RtmpPush:
 
     async def _publish(self) -> None:
         app, key = publishing(self._target)
-        await self._shake_hands()
         address = f"{self._target.shown}/{app}"
         about = {"app": app, "type": "nonprivate", "flashVer": "FMLE/3.0 (compatible; streamgen)"}
         about["cdnLoop"] = self._order.get("via", "")
@@ -189,11 +192,8 @@ class RtmpPush:
         await self._until(_started)
 
     async def _shake_hands(self) -> None:
-        ours = bytes(8) + os.urandom(SIZE - 8)
-        await self._out(bytes([VERSION]) + ours)
+        """What is left of it after the first byte of the answer."""
         try:
-            if (await self._reader.readexactly(1))[0] != VERSION:
-                raise Failure("the target does not speak RTMP")
             theirs = await self._reader.readexactly(SIZE)
             await self._out(theirs)
             await self._reader.readexactly(SIZE)

@@ -219,6 +219,33 @@ def test_a_server_that_accepts_and_says_nothing_is_left(monkeypatch: pytest.Monk
     run()
 
 
+def test_a_server_that_hung_has_the_stream_by_a_new_connection_and_not_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rtmp, "OPENS_S", 60.0)
+    monkeypatch.setattr(reach, "HEARS_S", 0.05)
+    server, lost, closed = Scripted(TAKES), 3, 0
+
+    async def hung(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal lost, closed
+        if not lost:
+            await server(reader, writer)
+            return
+        lost -= 1
+        await reader.read()  # until it is left: what was said before it is back is never answered
+        closed += 1
+
+    @looped
+    async def run() -> None:
+        async with target(hung) as port:
+            push = await opened(order(f"rtmp://127.0.0.1:{port}/live/{KEY}"))
+            await until(lambda: closed == 3)
+            assert [said[0] for said in server.heard].count("publish") == 1
+            await push.close()
+
+    run()
+
+
 def test_a_target_that_takes_nothing_is_left_and_sending_waits_no_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
