@@ -57,17 +57,18 @@ def selectors() -> set[tuple[str, str]]:
 class Troubles:
     """A server, what befalls it, and every sample that it ever showed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hook: str) -> None:
+        """`hook` is the address of a service that takes what it is told."""
         self.folder = folder
         self.port = two_ports()
         self.keys = {name: made(folder / f"{name}.key") for name in ("edge", "known", "odd")}
-        self.listener = Listener()
+        self.hook = hook
         self.server = Server(folder, config=self.config("0", nobody="http://127.0.0.1:9"))
         self.seen: list[Sample] = []
 
     def config(self, min_free: str, **hooks: str) -> str:
         here = f"127.0.0.1:{self.port}"
-        services = {"well": self.listener.url, **hooks}
+        services = {"well": self.hook, **hooks}
         told = {name: {"url": url, "secret": HOOK} for name, url in services.items()}
         return f"""
 auth: {{publish_keys: {{main: {SECRET}}}}}
@@ -129,8 +130,8 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
     one.until("streamgen_recording_dropped_total", stream="cam")
     one.until("streamgen_hook_dropped_total", reason="nobody")
     worker = server.pids()[server.stream("cam")["worker"]]
-    os.kill(worker, signal.SIGSTOP)  # pictures wait in it
-    time.sleep(0.3)
+    os.kill(worker, signal.SIGSTOP)  # pictures wait in it, some until they are of no use
+    time.sleep(2.5)
     os.kill(worker, signal.SIGKILL)
     one.until("streamgen_takeovers_total", stream="cam", reason="done")
     one.until("streamgen_frames_dropped", stream="cam", of="worker_lost")
@@ -154,8 +155,15 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sample]]:
-    one = Troubles(tmp_path_factory.mktemp("troubles"))
+def hook() -> Iterator[str]:
+    service = Listener()
+    yield service.url
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory, hook: str) -> Iterator[list[Sample]]:
+    one = Troubles(tmp_path_factory.mktemp("troubles"), hook)
     stranger = Away(one.folder, "odd", one.port, one.keys["edge"])
     some: list[Publisher] = []
     try:
@@ -168,7 +176,6 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sample]]:
         for publisher in some:
             publisher.close()
         one.server.stop()
-        one.listener.close()
 
 
 def fits(labels: dict[str, str], inside: str) -> bool:
