@@ -24,6 +24,8 @@ from streamgen.media.envelope import seal
 from streamgen.media.packet import Packet
 from streamgen_edge.cluster.seats import PATIENCE_MS, ClusterSeats
 from streamgen_edge.cluster.settings import ClusterSettings
+from streamgen_edge.serve import children
+from streamgen_edge.settings import Server
 from tests.edge.test_link import FakeWorker, joined, until
 from tests.edge.test_stream import Ends, asked, pictures, seated
 
@@ -170,3 +172,15 @@ def test_ports_need_keys_and_names_are_names() -> None:
         ClusterSettings(coordinators=("10.0.0.5:7100",))
     with pytest.raises(ValueError, match="not a name"):
         ClusterSettings(coordinators=("/run/c",), name="a b")
+
+
+def test_the_workers_of_a_server_in_a_cluster_join_it_too(tmp_path: Path) -> None:
+    settings = ClusterSettings(
+        coordinators=("10.0.0.5:7100",), name="a", key=tmp_path / "key", coordinator_key="5f" * 32
+    )
+    edge, first, second = children(Server(cluster=settings), tmp_path, None)
+    assert "--link" in edge.command and "--link" not in first.command
+    assert [first.name, second.name] == ["a-worker-0", "a-worker-1"]
+    given = dict(zip(first.command, first.command[1:], strict=False))
+    assert given["--cluster"] == "10.0.0.5:7100" and given["--share"] == "2"
+    assert given["--key"] == str(tmp_path / "key") and given["--coordinator-key"] == "5f" * 32
