@@ -20,11 +20,17 @@ import pytest
 from streamgen.testing import synthetic_clip
 from tests.edge.certificates import certified, needs_openssl
 from tests.edge.webrtc.test_relay import free_port
+from tests.gstreamer.installed import needing
 from tests.live.serving import Publisher, Server, needs_ffmpeg
 from tests.test_docs import blocks
 
 pytestmark = needs_ffmpeg
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+SENT = """
+ffmpeg -loglevel error -re -f lavfi -i testsrc2=size=160x90:rate=25 -f lavfi -i sine=r=48000
+-pix_fmt yuv420p -c:v libx264 -preset ultrafast -tune zerolatency -g 25 -c:a aac -f mpegts
+"""
 
 
 def lines(page: str, word: str) -> list[str]:
@@ -96,6 +102,26 @@ def test_gstreamer_publishes_as_the_page_says(server: Server, folder: Path) -> N
             pytest.skip(f"GStreamer has no {element}")
     [command] = lines("publishing.md", "gst-launch-1.0")
     plays(server, command, "typed-gst")
+
+
+@needing("srtsrc", "tsdemux", "flvmux", "rtmp2sink", ffmpeg=True)
+@pytest.mark.parametrize("program", ["gst-launch-1.0", "streamgen"])
+def test_srt_comes_to_the_server_as_the_page_says(
+    server: Server, folder: Path, program: str
+) -> None:
+    texts = [block.text.replace("\\\n", "") for block in blocks("gstreamer.md")]
+    [command] = [text for text in texts if text.startswith(program) and "rtmp2sink" in text]
+    port = free_port()
+    command = command.replace("0.0.0.0:7001", f"127.0.0.1:{port}")
+    command = command.replace("streamgen ", f"{sys.executable} -m streamgen.cli ", 1)
+    to = f"srt://127.0.0.1:{port}?mode=caller&connect_timeout=30000"
+    nothing = subprocess.DEVNULL
+    sender = subprocess.Popen([*shlex.split(SENT), to], stdin=nothing, stderr=nothing)
+    try:
+        plays(server, command, f"typed-srt-{program[:3]}")
+    finally:
+        sender.kill()
+        sender.wait()
 
 
 def test_ffmpeg_keeps_what_it_watches_as_the_page_says(
