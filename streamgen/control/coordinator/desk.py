@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from streamgen.control.coordinator.cluster import Holding
 from streamgen.control.coordinator.commands import (
     Assign,
     Change,
@@ -118,8 +119,8 @@ class Desk:
         for name, edge in list(self.edge_of.items()):
             if cluster is None or silent_ms.get(edge, EDGE_GONE_MS) < EDGE_GONE_MS:
                 continue
-            stream = cluster.streams.get(name)
-            if stream is not None and (stream.here is None or not stream.here.attached):
+            owner = self._owner(name)
+            if name in cluster.streams and (owner is None or not owner.attached):
                 self._handle(StreamReleased(name), now_ms)
 
     def unknown(self, kind: Kind, name: str) -> bool:
@@ -152,8 +153,10 @@ class Desk:
                     self._tell_edges()
             case StreamWanted():
                 self.edge_of[message.work.name] = name
+                owner = self._owner(message.work.name)
                 self._handle(message, now_ms)
-                self._tell_owner(message)
+                if owner is not None and owner.epoch != message.epoch:
+                    self._tell_owner(message.work.name, owner)
             case NodeRegistered():
                 self._handle(message, now_ms)
                 if self._told:
@@ -235,15 +238,16 @@ class Desk:
         if self._told:
             self._say("worker", None, self.directory.all())
 
-    def _tell_owner(self, wanted: StreamWanted) -> None:
+    def _owner(self, name: str) -> Holding | None:
+        cluster = self.coordinator.cluster
+        stream = None if cluster is None else cluster.streams.get(name)
+        return None if stream is None else stream.here
+
+    def _tell_owner(self, name: str, owner: Holding) -> None:
         """A stream that is taken to another edge has an owner already."""
         cluster = self.coordinator.cluster
-        stream = None if cluster is None else cluster.streams.get(wanted.work.name)
-        if cluster is None or stream is None or stream.here is None:
-            return
-        here = stream.here
-        if here.epoch != wanted.epoch:
-            token = cluster.epochs.token(wanted.work.name, here.epoch)
-            work = here.was or stream.work
-            told = Assign(work, here.node, here.epoch, token, here.cut)
-            self._to_edge_of(wanted.work.name, told)
+        if cluster is not None and self._owner(name) is owner:
+            token = cluster.epochs.token(name, owner.epoch)
+            work = owner.was or cluster.streams[name].work
+            told = Assign(work, owner.node, owner.epoch, token, owner.cut)
+            self._to_edge_of(name, told)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from itertools import islice
 
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.fencing import COUNTER_BITS
-from streamgen.control.coordinator.rows import written
-from streamgen.control.store.rows import Lease, Row
+from streamgen.control.coordinator.rows import GONE, written
+from streamgen.control.store.rows import Lease, Node, Row, Stream
 from streamgen.control.store.store import Store
 from streamgen.control.store.writer import MOST_ROWS
 from streamgen.errors import Fenced, StoreError
 
 AGAIN_S = 1.0
+TIDY_S = 60.0
 log = logging.getLogger("streamgen.coordinator")
 
 
@@ -27,6 +30,7 @@ class Journal:
     def __init__(self, store: Store, lease: Lease) -> None:
         self._store, self._lease = store, lease
         self._number = 0
+        self._tidied = -TIDY_S
         self._waiting: dict[tuple[type[Row], str], Row] = {}
         self._more, self._empty = asyncio.Event(), asyncio.Event()
         self._empty.set()
@@ -48,7 +52,7 @@ class Journal:
         """Until cancelled. Raises `Fenced` when somebody else leads."""
         while True:
             await self._more.wait()
-            some = list(self._waiting.items())[:MOST_ROWS]
+            some = list(islice(self._waiting.items(), MOST_ROWS))
             try:
                 await self._store.write(*(row for _, row in some), fences=[self._lease])
             except Fenced:
@@ -63,6 +67,19 @@ class Journal:
             if not self._waiting:
                 self._more.clear()
                 self._empty.set()
+                await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Rows of what is gone are thrown away now and then. Nothing older can come after them:
+        former leaders' writes are refused, and our own come in order."""
+        now = time.monotonic()
+        if now - self._tidied >= TIDY_S:
+            self._tidied = now
+            try:
+                for kind in (Node, Stream):
+                    await self._store.discard(kind, GONE)
+            except StoreError as error:
+                log.warning("rows of what is gone are kept for now: %s", error)
 
     async def written(self) -> None:
         """All of it is durable."""

@@ -132,3 +132,7 @@ def _reason(error: ValidationError | ConfigError) -> str:
         return str(error)
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+ALIVE = sealed(Alive(), 0)
+"""As it is always sent: there are many, and they are known by their bytes."""

@@ -22,7 +22,7 @@ from streamgen.control.coordinator.known import Known
 from streamgen.control.coordinator.lead import Lead
 from streamgen.control.coordinator.messages import Beat, FromCoordinator, Letter
 from streamgen.control.coordinator.places import BEAT_S, Kind
-from streamgen.control.coordinator.switchboard import Caller, Switchboard
+from streamgen.control.coordinator.switchboard import TURN, Caller, Switchboard
 from streamgen.control.keys import LinkKey
 from streamgen.control.store.rows import Lease
 from streamgen.control.store.store import Store
@@ -109,7 +109,8 @@ class Office:
         self._journal = Journal(store, lease)
         self._writing = self._tasks.create_task(self._write(self._journal))
         self.desk.gained(rows, self.now_ms())
-        self._say_beat()
+        for one in self._wire.callers():
+            self._say_beat(one)
 
     async def _write(self, journal: Journal) -> None:
         try:
@@ -142,14 +143,13 @@ class Office:
         self._lost("it ends")
         if self._lead is not None:
             await self._lead.give_back(GOODBYE_S)
-        self._say_beat()
 
     # Hearing and saying.
 
-    def _hear(self, caller: Caller, letter: Letter) -> None:
+    def _hear(self, caller: Caller, letter: Letter | None) -> None:
         if caller.kind == "worker":
             self._alive[caller.name] = None
-        if self.leads():
+        if letter is not None and self.leads():
             self.desk.hear(caller.kind, caller.name, letter, self.now_ms())
 
     def _say(self, kind: Kind, name: str | None, message: FromCoordinator) -> None:
@@ -173,13 +173,15 @@ class Office:
     async def _beat(self) -> None:
         while True:
             self.leads()
-            self._say_beat()
+            for number, one in enumerate(self._wire.callers()):
+                self._say_beat(one)
+                if number % TURN == 0:
+                    await asyncio.sleep(0)
             if self._known is not None:
                 self._known.renew()
             await asyncio.sleep(BEAT_S)
 
-    def _say_beat(self) -> None:
-        epoch = self.desk.epoch
-        for one in self._wire.callers():
-            beat = WHO_ARE_YOU if self.desk.unknown(one.kind, one.name) else STILL_HERE
-            self._wire.say(one.kind, one.name, beat, epoch)
+    def _say_beat(self, caller: Caller) -> None:
+        unknown = self.desk.unknown(caller.kind, caller.name)
+        beat = WHO_ARE_YOU if unknown else STILL_HERE
+        self._wire.say(caller.kind, caller.name, beat, self.desk.epoch)

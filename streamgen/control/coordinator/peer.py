@@ -24,6 +24,7 @@ import zmq.asyncio
 
 from streamgen.control.coordinator.events import StreamReleased, StreamWanted
 from streamgen.control.coordinator.messages import (
+    ALIVE,
     Alive,
     Beat,
     FromCoordinator,
@@ -259,13 +260,16 @@ class _Line:
             self._more.clear()
             while self.queue:
                 event = self.queue.popleft()
-                await self.socket.send_multipart(sealed(event, now_ms(), self.leader))
+                await self.socket.send_multipart(self._frames(event, now_ms()))
+
+    def _frames(self, event: ToCoordinator, now_ms: int) -> tuple[bytes, bytes]:
+        return ALIVE if isinstance(event, Alive) else sealed(event, now_ms, self.leader)
 
     def close(self, now_ms: int) -> None:
         """With what was said last, if it is taken at once."""
         self.socket.setsockopt(zmq.LINGER, GOODBYE_MS)
         with suppress(zmq.Again):
             while self.queue:
-                frames = sealed(self.queue.popleft(), now_ms, self.leader)
+                frames = self._frames(self.queue.popleft(), now_ms)
                 zmq.Socket.shadow(self.socket).send_multipart(frames, zmq.NOBLOCK)
         self.socket.close()

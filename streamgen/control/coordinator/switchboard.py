@@ -20,7 +20,14 @@ import zmq.asyncio
 from zmq.utils import z85
 
 from streamgen.control.coordinator.known import Known
-from streamgen.control.coordinator.messages import FromCoordinator, Letter, opened, sealed
+from streamgen.control.coordinator.messages import (
+    ALIVE,
+    Alive,
+    FromCoordinator,
+    Letter,
+    opened,
+    sealed,
+)
 from streamgen.control.coordinator.places import DEAD_S, Kind, address, identified, keyed, set_up
 from streamgen.control.guests import guarded
 from streamgen.control.keys import LinkKey
@@ -54,17 +61,19 @@ class Switchboard:
         place: str,
         key: LinkKey | None,
         known: Known | None,
-        heard: Callable[[Caller, Letter], None],
+        heard: Callable[[Caller, Letter | None], None],
         now_ms: Callable[[], int],
         telemetry: Telemetry,
     ) -> None:
         """`place` is `host:port`, where nobody comes in but who is `known`, or a folder. Entering
-        raises `ConfigError` where it is taken or not ours."""
+        raises `ConfigError` where it is taken or not ours. `heard` gets None where somebody only
+        says that it lives."""
         if keyed(place) and (key is None or known is None):
             raise ConfigError(f"nobody listens at {place} without keys")
         self._place, self._key, self._known = place, key, known
         self._heard, self._now_ms, self._telemetry = heard, now_ms, telemetry
         self._callers: dict[tuple[Kind, str], Caller] = {}
+        self._by_connection: dict[bytes, Caller] = {}
         self._last: tuple[FromCoordinator, int, tuple[bytes, bytes]] | None = None
         self._lock: int | None = None
 
@@ -109,6 +118,13 @@ class Switchboard:
 
     def _take(self, frames: list[Any]) -> None:
         now_ms = self._now_ms()
+        if frames[1:] and frames[1].bytes == ALIVE[0]:
+            # By far the most; and who came in by this connection has shown who it is.
+            caller = self._by_connection.get(frames[0].bytes)
+            if caller is not None:
+                caller.heard_ms = now_ms
+                self._heard(caller, None)
+                return
         try:
             who = identified(frames[0].bytes)
             letter = opened([frame.bytes for frame in frames[1:]], now_ms)
@@ -118,7 +134,7 @@ class Switchboard:
             return
         caller = self._caller(who, frames[0].bytes, _key_of(frames[0]), now_ms)
         if caller is not None:
-            self._heard(caller, letter)
+            self._heard(caller, None if isinstance(letter.message, Alive) else letter)
 
     def _caller(
         self, who: tuple[Kind, str], connection: bytes, key: bytes, now_ms: int
@@ -131,6 +147,9 @@ class Switchboard:
         if caller.key != key or (self._known is not None and not self._known.may(key, who[1])):
             self._telemetry.count("messages", "name_taken")
             return None
+        if caller.connection != connection or connection not in self._by_connection:
+            self._by_connection.pop(caller.connection, None)
+            self._by_connection[connection] = caller
         caller.connection, caller.heard_ms = connection, now_ms
         return caller
 
@@ -138,11 +157,8 @@ class Switchboard:
         """Those heard in the last minute."""
         ends_ms = self._now_ms() - FORGET_S * 1000
         for who in [who for who, one in self._callers.items() if one.heard_ms < ends_ms]:
-            del self._callers[who]
+            self._by_connection.pop(self._callers.pop(who).connection, None)
         return (one for one in list(self._callers.values()) if kind in (None, one.kind))
-
-    def forget(self, kind: Kind, name: str) -> None:
-        self._callers.pop((kind, name), None)
 
     def say(self, kind: Kind, name: str, message: FromCoordinator, leader: int) -> bool:
         """Whether it is on its way."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import ColumnElement, Select, Table, delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamgen.control.store.database import Clock, Database
 from streamgen.control.store.leases import Leases
@@ -105,17 +106,25 @@ class Store:
     async def forget(self, kind: type[Segment] | type[Event], before_ms: int) -> int:
         """Throw old rows away, a slice at a time so that nobody waits long; returns how many."""
         table = {Segment: segments, Event: events}[kind]
+        return await self._delete(table, table.c.created_ms < before_ms)
+
+    async def discard(self, kind: type[Node] | type[Stream], state: str) -> int:
+        """Throw away what stands so, in the same way. An older version of such a row, written
+        after that, would be taken for a new one."""
+        table = TABLES[kind]
+        return await self._delete(table, table.c.state == state)
+
+    async def _delete(self, table: Table, which: ColumnElement[bool]) -> int:
         keys, gone = list(table.primary_key.columns), 0
+
+        async def some(connection: AsyncConnection) -> int:
+            found = (await connection.execute(select(*keys).where(which).limit(SLICE))).all()
+            for key in found:
+                same = [column == value for column, value in zip(keys, key, strict=True)]
+                await connection.execute(delete(table).where(*same, which))
+            return len(found)
+
         while True:
-            old = select(*keys).where(table.c.created_ms < before_ms).limit(SLICE)
-
-            async def some(connection: Any, old: Select[Any] = old) -> int:
-                found = (await connection.execute(old)).all()
-                for key in found:
-                    same = [column == value for column, value in zip(keys, key, strict=True)]
-                    await connection.execute(delete(table).where(*same))
-                return len(found)
-
             done = await self.database.attempted(some)
             gone += done
             if done < SLICE:

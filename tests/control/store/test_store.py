@@ -306,6 +306,18 @@ def test_a_notice_is_due_until_it_was_delivered(url: str) -> None:
     done(work())
 
 
+def test_rows_of_what_is_gone_are_thrown_away(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            await store.write(*(Stream(f"s{n:04}", "gone", version=n) for n in range(1_200)))
+            await store.write(Stream("here", "placed"), Node("n", "worker", "gone"))
+            assert await store.discard(Stream, "gone") == 1_200
+            assert [one.name for one in await store.all(Stream)] == ["here"]
+            assert len(await store.all(Node)) == 1
+
+    done(work())
+
+
 def test_old_segments_and_events_are_forgotten(url: str) -> None:
     async def work() -> None:
         async with Store(url, wall_ms) as store:
