@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from streamgen.control.guests import Guests
@@ -15,7 +16,8 @@ log = logging.getLogger("streamgen.coordinator")
 
 
 class Known:
-    """Lines of a file: a key, and after it, if you like, the only name its owner may have."""
+    """Lines of a file: a key, and after it, if you like, the only name its owner may have, in which
+    `*` stands for anything."""
 
     def __init__(self, path: Path, telemetry: Telemetry) -> None:
         """Raises `ConfigError`."""
@@ -25,7 +27,7 @@ class Known:
         self.guests = Guests(self._names, telemetry)
 
     def may(self, key: bytes, name: str) -> bool:
-        return self._names.get(key, "") in ("", name)
+        return fnmatchcase(name, self._names.get(key, "*"))
 
     def renew(self) -> None:
         """Read the file anew if it has changed. A file that is wrong changes nothing."""
@@ -43,7 +45,7 @@ class Known:
 
 
 def read_known(path: Path) -> Mapping[bytes, str]:
-    """Names by key; "" where any will do. Raises `ConfigError` with the line."""
+    """Names by key; `*` where any will do. Raises `ConfigError` with the line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -59,7 +61,7 @@ def read_known(path: Path) -> Mapping[bytes, str]:
             raise ConfigError(str(error), path=str(path), line=number) from error
         if len(words) > 2 or key in found:
             raise ConfigError("a key, once, and a name", path=str(path), line=number)
-        found[key] = words[1] if len(words) == 2 else ""
+        found[key] = words[1] if len(words) == 2 else "*"
     return found
 
 
