@@ -129,12 +129,12 @@ def test_who_finds_the_keeper_reading_is_not_forgotten(
     source = picture(64, 48)
     assert is_negative(result_of(stage, source), source)
     hand = stage.line._hand
-    reply = stage.process({"picture": source}, stage.Params())
-    waiting = threading.Thread(target=reply.wait, daemon=True)
-    late, at_once = threading.Lock(), hand.channel.receive_at_once
+    asked, late, at_once = threading.Event(), threading.Lock(), hand.channel.receive_at_once
 
     def comes_late() -> bytes | None:
         """As if somebody had waited, and read what the keeper was woken for."""
+        if not asked.is_set():
+            return None
         if late.acquire(False):
             with stage.line.lock:
                 stage.line.keeper.watch(hand, False)
@@ -145,6 +145,9 @@ def test_who_finds_the_keeper_reading_is_not_forgotten(
         return found
 
     monkeypatch.setattr(hand.channel, "receive_at_once", comes_late)
+    reply = stage.process({"picture": source}, stage.Params())
+    waiting = threading.Thread(target=reply.wait, daemon=True)
+    asked.set()
     reply.done()  # has the keeper read
     assert wait_until(lambda: reply.passed)
     waiting.join()
