@@ -68,3 +68,26 @@ def test_what_fails_often_is_not_tried_again(here: Path, capfd: pytest.CaptureFi
     (here / "test_some.py").write_text(TESTS.format(fails=FEW))
     assert everything([["test_some.py"], ["--version"]]) == 1
     assert "once more" not in capfd.readouterr().out
+
+
+HANGS = """
+import ctypes
+
+
+def test_hangs():
+    library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)
+"""
+
+
+def test_a_line_that_was_ended_is_not_made_good_by_tests_of_another(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    late, hung = tmp_path / "test_late.py", tmp_path / "test_hung.py"
+    late.write_text(TESTS.format(fails=0))
+    hung.write_text(HANGS)
+    limits = ["-o", "faulthandler_timeout=1", "-o", "faulthandler_exit_on_timeout=true"]
+    assert everything([[str(late)], [*limits, str(hung)]]) == 1
+    said = capfd.readouterr().out
+    assert "in test_hangs" in said and "once more" not in said
