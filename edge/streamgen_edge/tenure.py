@@ -157,6 +157,7 @@ class Tenure:
 
     def _move(self, seat: Seat) -> None:
         self._coming = None
+        self.seating.taken(seat)  # before the former worker is left, and says so
         self.seek(anew=True)
 
     def _stay(self, seat: Seat) -> None:

@@ -91,11 +91,12 @@ class Holdings:
             self._held.pop(stream, None)
         self.changed()
 
-    def revoke(self, name: str, epoch: int) -> None:
-        """Owners up to this epoch are none."""
+    def revoke(self, name: str, epoch: int) -> bool:
+        """Owners up to this epoch are none. Whether any was here."""
         with self._lock:
             former = self._fence(name, epoch + 1)
         self._end(former)
+        return bool(former)
 
     def __len__(self) -> int:
         with self._lock:

@@ -22,6 +22,7 @@ from streamgen.control.coordinator.events import (
     NodeLeft,
     NodeRegistered,
     NodeReport,
+    Running,
 )
 from streamgen.control.coordinator.messages import FromCoordinator, ToCoordinator
 from streamgen.control.coordinator.peer import Peer
@@ -34,6 +35,7 @@ from streamgen.control.worker import Worker
 from streamgen.errors import ConfigError
 
 REPORT_S = 1.0
+"""Between two words on what runs."""
 UNLISTED_S = 30.0
 """A new leader hears of edges one by one: an edge that it does not name yet is not left at once."""
 log = logging.getLogger("streamgen.node")
@@ -88,7 +90,6 @@ class Node:
         self._emptied: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = asyncio.Event()
-        self._news = asyncio.Event()
         self._peer = Peer(
             worker.name,
             kind="worker",
@@ -152,19 +153,18 @@ class Node:
             task.result()
 
     async def _report(self) -> None:
-        """What runs, once a second, and at once when that has changed."""
+        """What runs. What has ended is missing from the second report on: its edge, which knows
+        why, goes first."""
+        former: tuple[Running, ...] = ()
         while True:
-            self._news.clear()
             running, models = self._holdings.running(), self._holdings.models()
-            self._peer.say(NodeReport(self._worker.name, running, models))
+            ended = tuple(one for one in former if one not in running)
+            self._peer.say(NodeReport(self._worker.name, running + ended, models))
+            former = running
             self._leave_unlisted()
-            try:
-                await asyncio.wait_for(self._news.wait(), REPORT_S)
-            except TimeoutError:
-                continue
+            await asyncio.sleep(REPORT_S)
 
     def _changed(self) -> None:
-        self._news.set()
         if self._draining and not len(self._holdings):
             self._worker.stop()
 
@@ -189,8 +189,8 @@ class Node:
             case Edges():
                 self._follow(command)
             case Revoke():
-                log.info("stream %s is not ours: %s", command.stream, command.reason)
-                self._holdings.revoke(command.stream, command.epoch)
+                if self._holdings.revoke(command.stream, command.epoch):
+                    log.info("stream %s is not ours: %s", command.stream, command.reason)
             case Drained() if self._draining:
                 self._worker.stop()
             case Change():

@@ -47,7 +47,7 @@ def test_an_older_owner_may_not_begin_and_ends_when_a_later_one_begins() -> None
 def test_what_was_taken_back_may_not_begin_any_more() -> None:
     holdings, stream = Holdings("node-1"), Stream()
     holdings.begin(GRANT, stream)
-    holdings.revoke("x", 7)
+    assert holdings.revoke("x", 7)
     assert stream.stopped
     assert "later owner" in holdings.refusal(GRANT)
     holdings.ended(stream)
