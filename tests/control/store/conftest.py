@@ -14,11 +14,11 @@ pytest.importorskip("alembic")
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
+def postgres() -> Iterator[PrivatePostgres]:
     reason = missing()
     if reason:
         pytest.skip(reason)
-    with PrivatePostgres(tmp_path_factory.mktemp("postgres")) as server:
+    with PrivatePostgres() as server:
         yield server
 
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def _programs() -> Path | None:
@@ -37,22 +38,21 @@ def missing() -> str:
 class PrivatePostgres:
     """Start with `with`; `stop` and `start` in between, as a server does that goes away."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         programs = _programs()
         assert programs is not None
         self._programs = programs
-        self._home = folder / "data"
+        # Not below pytest's own folder: every pytest of this user that starts closes that one to
+        # others again, and the server is another one where the tests run as root.
+        self._folder = TemporaryDirectory(prefix="postgres-")
+        self._home = Path(self._folder.name)
         self._user = "postgres" if os.getuid() == 0 else None
         self._numbers = count()
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._home.mkdir()
         if self._user is not None:
-            for above in (folder, *folder.parents):
-                if above.stat().st_uid == 0 and above != Path("/") and above != Path("/tmp"):
-                    above.chmod(above.stat().st_mode | 0o011)
             shutil.chown(self._home, self._user)
         self._run("initdb", "-D", str(self._home), "-A", "trust", "-U", "tests", "-N")
 
@@ -94,3 +94,4 @@ class PrivatePostgres:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._folder.cleanup()
