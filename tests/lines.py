@@ -1,8 +1,9 @@
 """All tests, in three lines beside each other, as `make test` runs them.
 
-Most tests wait, for clocks or for other processes, so two cores are enough for three. Those of
-`tests/live`, which play in real time, are two of the lines. A few that fail there are run once more
-by themselves, and named: a fault fails again, and a test that came too late on a busy machine not.
+Most tests wait, for clocks or for other processes, so two cores are enough for three. Those that
+play in real time, of `tests/edge` and `tests/live`, are two of the lines. A few that fail there are
+run once more by themselves, and named: a fault fails again, and a test that came too late on a busy
+machine not.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 PYTEST = (sys.executable, "-m", "pytest")
-LIVE = Path(__file__).parent / "live"
+REAL_TIME = [Path(__file__).with_name(name) for name in ("edge", "live")]
 LIMIT_S = 3600.0
 """For all. One that hangs where no timeout of a test reaches is ended, and tells its stacks."""
 
@@ -53,8 +54,8 @@ def _failed(cache: Path) -> list[str]:
 
 def lines() -> list[list[str]]:
     """The arguments of each line's pytest."""
-    live = sorted(str(path) for path in LIVE.rglob("test_*.py"))
-    return [live[::2], live[1::2], [f"--ignore={LIVE}"]]
+    files = sorted(str(path) for folder in REAL_TIME for path in folder.rglob("test_*.py"))
+    return [files[::2], files[1::2], [f"--ignore={folder}" for folder in REAL_TIME]]
 
 
 def run(commands: Sequence[Sequence[str]], limit_s: float = LIMIT_S) -> list[int]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.lines import FEW, LIVE, everything, lines, run
+from tests.lines import FEW, REAL_TIME, everything, lines, run
 
 
-def test_each_live_test_is_in_one_line_and_all_others_are_in_the_third() -> None:
+def test_each_test_in_real_time_is_in_one_line_and_all_others_are_in_the_third() -> None:
     first, second, others = lines()
-    assert sorted(map(Path, first + second)) == sorted(LIVE.glob("**/test_*.py"))
-    assert others == [f"--ignore={LIVE}"]
+    files = [path for folder in REAL_TIME for path in folder.glob("**/test_*.py")]
+    assert sorted(map(Path, first + second)) == sorted(files)
+    assert others == [f"--ignore={folder}" for folder in REAL_TIME]
 
 
 def test_statuses_and_output_of_all_commands_are_told(capfd: pytest.CaptureFixture[str]) -> None:
