@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.edge.clustered import Edge, Processes, Published, edge, processes, until
@@ -11,25 +12,56 @@ from tests.edge.clustered import Edge, Processes, Published, edge, processes, un
 def test_streams_go_on_when_a_worker_and_the_coordinator_die_and_when_a_worker_is_emptied(
     tmp_path: Path,
 ) -> None:
+    async def test(some: Processes, a: Edge, b: Edge) -> None:
+        streams = [a.publish("one"), b.publish("two")]
+        for stream in streams:
+            await stream.moves()
+        await through_deaths(some, (a, b), streams)
+        for stream in streams:
+            await stream.moves(50)
+            stream.whole()
+            print(stream.stream.name, stream.stream.tenure.took_over_s)
+
+    run(tmp_path, test)
+
+
+def test_a_stream_whose_worker_dies_while_no_coordinator_leads_waits_for_the_next_one(
+    tmp_path: Path,
+) -> None:
+    async def test(some: Processes, a: Edge, b: Edge) -> None:
+        stream = a.publish("one")
+        await stream.moves()
+        there = stream.worker
+        some.kill("c0")
+        await until(lambda: not a.seats.led, "silence of the coordinator")
+        await stream.moves()
+        some.kill(there)
+        await until(lambda: not stream.worker, "death of the worker")
+        assert "no coordinator leads" in stream.stream.tenure.seating.why
+        some.coordinator(0)
+        await stream.gets_to("node-2" if there == "node-1" else "node-1")
+        await stream.moves()
+        assert stream.stream.tenure.seating.why == ""
+        stream.whole()
+
+    run(tmp_path, test)
+
+
+def run(folder: Path, test: Callable[[Processes, Edge, Edge], Awaitable[None]]) -> None:
+    """With a coordinator, two workers and two edges."""
+
     async def main(some: Processes) -> None:
         some.coordinator(0)
         for name in ("node-1", "node-2"):
             some.worker(name)
         async with (
-            edge(tmp_path / "a", "edge-a", some.places) as a,
-            edge(tmp_path / "b", "edge-b", some.places) as b,
+            edge(folder / "a", "edge-a", some.places) as a,
+            edge(folder / "b", "edge-b", some.places) as b,
         ):
             await until(lambda: len(a.link.workers) == len(b.link.workers) == 2, "the workers")
-            streams = [a.publish("one"), b.publish("two")]
-            for stream in streams:
-                await stream.moves()
-            await through_deaths(some, (a, b), streams)
-            for stream in streams:
-                await stream.moves(50)
-                stream.whole()
-                print(stream.stream.name, stream.stream.tenure.took_over_s)
+            await test(some, a, b)
 
-    with processes(tmp_path) as some:
+    with processes(folder) as some:
         asyncio.run(main(some))
 
 
@@ -45,11 +77,13 @@ async def through_deaths(
 
     some.coordinator(1)
     some.kill("c0")
-    await until(lambda: not any(edge.seats.led for edge in edges), "silence of the coordinator")
+    for stream in streams:
+        await stream.moves()
+    await until(lambda: all(edge.seats.leads() == 2 for edge in edges), "the other coordinator")
     for stream in streams:
         await stream.moves()
         assert stream.worker == other
-    some.worker(there)  # the other coordinator leads, and tells it of the edges
+    some.worker(there)
     await until(lambda: all(there in edge.link.workers for edge in edges), "the worker")
     streams.append(edges[0].publish("three"))
     await streams[-1].moves()
