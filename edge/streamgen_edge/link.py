@@ -290,6 +290,14 @@ class Link:
         if attached.term != message.get("term"):
             self.old += 1
             return
+        if kind == "stuck":  # it ends itself, for this stream's sake
+            reason, what = str(message["reason"]), str(message["what"]).partition(" ")[0]
+            log.error("worker %s ends: %s", name, reason, extra={"worker": name})
+            if self._telemetry is not None:
+                self._telemetry.count("workers_stuck", what)
+            self._let(attached, attached.told, message, harmless=NOT_UNDERSTOOD)
+            self.lose(name)
+            return
         if kind == "credit" and attached.outflow is not None:
             attached.outflow.credit(int(message["bytes"]), message["ms"])
             self.pump(worker)

@@ -69,6 +69,7 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "notes": [] if attachment is None else attachment.notes,
         "takeovers": counts("takeovers"),
         "took_over_s": [round(s, 3) for s in stream.tenure.took_over_s[-20:]],
+        "stuck": stream.tenure.stuck[-20:],
         "left_out": counts("left_out"),  # of the publishers before
         "unused": counts("unused"),
         "corrected": counts("corrected"),

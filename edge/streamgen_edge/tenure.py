@@ -75,6 +75,9 @@ class Tenure:
         self.attachment: Attachment | None = None
         self.took_over_s: list[float] = []
         """From each loss of a worker to the next one's first picture."""
+        self.stuck: list[str] = []
+        """What did not come back, for each worker that ended because of this stream."""
+        self._blamed = False
         self._link = link
         self._number = number
         self._tenant = tenant
@@ -220,6 +223,11 @@ class Tenure:
                 answer = self._answers.get(message["request"])
                 if answer is not None and not answer.done():
                     answer.set_result(message)
+            case "stuck":
+                self.stuck.append(str(message["reason"]))
+                self._blamed = True
+                extra = self._tenant.ids
+                log.error("the stream's worker ends: %s", self.stuck[-1], extra=extra)
             case "broke" if self.attachment is not None:
                 self._tenant.viewing.drop(self.attachment.tracks[message["track"]].name)
 
@@ -238,7 +246,8 @@ class Tenure:
         if seat is not None:
             self.seating.lost(seat, silent=not self._link.here(seat.worker))
         now = self._lost_at = time.monotonic()
-        soon = former is None or now - former.began < SOON_S
+        soon = former is None or self._blamed or now - former.began < SOON_S
+        self._blamed = False
         self._deaths = self._deaths + 1 if soon else 0
         if self._deaths > MOST_DEATHS:
             self._tenant.vacated("too many workers died of this stream")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -19,11 +20,13 @@ from streamgen.control.keys import new_key, public_key, read_key
 from streamgen.control.line import Proof
 from streamgen.control.logs import log_as_json
 from streamgen.control.node import Membership, Node, capacity
+from streamgen.control.supervisor import STUCK
 from streamgen.control.wire import Place
 from streamgen.control.worker import Worker
-from streamgen.errors import ConfigError
+from streamgen.errors import ConfigError, Stuck
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+log = logging.getLogger("streamgen.worker")
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -75,13 +78,21 @@ def worker(
         log_as_json()
         _on_signals(node.drain)
         with node:
-            one.serve()
+            _serve(one)
         return
     edge = _edge(link, connect, key, edge_key)
     log_as_json()
     one = Worker(name, {edge[0].control: edge}, now=datetime.now, lifeline=lifeline)
     _on_signals(one.stop)
-    one.serve()
+    _serve(one)
+
+
+def _serve(one: Worker) -> None:
+    try:
+        one.serve()
+    except Stuck as stuck:
+        log.critical("%s: this worker ends, and its streams move", stuck)
+        os._exit(STUCK)  # nothing can be waited for
 
 
 def _on_signals(act: Callable[[], None]) -> None:

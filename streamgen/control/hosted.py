@@ -15,7 +15,7 @@ from streamgen.control.sender import Say, Sender
 from streamgen.deliver.link import LinkOutlet, Sending
 from streamgen.encode.audio import AudioPath
 from streamgen.encode.live import LiveSound, begins_at, last_end
-from streamgen.errors import ConfigError, StreamGenError
+from streamgen.errors import ConfigError, StreamGenError, Stuck
 from streamgen.graph.lane import Lane
 from streamgen.ingest.link import (
     SOUND,
@@ -115,6 +115,7 @@ class HostedStream:
         self._source: LinkSource | None = None
         self._session: Session | None = None
         self._stopped = False
+        self.stuck: Stuck | None = None
         self._thread = threading.Thread(target=self._run, name=f"stream {self.name}", daemon=True)
         self._thread.start()
 
@@ -129,6 +130,10 @@ class HostedStream:
                 run(session)
         except Cancelled:
             pass
+        except Stuck as failure:  # a thread is lost, and with it the worker, which says so
+            self._tell("stuck", reason=str(failure), what=failure.what)
+            self.stuck = failure
+            return
         except StreamGenError as failure:
             error = str(failure)
         except Exception as failure:  # the thread's root: this stream ends, the worker goes on

@@ -29,6 +29,8 @@ STARTS_S = 60.0
 """On a busy machine a child may take so long to find that it cannot start."""
 UNUSABLE = 2
 """Exit status of a child that cannot start with this configuration: trying again is no use."""
+STUCK = 3
+"""Exit status of a worker that ends itself because of a call that does not come back."""
 TICK_S = 0.25
 log = logging.getLogger("streamgen.supervisor")
 
@@ -148,7 +150,8 @@ class Supervisor:
         if all(other.process is None for other in peers):
             for other in peers:
                 other.due = other.rested
-        log.warning("%s (%d) died: %s", one.child.name, process.pid, process.returncode)
+        status = "stuck" if process.returncode == STUCK else process.returncode
+        log.warning("%s (%d) died: %s", one.child.name, process.pid, status)
         told = json.dumps({"worker_lost": one.child.name, "pid": process.pid}).encode() + b"\n"
         for other in self._all:
             if other.child.hears_deaths and other.process is not None and other is not one:

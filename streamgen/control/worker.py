@@ -25,12 +25,15 @@ from streamgen.control.memory import Returning
 from streamgen.control.sender import Say
 from streamgen.control.warm import WarmEngines
 from streamgen.control.wire import Place
+from streamgen.errors import Stuck
 from streamgen.graph.lane import Lane
 from streamgen.protocols import Mode
 from streamgen.runtimes.choose import MeasuredEngines
 from streamgen.telemetry import Telemetry
 
 TICK_MS = 20
+LAST_WORDS_MS = 500
+"""For the edges to be told what is stuck."""
 END_S = 5.0
 """Longest time for a stream to end with its worker."""
 Edges = Mapping[str, tuple[Place, Proof | None]]
@@ -107,18 +110,31 @@ class Worker:
                 self._lines[name] = EdgeLine(self._context, self, place, proof)
 
     def serve(self) -> None:
-        """Serve the edges until stopped; then end every stream."""
+        """Serve the edges until stopped; then end every stream.
+
+        Raises `Stuck`, once the edges have been told: the process is to end, as it is.
+        """
         with Lane() as lane:
             self._lane = lane
             try:
                 while not self._stopping:
                     self._turn()
-            finally:
-                self._end_all()
-                self._engines.close()
+            except Stuck:
+                for line in self._lines.values():
+                    line.flush()
+                self._context.destroy(linger=LAST_WORDS_MS)
+                raise
+            except BaseException:
+                self._leave()
+                raise
+            self._leave()
         for line in [*self._lines.values(), *self._leaving]:
             line.close()
         self._context.term()
+
+    def _leave(self) -> None:
+        self._end_all()
+        self._engines.close()
 
     def _turn(self) -> None:
         ready = self._ready()
@@ -135,6 +151,9 @@ class Worker:
         for line in [one for one in self._leaving if not one.streams]:
             self._leaving.remove(line)
             line.close()
+        for stream in self.streams:
+            if stream.stuck is not None:
+                raise stream.stuck
 
     def _ready(self) -> dict[Any, int]:
         """Wait until there is something to do."""

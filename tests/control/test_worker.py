@@ -14,13 +14,16 @@ from typing import Any
 import zmq
 import zmq.asyncio
 
-from streamgen.control import line
+from streamgen.control import hosted, line
 from streamgen.control.coordinator.commands import Assign
 from streamgen.control.holdings import Holdings, written
 from streamgen.control.placement.resources import Cut, Profile, Resources, Standing
 from streamgen.control.placement.scheduler import Work
 from streamgen.control.wire import Place, encoded, prepare
 from streamgen.control.worker import Edges, Worker
+from streamgen.errors import Stuck
+from streamgen.session import Session
+from streamgen.session import run as run_session
 
 SOUND_ONLY = {
     "type": "attach",
@@ -147,3 +150,44 @@ def test_a_node_of_a_cluster_begins_streams_by_the_newest_word_only(tmp_path: Pa
         edge.close()
 
     asyncio.run(main())
+
+
+def test_a_call_that_does_not_come_back_ends_the_worker_once_all_edges_know(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    raised: list[Stuck] = []
+
+    def run(session: Session) -> None:
+        if session.source.info.name == "stuck":
+            raise Stuck("encoder h264 of rung 90p has not come back for 30 s", what="encoder h264")
+        run_session(session)
+
+    async def main() -> None:
+        monkeypatch.setattr(hosted, "run", run)
+        edge = Edge(tmp_path / "edge")
+        worker = Worker("w", {"edge": (edge.place, None)}, now=lambda: datetime.now(UTC))
+
+        def serve() -> None:
+            try:
+                worker.serve()
+            except Stuck as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        await edge.hears("hello")
+        await edge.says(**SOUND_ONLY)
+        await edge.hears("attached")
+        others = worker.streams
+        await edge.says(**{**SOUND_ONLY, "stream": 2, "name": "stuck"})
+        told = await edge.hears("stuck")
+        assert told["reason"].startswith("encoder h264 of rung 90p") and told["stream"] == 2
+        thread.join(20)
+        assert not thread.is_alive()
+        edge.close()
+        for stream in others:
+            stream.stop()
+            assert stream.join(20)
+
+    asyncio.run(main())
+    assert [error.what for error in raised] == ["encoder h264"]

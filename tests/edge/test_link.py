@@ -259,6 +259,22 @@ def test_streams_of_a_dead_worker_are_told_and_the_other_is_the_idlest(tmp_path:
     run(tmp_path, "one", "two")(test)
 
 
+def test_the_stream_that_a_worker_is_stuck_in_hears_why_and_all_of_its_streams_move(
+    tmp_path: Path,
+) -> None:
+    async def test(link: Link, one: FakeWorker, two: FakeWorker) -> None:
+        cause, other, elsewhere = Seat(), Seat(), Seat()
+        link.workers["one"].streams |= {1: cause, 2: other}
+        link.workers["two"].streams[3] = elsewhere
+        why = {"reason": "encoder h264 of rung 90p has not come back", "what": "encoder h264"}
+        await one.say(type="stuck", stream=1, term=cause.term, **why)
+        await until(lambda: "one" not in link.workers)
+        assert [message["reason"] for message in cause.messages] == [why["reason"]]
+        assert cause.gone and other.gone and not elsewhere.gone and not other.messages
+
+    run(tmp_path, "one", "two")(test)
+
+
 def test_a_worker_started_again_under_its_name_is_another_one(tmp_path: Path) -> None:
     async def test(link: Link, worker: FakeWorker) -> None:
         seat = Seat()
