@@ -238,6 +238,8 @@ class Server(Settings):
                     raise ValueError(f"streams.{pattern}: unknown key '{min(unknown)}'")
         if self.workers == 0 and self.link is None and self.cluster is None:
             raise ValueError("workers: 0 without link or cluster: nobody would do the work")
+        if self.cluster is not None and self.cluster.between_machines and self.link is None:
+            raise ValueError("cluster: workers of other machines need link to come in")
         return self
 
     @model_validator(mode="after")

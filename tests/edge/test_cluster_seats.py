@@ -25,7 +25,7 @@ from streamgen.media.packet import Packet
 from streamgen_edge.cluster.seats import PATIENCE_MS, ClusterSeats
 from streamgen_edge.cluster.settings import ClusterSettings
 from streamgen_edge.serve import children
-from streamgen_edge.settings import Server
+from streamgen_edge.settings import LinkSettings, Server
 from tests.edge.test_link import FakeWorker, joined, until
 from tests.edge.test_stream import Ends, asked, pictures, seated
 
@@ -178,7 +178,10 @@ def test_the_workers_of_a_server_in_a_cluster_join_it_too(tmp_path: Path) -> Non
     settings = ClusterSettings(
         coordinators=("10.0.0.5:7100",), name="a", key=tmp_path / "key", coordinator_key="5f" * 32
     )
-    edge, first, second = children(Server(cluster=settings), tmp_path, None)
+    with pytest.raises(ValueError, match="need link"):
+        Server(cluster=settings)
+    link = LinkSettings(listen="127.0.0.1:7000", key=tmp_path / "key", workers=("5f" * 32,))
+    edge, first, second = children(Server(cluster=settings, link=link), tmp_path, None)
     assert "--link" in edge.command and "--link" not in first.command
     assert [first.name, second.name] == ["a-worker-0", "a-worker-1"]
     given = dict(zip(first.command, first.command[1:], strict=False))

@@ -22,7 +22,7 @@ from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.seats import Seat
 
 PATIENCE_MS = 20_000
-"""How long a stream waits for room at first."""
+"""How long a stream waits for room; for each leader anew."""
 CONNECTED_S = 0.05
 """Between two looks whether a worker has come that was told to."""
 SPARES = 2
@@ -44,7 +44,6 @@ class Claim:
         """Epoch that broke off last."""
         self._work: Work | None = None
         self._described, self._seats = work, seats
-        self._until_ms = 0
         self._why = ""
         self._coming: asyncio.TimerHandle | None = None
         self._reseat: Callable[[], None] = lambda: None
@@ -64,7 +63,6 @@ class Claim:
     def find(self, avoid: str | None) -> Seat | None:
         if self._work is None:
             self._work = self._described()
-            self._until_ms = self._seats.now_ms() + PATIENCE_MS
             self._why = "it waits for the coordinator's word"
             self._seats.say(self._wanted(self._work))
         grant = self.grant
@@ -140,11 +138,11 @@ class Claim:
 
     def _wanted(self, work: Work) -> StreamWanted:
         shown = 0 if self._shown is None else self._shown.epoch
-        return StreamWanted(work, self._until_ms, shown)
+        return StreamWanted(work, self._seats.now_ms() + PATIENCE_MS, shown)
 
     def succeed(self, former: Claim) -> None:
         """A session goes on where one of the same name ends, by the same word."""
-        self.grant, self._work, self._until_ms = former.grant, former._work, former._until_ms
+        self.grant, self._work = former.grant, former._work
 
     def _forget_timer(self) -> None:
         if self._coming is not None:

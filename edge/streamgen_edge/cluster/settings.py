@@ -66,10 +66,14 @@ class ClusterSettings(Settings):
     @model_validator(mode="after")
     def _with_keys(self) -> ClusterSettings:
         """Between machines nobody talks without."""
-        lacking = self.key is None or self.coordinator_key is None
-        if lacking and any(keyed(place) for place in self.coordinators):
+        if self.between_machines and (self.key is None or self.coordinator_key is None):
             raise ValueError("coordinators at a port need key and coordinator_key")
         return self
+
+    @property
+    def between_machines(self) -> bool:
+        """Others than processes of this machine may be in it."""
+        return any(keyed(place) for place in self.coordinators)
 
 
 def _as_value(read: Callable[[str], object], text: str) -> None:
