@@ -29,6 +29,12 @@ class Lead:
         self._lease: Lease | None = None
         self._until_ms = 0
         self._away = False
+        self._resigned = False
+
+    def resign(self) -> None:
+        """Whoever leads by it has stopped: only another lease makes a leader again, as the epochs
+        of this one may have been used up."""
+        self._resigned = True
 
     def ended(self) -> bool:
         """Somebody else may lead."""
@@ -41,8 +47,9 @@ class Lead:
         """Ask for it and renew it, until cancelled. `gained` comes with the rows of the store."""
         while True:
             if self._lease is None:
+                self._resigned = False
                 await self._ask(gained)
-            elif not await self._renew() or self.ended():
+            elif not await self._renew() or self.ended() or self._resigned:
                 self._lease = None
                 lost("its lease was not renewed in time, or is somebody else's")
                 continue

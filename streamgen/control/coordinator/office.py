@@ -119,10 +119,12 @@ class Office:
             self._lost(str(error))
 
     def _lost(self, reason: str) -> None:
-        if self.desk.epoch:
+        if self._journal is not None:
             log.warning("leads no more: %s", reason)
             self.desk.lost(self.now_ms())
         self._journal = None
+        if self._lead is not None:
+            self._lead.resign()
         if self._writing is not None:
             self._writing.cancel()
             self._writing = None
@@ -131,6 +133,8 @@ class Office:
         """Looked at before anything is decided: the lease may have ended a moment ago."""
         if self.desk.epoch and (self._lead is None or self._lead.ended()):
             self._lost("its lease has ended, and the store cannot be asked")
+        elif self._journal is not None and not self.desk.epoch:
+            self._lost("somebody showed the epoch of a later leader")
         return self.desk.epoch > 0
 
     async def _resign(self) -> None:
