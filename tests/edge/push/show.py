@@ -21,7 +21,8 @@ from tests.deliver.conftest import encode_audio
 from tests.deliver.live_packets import live_audio, live_video, mixed, moved
 
 LOOPBACK = OutboundSettings(allow=("127.0.0.0/8",))
-SECONDS = 4
+SECONDS = 8
+"""Whole frames of both codecs of sound, so that the next turn begins where this one ends."""
 
 
 def picture(name: str, size: tuple[int, int]) -> OutTrack:
@@ -30,7 +31,7 @@ def picture(name: str, size: tuple[int, int]) -> OutTrack:
 
 @cache
 def recorded() -> tuple[list[OutTrack], list[Packet]]:
-    """Two rungs and AAC: 4 s, in the order in which a worker sends them."""
+    """Two rungs and the sound, in the order in which a worker sends them."""
     _, large = live_video("video/180p", size=(320, 180), seconds=SECONDS)
     _, small = live_video("video/90p", size=(160, 90), seconds=SECONDS)
     track, sound = live_audio("audio/aac", seconds=SECONDS)
@@ -42,7 +43,7 @@ def recorded() -> tuple[list[OutTrack], list[Packet]]:
         OutTrack("audio/aac", "audio", "aac", 0, 0, None, 128_000, 48_000, 2, track.config),
         OutTrack("audio/opus", "audio", "opus", 0, 0, None, 128_000, 48_000, 2, b""),
     ]
-    return tracks, [one for one in mixed(large, small, sound, opus) if (one.pts or 0) >= 0]
+    return tracks, [one for one in mixed(large, small, sound, opus) if 0 <= one.time_s < SECONDS]
 
 
 class Show:
