@@ -68,7 +68,9 @@ def test_rest_waits_for_a_thread_that_runs_and_for_none_that_waits(
     waiting = threading.Thread(target=rest, daemon=True)
     waiting.start()
     assert not rested.wait(0.1)
-    (tmp_path / "8" / "stat").write_text("8 (a (name) R) S 1 2 3")
+    asleep = tmp_path / "asleep"
+    asleep.write_text("8 (a (name) R) S 1 2 3")
+    asleep.replace(tmp_path / "8" / "stat")  # at once: it is being read
     assert rested.wait(10)
     waiting.join()
 
