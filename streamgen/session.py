@@ -228,11 +228,12 @@ def decode(s: Session, packets: Bounded[Packet], seat: Seat) -> None:
     """Packets to pictures in presentation order, handed to the lane."""
     times = s.telemetry.times("decode")
     now_ns = s.telemetry.clock.now_ns
-    epoch = 0
+    epoch, owed = 0, False
     for packet in packets:
+        owed = packet.replayed or (owed and len(packets) > 0)  # so is what came behind
         if packet.epoch != epoch:
             epoch = packet.epoch
-            present(s, s.decoder.flush(), seat)
+            present(s, s.decoder.flush(), seat, owed=owed)
         began_ns = now_ns()
         try:
             frames = s.decoder.decode(packet)
@@ -240,12 +241,12 @@ def decode(s: Session, packets: Bounded[Packet], seat: Seat) -> None:
             s.telemetry.count("lost", "decode")
             continue
         times.span(began_ns, now_ns(), packet.pts)
-        present(s, frames, seat)
+        present(s, frames, seat, owed=owed)
     present(s, s.decoder.flush(), seat)
     seat.close()
 
 
-def present(s: Session, frames: Sequence[Frame], seat: Seat) -> None:
+def present(s: Session, frames: Sequence[Frame], seat: Seat, *, owed: bool = False) -> None:
     """Give shown pictures their final time; the frame rate cap acts before any work is spent."""
     for decoded in frames:
         frame = s.presentation.show(decoded)
@@ -253,7 +254,7 @@ def present(s: Session, frames: Sequence[Frame], seat: Seat) -> None:
             frame = s.cap.keep(frame)
         if frame is not None:
             fit(s, frame)
-            seat.put(frame)
+            seat.put(frame, owed=owed)
 
 
 def fit(s: Session, frame: Frame) -> None:

@@ -118,13 +118,15 @@ class Attachment:
             self.worker, {**message, "stream": self._number, "term": self.term}, *parts
         )
 
-    def send(self, packet: Packet, received_ns: int) -> None:
-        """One packet of the publisher."""
+    def send(self, packet: Packet, received_ns: int, sound: Description | None = None) -> None:
+        """One packet of the publisher, whose `sound` is coded so."""
+        if sound is not None and packet.track == SOUND and packet.size_bytes:
+            self._describe(packet.epoch, sound)
         self._put(
             Item(NUMBERS[packet.track], packet, received_ns, packet.size_bytes, time_ms(packet))
         )
 
-    def describe(self, epoch: int, sound: Description) -> None:
+    def _describe(self, epoch: int, sound: Description) -> None:
         """How the sound of an epoch is coded; before its packets, once."""
         if self._described == (epoch, sound):
             return

@@ -43,11 +43,18 @@ class Ledger:
         for reason, number in self.dropped.items():
             self._gauge("frames_dropped", reason, number)
 
-    def close(self, reason: str) -> None:
-        """The present worker is done: what it had and did not account for went with it."""
-        self._dropped.update(self._report.get("dropped", {}))
+    def close(self, reason: str, owed: int = 0) -> None:
+        """The present worker is done: what it had and did not account for went with it, but for
+        pictures that are `owed`: the next one has them, even those that were given up before."""
+        last = self._report.get("dropped", {})
+        self._dropped.update(last)
         self._report = {**self._report, "dropped": {}}
-        self.drop(reason, self.frames_in - self.frames_out - self._dropped.total())
+        gone = self.frames_in - self.frames_out - self._dropped.total() - owed
+        for name in (*last, *reversed(self._dropped)):
+            back = min(self._dropped[name], max(0, -gone))
+            self._dropped[name] -= back
+            gone += back
+        self.drop(reason, gone)
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -24,6 +24,7 @@ from streamgen.telemetry import Telemetry
 from streamgen_edge.attachment import Attachment
 from streamgen_edge.beginning import Beginning
 from streamgen_edge.gop import Gop
+from streamgen_edge.handover import DEADLY, hand_over
 from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link
@@ -37,8 +38,6 @@ BEAT_S = 0.1
 """So often it is looked whether pictures come."""
 TICK = HZ // 10
 """The sound is told this often how far the picture has come."""
-SOUND_BACK = HZ
-"""How much sound before the last that was sent a new worker gets, to make up for what died."""
 FINISH_S = 5.0
 """How long a worker may take for what is inside when a stream ends."""
 FIXED = ("ladder", "keyframe_interval", "audio")
@@ -150,6 +149,8 @@ class LiveStream:
     def describe(self, track: str, codec: str, extradata: bytes, rate: Fraction | None) -> None:
         """How a track of the present publisher is coded."""
         if track == VIDEO:
+            if codec != self._codec:
+                self._gop.forget()
             self._codec, self._rate = codec, rate
         elif track == SOUND:
             self._sound = Description(codec, extradata)
@@ -209,9 +210,7 @@ class LiveStream:
             self._send(attachment, packet, now_ns)
 
     def _send(self, attachment: Attachment, packet: Packet, now_ns: int) -> None:
-        if packet.track == SOUND and packet.size_bytes and self._sound is not None:
-            attachment.describe(packet.epoch, self._sound)
-        attachment.send(packet, now_ns)
+        attachment.send(packet, now_ns, self._sound)
         at = packet.dts if packet.dts is not None else packet.pts or 0
         if packet.track == VIDEO and not -TICK < at - self._ticked < TICK:
             self._ticked = at
@@ -306,17 +305,13 @@ class LiveStream:
             self._beat()
             self.viewing.begin(self.session, self._wall_ns(), attachment.tracks)
             self._timeline.still = self.viewing.still
-        self.ledger.close("starting" if first else self._left)
-        self._left = "worker_lost"
-        if not first:
+        else:
             self.telemetry.count("takeovers", "done")
         fits = self._attached_codec == self._codec and self._gop.whole
-        if not fits:
-            self._show_head(attachment, now_ns)
-        for kept in self._gop.replay(self._sound_from()):
-            if kept.packet.track == SOUND and self._sound is not None:
-                attachment.describe(kept.packet.epoch, self._sound)
-            attachment.send(kept.packet, kept.received_ns)
+        whole = fits and self.tenure.deaths < DEADLY
+        owed = hand_over(self._gop, self._sound, self.viewing, attachment, whole=whole)
+        self.ledger.close("starting" if first else self._left, owed)
+        self._left = "worker_lost"
         attachment.live = True
         self.stills.restart(now_ns)
         if self.publisher is not None:
@@ -325,18 +320,6 @@ class LiveStream:
             self._gap()
         else:
             self._resume()
-
-    def _show_head(self, attachment: Attachment, now_ns: int) -> None:
-        """The GOP is too long to keep: its first picture stands in until the next one."""
-        head = self._gop.head
-        if head is not None and self._attached_codec == self._codec:
-            attachment.send(replace(head, discard=True), now_ns)
-
-    def _sound_from(self) -> int:
-        """Where the sound for a new worker begins: before the last that was sent."""
-        last = self.viewing.last
-        sent = [at * HZ // 48_000 for name, at in last.items() if name.startswith("audio/")]
-        return min(sent) - SOUND_BACK if sent else 0
 
     def vacated(self, error: str) -> None:
         if self.over or not error:

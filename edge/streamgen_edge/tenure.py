@@ -78,13 +78,14 @@ class Tenure:
         self.stuck: list[str] = []
         """What did not come back, for each worker that ended because of this stream."""
         self._blamed = False
+        self.deaths = 0
+        """Workers that died soon after they got the stream, one after the other."""
         self._link = link
         self._number = number
         self._tenant = tenant
         self._term = 0
         self._seeking: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._deaths = 0
         self._lost_at: float | None = None
         self._asked_at = 0.0
         self._answers: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
@@ -248,8 +249,8 @@ class Tenure:
         now = self._lost_at = time.monotonic()
         soon = former is None or self._blamed or now - former.began < SOON_S
         self._blamed = False
-        self._deaths = self._deaths + 1 if soon else 0
-        if self._deaths > MOST_DEATHS:
+        self.deaths = self.deaths + 1 if soon else 0
+        if self.deaths > MOST_DEATHS:
             self._tenant.vacated("too many workers died of this stream")
             return
         self.seek(None if former is None else former.worker.name)

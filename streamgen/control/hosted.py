@@ -38,6 +38,7 @@ from streamgen.session import Session, run
 from streamgen.telemetry import Telemetry
 
 REHEARSAL_NICENESS = 10
+NS = 1_000_000_000
 PARAMS_WAIT_S = 0.5
 """How long a change may wait for its frame before the answer says that it is pending."""
 
@@ -146,8 +147,6 @@ class HostedStream:
         session, source = opened_session(
             wanted, self._lane, self._engines, self.telemetry, self.sender, self._now
         )
-        if wanted.opening_ns is not None:
-            session.clock.also_at(wanted.opening_ns)
         for node, values in wanted.params.items():
             session.change(node, values)
         with self._lock:
@@ -267,6 +266,9 @@ def opened_session(
         sounds=sounds,
         rungs=wanted.rungs,
     )
+    begins_ns = wanted.opening_ns if wanted.opening_ns is not None else _onward_ns(wanted)
+    if begins_ns is not None:
+        session.clock.also_at(begins_ns)
     return session, source
 
 
@@ -302,6 +304,14 @@ def rehearse(wanted: Attachment, lane: Lane, engines: Engines, now: Callable[[],
                 pass
 
     threading.Thread(target=work, name="rehearsal", daemon=True).start()
+
+
+def _onward_ns(wanted: Attachment) -> int | None:
+    """Output time from which on no rung has pictures yet. Before it some have what others lack, and
+    do not get the key frame that is first for these."""
+    shown = [pts for name, pts in wanted.after.items() if name.startswith("video/")]
+    base = wanted.time_base
+    return max(shown) * base.numerator * NS // base.denominator + 1 if shown else None
 
 
 def _samples(after: Mapping[str, int]) -> dict[str, int]:

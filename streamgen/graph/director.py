@@ -62,7 +62,11 @@ class Director:
         if self._was_slate:
             self._was_slate = False
             self.governor.forget()  # the slate is nothing to show again in place of a picture
-        decision = self.governor.decide(frame.received_ns, self._now_ns(), waiting)
+        now_ns = self._now_ns()
+        if job.owed:  # its latency begins now, and those behind it wait as it did
+            frame = job.frame = frame.retimed(received_ns=now_ns)
+            waiting = 0
+        decision = self.governor.decide(frame.received_ns, now_ns, waiting, owed=job.owed)
         level = self.governor.levels[decision.level]
         job.level, job.fade = decision.level, decision.fade
         job.action = decision.action

@@ -138,11 +138,13 @@ class Governor:
         self._arrivals, self._runs, self._probes = Recent(), Recent(), Recent()
         self._repeats, self._losses = Recent(), Recent()
 
-    def decide(self, received_ns: int, now_ns: int, waiting: int = 0) -> Decision:
+    def decide(
+        self, received_ns: int, now_ns: int, waiting: int = 0, *, owed: bool = False
+    ) -> Decision:
         """What to do with the frame whose work would start now; `waiting` are newer ones.
 
         Its packet was received at `received_ns`. A frame that could not be ready in time is never
-        worked on.
+        worked on, unless it is `owed`.
         """
         self._arrived(received_ns, now_ns)
         if self._has_result and not self._had_result:
@@ -156,7 +158,7 @@ class Governor:
         if works and self._reuses and self._has_result and self._waits_for_graph():
             repeats = left_ns >= self._time_ns(None, now_ns)
         action, reason = Action.RUN, "in time"
-        if left_ns < self._time_ns(level, now_ns):
+        if left_ns < self._time_ns(level, now_ns) and not owed:
             action, reason = Action.REUSE if repeats else Action.DROP, "late"
         elif repeats and waiting and self._fills_inbox(waiting, now_ns):
             action, reason = Action.REUSE, "behind"

@@ -65,6 +65,7 @@ class Job:
         "level",
         "number",
         "open",
+        "owed",
         "params",
         "pts",
         "raw",
@@ -99,6 +100,8 @@ class Job:
         """What the governor has decided, on which of its levels."""
         self.level = 0
         self.fade = 1.0
+        self.owed = False
+        """A worker that died should have shown it: it is late, and worked on all the same."""
         self.params: tuple[Any, ...] = ()
         self.stages: Sequence[Stage] = ()
         self.open = 0

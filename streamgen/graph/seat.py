@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from streamgen.graph.arrears import Arrears
 from streamgen.graph.director import Director
 from streamgen.graph.executor import Executor
 from streamgen.graph.governor import Action
@@ -28,8 +29,9 @@ class Seat:
 
     Order out is order in. Offline `put` waits while `depth` pictures are inside. Live it never
     waits: the newest pictures wait in an inbox of `INBOX`, and the oldest there goes when another
-    comes. A picture that gave no result is counted as dropped with its reason; an error that is
-    not one picture's ends the run at the consumer.
+    comes; but for those that are owed, as long as `Arrears` has patience. A picture that gave no
+    result is counted as dropped with its reason; an error that is not one picture's ends the run
+    at the consumer.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Seat:
         self._open = 0
         """Started, and some node still works on it."""
         self._number = 0
+        self._arrears = Arrears()
         self._closed = False
         self._error: BaseException | None = None
         lock = threading.Lock()
@@ -78,18 +81,21 @@ class Seat:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def put(self, frame: Frame) -> None:
-        """Hand one picture to the lane. Raises `Cancelled`."""
+    def put(self, frame: Frame, *, owed: bool = False) -> None:
+        """Hand one picture to the lane; `owed`: of those that a worker which died should have
+        shown, or right behind them. Raises `Cancelled`."""
         self._number += 1
         job = Job(frame, self._number)
         if not self.graph.nodes:  # nothing to do: offline no way through the lane either
             job.done, job.result = self.director is None, frame
         lost: Job | None = None
         with self._lock:
-            while self.director is None and len(self._jobs) >= self.depth and not self.cancelled:
+            owed |= bool(self._inbox) and self._inbox[-1].owed  # it would take that one's place
+            while self._is_full(frame, owed) and not self.cancelled:
                 self._freed.wait()
             if self.cancelled:
                 raise Cancelled
+            job.owed = owed and not self._arrears.over
             self._jobs.append(job)
             if job.done:
                 self._settled.notify()
@@ -107,6 +113,13 @@ class Seat:
             self._guarded(self._begin)  # started sooner here than another thread would wake up
         elif free:
             self.wake(self._begin)
+
+    def _is_full(self, frame: Frame, owed: bool) -> bool:
+        """Whether this picture has to wait until there is room. Under the lock."""
+        if self.director is None:
+            return len(self._jobs) >= self.depth
+        waits = owed and self._arrears.patient(frame, self._now_ns())
+        return waits and len(self._inbox) >= INBOX
 
     def _admits(self) -> bool:
         """Whether one more picture may begin; then it counts as begun. Under the lock."""
@@ -129,6 +142,8 @@ class Seat:
                 job = self._inbox.popleft()
                 self._beginning -= 1
                 waiting = len(self._inbox)
+                if self.director is not None:
+                    self._freed.notify()
             runs = self.director is None or self.director.judge(job, waiting)
             runs = runs and bool(self.graph.nodes)
             ready = self._executor.begin(job) if runs else []

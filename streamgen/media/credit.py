@@ -49,7 +49,7 @@ class Intake:
     def consumed(self, packet: Packet, size_bytes: int) -> None:
         self.consumed_bytes += size_bytes
         at_ms = time_ms(packet)
-        if not packet.discard and (self.consumed_ms is None or at_ms > self.consumed_ms):
+        if _paced(packet) and (self.consumed_ms is None or at_ms > self.consumed_ms):
             self.consumed_ms = at_ms
 
     def news(self) -> tuple[int, float | None] | None:
@@ -118,7 +118,7 @@ class Outflow:
             return None
         item = self._items[0]
         if not self._may_leave(item):
-            if now_ns - item.queued_ns > STALL_NS and not item.packet.discard:
+            if now_ns - item.queued_ns > STALL_NS and _paced(item.packet):
                 self._give_up("credit")
             return None
         self._items.popleft()
@@ -137,8 +137,7 @@ class Outflow:
             return True  # nothing is under way; time may have leapt beyond every window
         if self._sent_bytes + item.size_bytes > self._allowed_bytes:
             return False
-        # What is only decoded is not paced: a new worker catches up as fast as it can.
-        paced = not item.packet.discard and self._allowed_ms is not None
+        paced = _paced(item.packet) and self._allowed_ms is not None
         return not paced or item.at_ms <= (self._allowed_ms or 0.0)
 
     def _give_up(self, reason: str) -> None:
@@ -159,6 +158,11 @@ class Outflow:
 
 def _begins(item: Item) -> bool:
     return item.kind == Kind.PACKET and item.packet.keyframe and not item.packet.discard
+
+
+def _paced(packet: Packet) -> bool:
+    """What is replayed, or only decoded, is not: a new worker catches up as fast as it can."""
+    return not packet.discard and not packet.replayed
 
 
 def time_ms(packet: Packet) -> float:

@@ -24,8 +24,8 @@ LARGEST_BYTES = 32 << 20
 """No single access unit is larger: the bound of a whole GOP."""
 _HEADER = struct.Struct("<2sBBBxHIIIqqqIIQ")
 HEADER_BYTES = _HEADER.size
-_KEYFRAME, _DISCARD, _PTS, _DTS = 1, 2, 4, 8
-_FLAGS = _KEYFRAME | _DISCARD | _PTS | _DTS
+_KEYFRAME, _DISCARD, _PTS, _DTS, _REPLAYED = 1, 2, 4, 8, 16
+_FLAGS = _KEYFRAME | _DISCARD | _PTS | _DTS | _REPLAYED
 _MOST_TICKS = 1 << 62
 
 
@@ -74,6 +74,7 @@ def seal(
     fit."""
     flags = _KEYFRAME * packet.keyframe | _DISCARD * packet.discard
     flags |= _PTS * (packet.pts is not None) | _DTS * (packet.dts is not None)
+    flags |= _REPLAYED * packet.replayed
     base = packet.time_base
     try:
         return _HEADER.pack(
@@ -138,6 +139,7 @@ def opened(header: Any, payload: Any) -> Envelope:
         "",
         epoch,
         bool(flags & _DISCARD),
+        replayed=bool(flags & _REPLAYED),
     )
     return Envelope(Kind(kind), stream, term, track, packet, at)
 

@@ -35,6 +35,8 @@ class Packet:
     received_ns: int = 0
     """Clock time at which it came into this process, the start of the latency of the pictures that
     it lets out; 0: not said."""
+    replayed: bool = False
+    """A live packet that a worker before this one had: what it shows is owed to viewers."""
 
     @property
     def size_bytes(self) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -41,6 +42,7 @@ def carried(
     codec: str = "h264",
     rungs: Sequence[tuple[str, int, int]] = (),
     stages: Sequence[Any] = (),
+    after: Mapping[str, int] | None = None,
 ) -> tuple[Wire, Any]:
     """A session as a worker opens it for an edge, from its first packet to its last."""
     head = next((bytes(p.data) for p in packets if p.size_bytes), b"")
@@ -48,6 +50,7 @@ def carried(
     wanted = Attachment(
         1, 1, "x", pipeline, codec, head if codec else b"", BASE, Fraction(25), rungs=rungs
     )
+    wanted = replace(wanted, after=after or {})
     wire, telemetry = Wire(), Telemetry()
     with Lane() as lane:
         engines = MeasuredEngines(Mode.LIVE, cache=None, cores=1, telemetry=telemetry)
@@ -63,9 +66,12 @@ def carried(
 
 
 def feed(source: LinkSource, wire: Wire, packets: Sequence[Packet]) -> None:
-    """One after the other, as fast as they come out: no picture is late."""
+    """One after the other, as fast as they come out: no picture is late. What is replayed waits
+    for nothing."""
     for number, packet in enumerate(packets, 1):
         source.feed(packet)
+        if packet.replayed:
+            continue
         patience = time.monotonic() + 2
         while len(next(iter(wire.packets.values()), ())) < number and time.monotonic() < patience:
             time.sleep(0.0005)
@@ -158,3 +164,13 @@ def test_a_session_keeps_its_rungs_whatever_the_present_picture_is() -> None:
     tracks = [(t["name"], t["width"], t["height"]) for t in wire.tracks if t["kind"] == "video"]
     assert tracks == [("video/180p", 320, 180), ("video/90p", 120, 90)]
     assert len(lumas(wire, "video/180p")) == len(lumas(wire, "video/90p")) == 3
+
+
+def test_each_rung_goes_on_with_a_key_frame_where_the_worker_before_left_it() -> None:
+    packets = [replace(p, discard=n < 4, replayed=True) for n, p in enumerate(published(12))]
+    rungs = [("90p", 160, 90), ("60p", 106, 60)]
+    after = {"video/90p": 5 * STEP, "video/60p": 3 * STEP}
+    wire, _ = carried(packets, rungs=rungs, after=after)
+    out = {name: [(p.pts, p.keyframe) for p in some] for name, some in wire.packets.items()}
+    assert out["video/90p"] == [(n * STEP, n == 6) for n in range(6, 12)]
+    assert out["video/60p"] == [(n * STEP, n in (4, 6)) for n in range(4, 12)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -115,14 +116,19 @@ def test_tracks_are_announced_before_packets_and_idrs_carry_their_parameter_sets
 
 def test_what_is_only_to_be_decoded_is_not_shown_and_the_next_picture_is_a_key_frame() -> None:
     packets = published(12)
-    replayed = [
-        Packet(p.data, p.pts, p.dts, p.duration, p.time_base, p.keyframe, p.track, discard=True)
-        for p in packets[:10]
-    ]
+    replayed = [replace(p, discard=True, replayed=True) for p in packets[:10]]
     wire, report = carried([*replayed, *packets[10:]])
     out = wire.packets["video/90p"]
     assert [p.pts for p in out] == [10 * STEP, 11 * STEP]
     assert out[0].keyframe and report.frames_in == 2
+
+
+def test_what_is_owed_is_shown_whole_before_the_stream_is_live_again() -> None:
+    packets = published(60)
+    shown = [replace(p, discard=n < 10, replayed=n < 50) for n, p in enumerate(packets)]
+    wire, report = carried(shown)  # all at once, and far faster than it is shown
+    assert [p.pts for p in wire.packets["video/90p"]] == [n * STEP for n in range(10, 60)]
+    assert report.frames_in == report.frames_out == 50 and report.dropped == {}
 
 
 def test_what_viewers_have_already_is_not_sent_again() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
-from streamgen_edge.gop import Gop
+from streamgen_edge.gop import OWED, Gop
 from streamgen_edge.ledger import Ledger
 
 BASE = Fraction(1, 90_000)
@@ -52,12 +53,76 @@ def test_a_gop_that_is_too_long_or_large_is_dropped_until_the_next_key_frame() -
         while gop.whole:
             at += step
             gop.add(picture(at, size=size), 0)
-        assert gop.dropped > 2 and list(gop.replay(0)) == []
+        (stands_in,) = gop.replay(0, 0)
+        assert gop.dropped > 2 and stands_in.packet.discard and stands_in.packet.pts == 0
         assert gop.head is not None and gop.head.pts == 0
         gop.add(picture(at + step, size=size), 0)
         assert not gop.whole
         gop.add(picture(at + 2 * step, key=True, size=size), 0)
         assert gop.whole and len(list(gop.replay(0))) == 1
+
+
+def owed(gop: Gop, shown: int | None) -> tuple[list[int], list[int]]:
+    """Times of the pictures that are only decoded, and of those that are shown."""
+    found: tuple[list[int], list[int]] = [], []
+    for kept in gop.replay(0, shown):
+        assert kept.packet.replayed
+        found[not kept.packet.discard].append(kept.at)
+    return found
+
+
+def test_what_no_viewer_has_is_shown_by_the_next_worker() -> None:
+    gop = Gop()
+    for at in range(0, 5 * 3600, 3600):
+        gop.add(picture(at, key=at == 0), at)
+    assert owed(gop, 7200) == ([0, 3600, 7200], [10_800, 14_400])
+    assert owed(gop, 14_400) == ([0, 3600, 7200, 10_800, 14_400], [])
+    assert owed(gop, None) == ([0, 3600, 7200, 10_800, 14_400], [])
+
+
+def test_what_was_only_to_be_decoded_the_first_time_is_not_shown_the_second() -> None:
+    gop = Gop()
+    gop.add(picture(0, key=True), 0)
+    gop.add(replace(picture(3600), discard=True), 0)
+    gop.add(picture(7200), 0)
+    assert owed(gop, -1) == ([3600], [0, 7200])
+
+
+def test_a_gop_stays_while_its_pictures_may_be_owed() -> None:
+    gop = Gop()
+    for at in range(0, 3 * S, 3600):
+        gop.add(picture(at, key=at % S == 0), at)
+    assert owed(gop, 2 * S - 7200)[1][0] == 2 * S - 3600  # of the GOP before the present one
+    assert owed(gop, 2 * S - 7200)[0][0] == S
+    assert owed(gop, 2 * S - 3600)[0] == []
+    gop.add(picture(20 * S, key=True), 0)
+    assert owed(gop, S) == ([], [20 * S])
+
+
+def test_pictures_that_come_before_their_key_frame_bring_the_gop_that_they_need() -> None:
+    gop = Gop()
+    gop.add(picture(0, key=True), 0)
+    gop.add(picture(3600), 0)
+    gop.add(replace(picture(10_800, key=True), dts=7200), 0)
+    gop.add(replace(picture(7200), dts=10_800), 0)
+    assert owed(gop, 3600) == ([0, 3600], [10_800, 7200])
+    assert owed(gop, 7200) == ([7200], [10_800])
+
+
+def test_what_is_owed_for_long_is_not_shown_any_more() -> None:
+    gop = Gop()
+    for at in range(0, 4 * S, 3600):
+        gop.add(picture(at, key=at == 0), at)
+    newest = 4 * S - 3600
+    assert owed(gop, 0)[1] == list(range(newest - OWED + 3600, newest + 1, 3600))
+
+
+def test_gops_of_the_past_never_take_more_room_than_one() -> None:
+    gop = Gop()
+    for at in range(0, S, 3600):
+        gop.add(picture(at, key=True, size=8 << 20), at)
+    decoded, shown = owed(gop, -1)
+    assert (decoded, len(shown)) == ([], 4) and gop.dropped == 0
 
 
 def test_sound_is_kept_for_seconds_not_for_ever() -> None:
@@ -91,6 +156,24 @@ def test_every_picture_is_accounted_for_over_two_workers() -> None:
     assert stats["frames_in"] == stats["frames_out"] + sum(stats["dropped"].values())
     ledger.close("ended")
     assert ledger.dropped == {"late": 5, "worker_lost": 6}
+
+
+def test_what_the_next_worker_owes_is_not_lost_whatever_the_last_one_said_of_it() -> None:
+    ledger = Ledger(Telemetry())
+    ledger.frames_in, ledger.frames_out = 100, 90
+    ledger.reported({"dropped": {"late": 4}})
+    ledger.close("worker_lost", 5)
+    assert ledger.dropped == {"late": 4, "worker_lost": 1}
+    ledger.frames_in, ledger.frames_out = 110, 95
+    ledger.reported({"dropped": {"overflow": 2}})
+    ledger.close("worker_lost", 10)  # both that it dropped among them
+    assert ledger.dropped == {"late": 4, "worker_lost": 1}
+    assert ledger.stats()["on_the_way"] == 10
+    ledger.frames_out = 105
+    ledger.frames_in = 115
+    ledger.drop("link_credit", 5)  # they were not sent
+    ledger.close("worker_lost", 5)  # and are now
+    assert ledger.dropped == {"late": 4, "worker_lost": 1}
 
 
 def test_what_the_worker_measures_can_be_scraped() -> None:

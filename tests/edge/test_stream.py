@@ -19,6 +19,7 @@ from streamgen_edge.link import Link
 from streamgen_edge.seats import Seating
 from streamgen_edge.stream import LiveStream, State
 from streamgen_edge.tenure import Refusal
+from streamgen_edge.timeline import BASE
 from tests.edge.test_link import FakeWorker, joined, until
 
 MS = Fraction(1, 1000)
@@ -88,6 +89,11 @@ async def seated(worker: FakeWorker) -> dict[str, Any]:
     return message
 
 
+def shown(pts: int) -> Packet:
+    """A picture that a worker gives."""
+    return Packet(b"\0\0\0\1\x41x", pts, pts, 3600, BASE, False, "video/90p")
+
+
 async def pictures(worker: FakeWorker, number: int) -> list[Envelope]:
     """The next pictures that a worker gets; ticks of the sound left out."""
     found: list[Envelope] = []
@@ -138,7 +144,7 @@ def test_the_next_worker_is_told_what_viewers_have_and_replays(tmp_path: Path) -
         await until(lambda: stream.state is State.LIVE)
         for ms in (40, 80, 120):
             ends.picture(ms)
-        stream.viewing.last["video/90p"] = 3600
+        stream.tenure.delivered(shown(3600), 0)
         change = asyncio.ensure_future(stream.change("style", {"strength": 0.5}, "0s"))
         asks, _ = await asked(first, "params")
         ids = {"stream": asks["stream"], "term": asks["term"], "request": asks["request"]}
@@ -153,9 +159,15 @@ def test_the_next_worker_is_told_what_viewers_have_and_replays(tmp_path: Path) -
         assert message["opening_ns"] is None
         await until(lambda: stream.tenure.live is not None)
         ends.picture(200)
-        got = [(e.packet.pts, e.packet.discard) for e in await pictures(second, 6)]
-        assert got == [(ms * 90, ms < 200) for ms in (0, 40, 80, 120, 160, 200)]
-        assert stream.ledger.dropped["worker_lost"] == 4
+        got = [e.packet for e in await pictures(second, 6)]
+        times = [(p.pts, p.discard, p.replayed) for p in got]
+        # Viewers have 40: what comes after it is shown now, though it came before.
+        assert times == [(ms * 90, ms < 80, ms < 200) for ms in (0, 40, 80, 120, 160, 200)]
+        for ms in (80, 120, 160, 200):
+            stream.tenure.delivered(shown(ms * 90), 0)
+        assert stream.ledger.stats()["on_the_way"] == 0
+        assert stream.ledger.dropped == {"starting": 1}
+        assert (stream.ledger.frames_in, stream.ledger.frames_out) == (6, 5)
 
     run(tmp_path, test, "one", "two")
 

@@ -30,6 +30,7 @@ from tests.graph.marks import (
     frames,
     graph_of,
     live,
+    shown,
 )
 
 
@@ -160,3 +161,30 @@ def test_live_every_picture_comes_out_in_order_or_is_dropped_with_a_reason(
     assert out == sorted(set(out))
     assert len(out) + sum(dropped.values()) == 150
     assert dropped.keys() <= {"late", "behind", "overflow"}
+
+
+@pytest.mark.parametrize("owed", [True, False])
+def test_live_what_is_owed_is_waited_for_though_all_of_it_is_late(lane: Lane, owed: bool) -> None:
+    telemetry = Telemetry()
+    slow = Mark(1)
+    slow.busy_s = 0.005
+    graph = graph_of({"a": {"from": "source"}}, {"a": slow}, telemetry)
+    director = directed(graph, telemetry, [Answer(kind="reuse")], budget_ms=1)
+    seat = Seat(lane, graph, telemetry, depth=1, parallel=1, director=director)
+    given = frames(30, step=40)
+    graph.prepare(16, 16, given[0].color)
+    out: list[tuple[int, int]] = []
+
+    def put() -> None:
+        for frame in given:
+            seat.put(frame.retimed(received_ns=telemetry.clock.now_ns()), owed=owed)
+        seat.close()
+
+    with StepGroup(seat) as steps:
+        steps.start("put", put)
+        steps.start("get", lambda: out.extend(shown(frame) for frame in seat))
+    seat.drain()
+    graph.close()
+    painted = [(frame.pts, 1) for frame in given]
+    assert out == painted if owed else len(out) < len(painted)
+    assert len(out) + sum(telemetry.counts("dropped").values()) == len(given)

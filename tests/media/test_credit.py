@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from streamgen.media.credit import MOST_WAITING_BYTES, STALL_NS, Intake, Item, Outflow, time_ms
@@ -32,9 +33,11 @@ class Line:
         key: bool = False,
         size: int = 10,
         discard: bool = False,
+        replayed: bool = False,
         kind: Kind = Kind.PACKET,
     ) -> bool:
         packet = Packet(bytes(size), at, at, 0, BASE, key or track == 1, "", 0, discard)
+        packet = replace(packet, replayed=replayed)
         return self.flow.put(Item(track, packet, 0, size, time_ms(packet), kind), at * MS)
 
     def taken(self, now_ms: int) -> list[int]:
@@ -129,6 +132,16 @@ def test_what_is_only_replayed_is_never_dropped_for_its_age() -> None:
     assert line.taken(10_000) == [0]
     assert line.taken(20_000) == []
     assert line.lost == []
+
+
+def test_what_is_owed_is_neither_paced_nor_dropped_for_its_age() -> None:
+    line, intake = Line(window_ms=100), Intake()
+    for at in range(0, 2000, 40):
+        line.put(at, key=at == 0, replayed=True)
+    line.put(2000)
+    assert line.taken(10_000) == list(range(0, 2001, 40))
+    intake.consumed(replace(Packet(b"", 0, 0, 0, BASE, True, ""), replayed=True), 10)
+    assert intake.news() == (10, None)
 
 
 def test_descriptions_survive_every_drop() -> None:

@@ -25,6 +25,7 @@ PACKETS = st.builds(
     track=st.just(""),
     epoch=U32,
     discard=st.booleans(),
+    replayed=st.booleans(),
 )
 
 
