@@ -6,17 +6,17 @@ Clocks of machines differ, so a moment goes over the wire as the milliseconds un
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from streamgen.control.coordinator.commands import Command, Refuse, Wait
 from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered, Edges
 from streamgen.control.coordinator.events import Event, KnownNode, StreamWanted
-from streamgen.control.placement.resources import Resources
+from streamgen.control.placement.resources import Resources, amounts
 from streamgen.control.placement.scheduler import Work
 from streamgen.control.wire import MOST_CONTROL_BYTES, decoded, encoded
 from streamgen.errors import ConfigError
@@ -109,22 +109,32 @@ def _check(value: Any) -> None:
         case tuple() | frozenset():
             for one in value:
                 _check(one)
+        case Resources():
+            if max(amounts(value)) > MOST_RESOURCE:
+                raise ConfigError(f"{value} is more than any machine has")
         case _ if is_dataclass(value):
             _check_fields(value)
 
 
 def _check_fields(value: Any) -> None:
-    named = isinstance(value, Work | KnownNode)
-    for field in fields(value):
-        found = getattr(value, field.name)
+    for name, kind in _fields_of(value.__class__):
+        found = getattr(value, name)
         _check(found)
-        if field.name in _NAMES or (named and field.name == "name"):
-            if not (0 < len(found) <= LONGEST_NAME and found.isprintable()):
-                raise ConfigError(f"not a name: {found[:LONGEST_NAME]!r}")
-        elif field.name.endswith("epoch") and found < 0:
+        if kind == "name" and not (0 < len(found) <= LONGEST_NAME and found.isprintable()):
+            raise ConfigError(f"not a name: {found[:LONGEST_NAME]!r}")
+        if kind == "epoch" and found < 0:
             raise ConfigError(f"an epoch below 0: {found}")
-        elif isinstance(value, Resources) and found > MOST_RESOURCE:
-            raise ConfigError(f"{field.name} {found} is more than any machine has")
+
+
+@cache
+def _fields_of(kind: Hashable) -> tuple[tuple[str, str], ...]:
+    """Of a class of messages, and what each of them is."""
+    named = kind in (Work, KnownNode)
+    found = []
+    for field in fields(cast(Any, kind)):
+        is_name = field.name in _NAMES or (named and field.name == "name")
+        found.append((field.name, "name" if is_name else field.name.rpartition("_")[2]))
+    return tuple(found)
 
 
 def _reason(error: ValidationError | ConfigError) -> str:
@@ -134,5 +144,5 @@ def _reason(error: ValidationError | ConfigError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
-ALIVE = sealed(Alive(), 0)
+ALIVE = list(sealed(Alive(), 0))
 """As it is always sent: there are many, and they are known by their bytes."""

@@ -262,7 +262,7 @@ class _Line:
                 event = self.queue.popleft()
                 await self.socket.send_multipart(self._frames(event, now_ms()))
 
-    def _frames(self, event: ToCoordinator, now_ms: int) -> tuple[bytes, bytes]:
+    def _frames(self, event: ToCoordinator, now_ms: int) -> Sequence[bytes]:
         return ALIVE if isinstance(event, Alive) else sealed(event, now_ms, self.leader)
 
     def close(self, now_ms: int) -> None:

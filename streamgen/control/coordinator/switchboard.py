@@ -19,6 +19,7 @@ import zmq
 import zmq.asyncio
 from zmq.utils import z85
 
+from streamgen.control.coordinator.events import NodeReport
 from streamgen.control.coordinator.known import Known
 from streamgen.control.coordinator.messages import (
     ALIVE,
@@ -51,6 +52,10 @@ class Caller:
     key: bytes
     """Public; empty: it came in by the folder."""
     heard_ms: int
+    report: list[bytes] | None = None
+    """The last one, as it came: it is mostly the same again."""
+    letter: Letter | None = None
+    """And what it says."""
 
 
 class Switchboard:
@@ -118,23 +123,26 @@ class Switchboard:
 
     def _take(self, frames: list[Any]) -> None:
         now_ms = self._now_ms()
-        if frames[1:] and frames[1].bytes == ALIVE[0]:
+        connection, *parts = (frame.bytes for frame in frames)
+        caller = self._by_connection.get(connection)
+        if caller is not None and (parts == ALIVE or parts == caller.report):
             # By far the most; and who came in by this connection has shown who it is.
-            caller = self._by_connection.get(frames[0].bytes)
-            if caller is not None:
-                caller.heard_ms = now_ms
-                self._heard(caller, None)
-                return
+            caller.heard_ms = now_ms
+            self._heard(caller, None if parts == ALIVE else caller.letter)
+            return
         try:
-            who = identified(frames[0].bytes)
-            letter = opened([frame.bytes for frame in frames[1:]], now_ms)
+            who = identified(connection)
+            letter = opened(parts, now_ms)
         except LinkError as error:
             self._telemetry.count("messages", "not_understood")
             log.warning("what a peer says is not understood: %s", error)
             return
-        caller = self._caller(who, frames[0].bytes, _key_of(frames[0]), now_ms)
-        if caller is not None:
-            self._heard(caller, None if isinstance(letter.message, Alive) else letter)
+        caller = self._caller(who, connection, _key_of(frames[0]), now_ms)
+        if caller is None:
+            return
+        if isinstance(letter.message, NodeReport):
+            caller.report, caller.letter = parts, letter
+        self._heard(caller, None if isinstance(letter.message, Alive) else letter)
 
     def _caller(
         self, who: tuple[Kind, str], connection: bytes, key: bytes, now_ms: int

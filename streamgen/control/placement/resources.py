@@ -5,9 +5,10 @@ Whole numbers, so that what fits is exact and the same on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from operator import attrgetter
 
 from streamgen.errors import ConfigError
 
@@ -28,20 +29,20 @@ class Resources:
     encoder_ms: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in zip(DIMENSIONS, astuple(self), strict=True):
+        for name, value in zip(DIMENSIONS, amounts(self), strict=True):
             if value < 0:
                 raise ConfigError(f"{name} must not be negative, got {value}")
 
     def __add__(self, other: Resources) -> Resources:
-        return Resources(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Resources(*(a + b for a, b in zip(amounts(self), amounts(other), strict=True)))
 
     def fits(self, capacity: Resources) -> bool:
         """Whether an empty node with this capacity has enough of everything."""
-        return all(a <= b for a, b in zip(astuple(self), astuple(capacity), strict=True))
+        return all(a <= b for a, b in zip(amounts(self), amounts(capacity), strict=True))
 
     def most(self, other: Resources) -> Resources:
         """The larger one in every dimension."""
-        return Resources(*(max(a, b) for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Resources(*(max(a, b) for a, b in zip(amounts(self), amounts(other), strict=True)))
 
     def under(self, head_room: float) -> Resources:
         """What may be planned with: time is left free for what is dearer than usual; memory is
@@ -49,12 +50,14 @@ class Resources:
         return Resources(
             *(
                 int(value * (1 - head_room)) if name.endswith("_ms") else value
-                for name, value in zip(DIMENSIONS, astuple(self), strict=True)
+                for name, value in zip(DIMENSIONS, amounts(self), strict=True)
             )
         )
 
 
 DIMENSIONS = tuple(one.name for one in fields(Resources))
+amounts: Callable[[Resources], tuple[int, ...]] = attrgetter(*DIMENSIONS)
+"""In the order of `DIMENSIONS`."""
 
 
 class Standing(IntEnum):
@@ -116,9 +119,9 @@ def lower_bound(needs: Sequence[Resources], capacities: Sequence[Resources]) -> 
     have enough. Real packings need more, since work cannot be split."""
     most = 0
     for dimension in range(len(DIMENSIONS)):
-        left = sum(astuple(need)[dimension] for need in needs)
+        left = sum(amounts(need)[dimension] for need in needs)
         number = 0
-        for have in sorted((astuple(one)[dimension] for one in capacities), reverse=True):
+        for have in sorted((amounts(one)[dimension] for one in capacities), reverse=True):
             if left <= 0:
                 break
             left -= have

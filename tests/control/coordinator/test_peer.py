@@ -113,9 +113,10 @@ def test_each_new_leader_is_told_all_there_is_and_former_ones_are_not_obeyed(
             await until(lambda: len(heard) == 2, "two commands")
             assert heard == [Warm("x", ("later",)), Drained("x")]
             peer.say(report(3))
-            await b.hears(HELLO, report(3))
+            peer.say(report(3))
+            await b.hears(HELLO, report(3), report(3))
             b.tell(Beat(unknown=True), 2)
-            await b.hears(HELLO, report(3), HELLO)
+            await b.hears(HELLO, report(3), report(3), HELLO)
             assert a.said == [HELLO, report(2)]
 
     asyncio.run(trial())

@@ -1,0 +1,115 @@
+"""The lease to lead, by a clock moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamgen.control.coordinator.events import LeaseGained
+from streamgen.control.coordinator.lead import Lead
+from streamgen.control.store import Store
+from streamgen.control.store.rows import Lease
+from streamgen.errors import StoreError
+
+TTL_MS = 400
+
+
+class Clock:
+    """Of the store and of the coordinators."""
+
+    ms = 1_000_000
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+class Watched:
+    """A coordinator's lead, and what became of it."""
+
+    def __init__(self, store: Store, clock: Clock, name: str) -> None:
+        self.lead = Lead(store, name, TTL_MS, clock)
+        self.epochs: list[int] = []
+        self.losses = 0
+
+    def gained(self, lease: Lease, rows: LeaseGained) -> None:
+        assert lease.epoch == rows.epoch
+        self.epochs.append(lease.epoch)
+
+    def lost(self, reason: str) -> None:
+        self.losses += 1
+
+    async def run(self) -> None:
+        await self.lead.run(self.gained, self.lost)
+
+
+async def until(holds: Any, clock: Clock, step_ms: int = 0) -> None:
+    for _ in range(3_000):
+        if holds():
+            return
+        clock.ms += step_ms
+        await asyncio.sleep(0.01)
+    raise AssertionError("it does not come about")
+
+
+def trial(tmp_path: Path, work: Any) -> None:
+    async def opened() -> None:
+        clock = Clock()
+        async with Store(f"sqlite:///{tmp_path / 'state.db'}", clock) as store:
+            one, other = (Watched(store, clock, name) for name in ("one", "other"))
+            task = asyncio.create_task(one.run())
+            try:
+                await until(lambda: one.epochs == [1], clock)
+                await work(store, clock, one, other)
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
+
+    asyncio.run(opened())
+
+
+def test_who_stopped_by_itself_leads_under_another_epoch_next(tmp_path: Path) -> None:
+    """Also where a renewal comes in after that, and would let it go on as if nothing was."""
+
+    async def work(store: Store, clock: Clock, one: Watched, other: Watched) -> None:
+        one.lead.resign()
+        await until(lambda: one.losses == 1, clock)
+        await until(lambda: one.epochs == [1, 2], clock, step_ms=20)
+        assert not one.lead.ended()
+
+    trial(tmp_path, work)
+
+
+def test_without_the_store_a_lease_ends_when_it_would_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(store: Store, clock: Clock, one: Watched, other: Watched) -> None:
+        async def away(*_: object) -> Lease:
+            raise StoreError("away")
+
+        with monkeypatch.context() as gone:
+            gone.setattr(store.leases, "renew", away)
+            gone.setattr(store.leases, "acquire", away)
+            await asyncio.sleep(TTL_MS / 1000)  # some renewals that fail, and no time goes by
+            assert not one.lead.ended() and one.losses == 0
+            clock.ms += TTL_MS
+            assert one.lead.ended()
+            await until(lambda: one.losses == 1, clock)
+        await until(lambda: one.epochs == [1, 2], clock)
+
+    trial(tmp_path, work)
+
+
+def test_one_leads_and_the_other_when_the_lease_is_given_back(tmp_path: Path) -> None:
+    async def work(store: Store, clock: Clock, one: Watched, other: Watched) -> None:
+        task = asyncio.create_task(other.run())
+        await asyncio.sleep(TTL_MS / 1000)
+        assert other.epochs == [] and other.lead.ended()
+        await one.lead.give_back(5)
+        await until(lambda: other.epochs == [2] or one.epochs == [1, 2], clock)
+        task.cancel()
+        await asyncio.wait([task])
+
+    trial(tmp_path, work)
