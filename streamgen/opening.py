@@ -37,8 +37,10 @@ from streamgen.runtimes.choose import MeasuredEngines
 from streamgen.session import LIVE_AHEAD, Mending, Session
 from streamgen.telemetry import Telemetry
 
-PATIENCE = {Mode.LIVE: 30, Mode.OFFLINE: 300}
-"""Looks (`media/vigil.py`), one a second, at one call for one picture before it counts as stuck."""
+PATIENCE = {Mode.LIVE: 30, Mode.OFFLINE: 600}
+"""Looks (`media/vigil.py`), one a second, at one call for one picture before it counts as stuck.
+By AV1 on two cores that 20 programs wanted, the longest call took 2.1 s at 1080p live (preset
+medium), and 41 s at 2160p offline (preset placebo)."""
 FIRST = 900
 """Where a stage has given nothing yet: its first picture may be what it compiles for."""
 

@@ -32,7 +32,7 @@ class Vigil:
     One thread looks, once in `LOOK_S`.
     """
 
-    def __init__(self, patience: int = 300, first: int = 900) -> None:
+    def __init__(self, patience: int = 600, first: int = 900) -> None:
         self._patience, self._first = patience, first
         self._watched: list[Callable[[], UnderWay | None]] = []
         self._seen: dict[int, tuple[UnderWay, int]] = {}
