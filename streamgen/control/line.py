@@ -238,7 +238,7 @@ class EdgeLine:
             self._beat_ns = now_ns
             if not self._outbox:  # else nobody takes it: once is enough
                 self.say({"type": "beat", "worker": self._host.name, "pid": os.getpid()})
-            if self.streams and now_ns - self._heard_ns > DEAD_S * 1e9:
+            if self.streams and self._silent(now_ns):
                 log.warning("the edge is silent: all its streams end")
                 self.stop_all()
             if now_ns - max(self._heard_ns, self._knocked_ns) > KNOCK_S * 1e9:
@@ -250,6 +250,12 @@ class EdgeLine:
                 if stats is not None:
                     ids = {"stream": stream.stream, "term": stream.term}
                     self.say({"type": "stats", **ids, "stats": stats})
+
+    def _silent(self, now_ns: int) -> bool:
+        """Not if what it said lies here: then it was we who did not listen, on a busy machine."""
+        if now_ns - self._heard_ns > DEAD_S * 1e9:
+            self.receive_control()
+        return now_ns - self._heard_ns > DEAD_S * 1e9
 
     def _knock(self, now_ns: int) -> None:
         """No edge answers."""

@@ -97,15 +97,30 @@ def test_a_stream_whose_worker_broke_off_waits_for_another_word(tmp_path: Path) 
         scene.says(word("one", 5))
         await seated(one)
         await until(lambda: scene.ends.stream.tenure.live)
-        scene.leader = None
         scene.ends.stream.tenure.worker_lost()
         assert scene.said[-1] == StreamLost("x", 5, "one broke it off", False)
+        scene.leader = None
         assert "no coordinator leads" in scene.claim.why
         assert scene.seats.hello()[1] == StreamWanted(WORK, PATIENCE_MS, 0)
         scene.says(word("one", 5))  # the coordinator has not heard it
         assert scene.said[-1] == StreamLost("x", 5, "it broke off")
         scene.says(word("two", 6))
         assert read((await asked(two, "attach"))[0]["grant"]).epoch == 6
+
+    run(tmp_path, test)
+
+
+def test_who_broke_a_stream_off_is_asked_again_while_nobody_leads(tmp_path: Path) -> None:
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.ends.picture(0, key=True)
+        scene.says(word("one", 5))
+        await seated(one)
+        await until(lambda: scene.ends.stream.tenure.live)
+        scene.leader = None
+        scene.ends.stream.tenure.worker_lost()
+        assert read((await seated(one))["grant"]) == word("one", 5)
+        await until(lambda: scene.ends.stream.tenure.live)
+        scene.ends.stream.tenure.release(over=True)
 
     run(tmp_path, test)
 

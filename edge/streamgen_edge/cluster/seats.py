@@ -79,6 +79,9 @@ class Claim:
 
     def lost(self, seat: Seat, *, silent: bool) -> None:
         node = seat.worker.name
+        if not silent and not self._seats.led:
+            log.info("%s broke stream %s off: asked again, while nobody leads", node, self.name)
+            return
         reason = f"{node} is silent" if silent else f"{node} broke it off"
         if self._shown is not None and self._shown.epoch == seat.epoch:
             self._shown = None
