@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from streamgen.control.keys import new_key
 from streamgen.control.placement.scheduler import Work
 from streamgen.deliver.live import LiveSettings
 from streamgen_edge.cluster.joined import Joined
@@ -28,7 +29,7 @@ from tests.live.playlists import Seen
 
 WITHIN_S = 60.0
 """No test is about how fast something is; but all of them end."""
-LEASE = "2s"
+LEASE = "4s"
 STEP = 3600
 GOP = 25
 PLAIN: dict[str, Any] = {
@@ -53,12 +54,13 @@ class Processes:
         self.folder = folder
         self.places = (folder / "c0", folder / "c1")
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._key = folder / "key"
+        new_key(self._key)
 
     def coordinator(self, number: int) -> None:
         """One of two. They share the store and a key."""
         options = ["--store", f"sqlite:///{self.folder}/state.db", "--lease", LEASE]
-        options += ["--folder", str(self.places[number])]
-        options += [] if number == 0 else ["--key", str(self.places[0] / "key")]
+        options += ["--folder", str(self.places[number]), "--key", str(self._key)]
         self._start(f"c{number}", "coordinator", *options)
 
     def worker(self, name: str) -> None:
