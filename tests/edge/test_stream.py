@@ -218,6 +218,27 @@ def test_a_stream_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
     run(tmp_path, test, "w")
 
 
+def test_what_two_workers_have_died_of_is_not_shown_by_a_third(tmp_path: Path) -> None:
+    async def test(ends: Ends, one: FakeWorker, two: FakeWorker) -> None:
+        stream, workers = ends.stream, {"one": one, "two": two}
+        ends.picture(0, key=True)
+        got: list[list[bool]] = []
+        for _ in range(3):
+            attachment = stream.tenure.attachment
+            assert attachment is not None
+            worker = workers[attachment.worker.name]
+            await seated(worker)
+            await until(lambda: stream.tenure.live is not None)
+            if not got:
+                ends.picture(40)
+            got.append([e.packet.discard for e in await pictures(worker, 2)])
+            attachment.lost()
+        assert got == [[True, False], [True, False], [True, True]]
+        assert stream.ledger.dropped == {"starting": 1, "worker_lost": 1}
+
+    run(tmp_path, test, "one", "two")
+
+
 def test_parameters_wait_where_no_pictures_flow_and_refusals_change_nothing(
     tmp_path: Path,
 ) -> None:
