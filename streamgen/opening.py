@@ -167,17 +167,9 @@ def _open(
         director, warned = _open_director(pipeline, graph, context, telemetry, video)
         notes += warned
     decoder = WatchedDecoder(_decoder(video, context, telemetry), f"decoder {video.codec}")
-    encoders = [
-        WatchedEncoder(one, f"encoder {one.track.codec} of rung {one.track.name.partition('/')[2]}")
-        for one in ladder.encoders
-    ]
-    ladder.encoders = [*encoders]
-    vigil = Vigil(PATIENCE[mode], FIRST)
-    vigil.watch(decoder.under_way, *(one.under_way for one in encoders))
-    vigil.watch(*(node.under_way for node in graph.nodes))
     return Session(
         director=director,
-        vigil=vigil,
+        vigil=_vigil(mode, decoder, ladder, graph),
         source=source,
         outlets=outlets,
         mode=mode,
@@ -197,6 +189,19 @@ def _open(
         parallel=1 if mode is Mode.LIVE else context.engines.requests,
         engines=context.engines,
     )
+
+
+def _vigil(mode: Mode, decoder: WatchedDecoder, ladder: Ladder, graph: Graph) -> Vigil:
+    """Over every call into a codec or stage of the session."""
+    encoders = [
+        WatchedEncoder(one, f"encoder {one.track.codec} of rung {one.track.name.partition('/')[2]}")
+        for one in ladder.encoders
+    ]
+    ladder.encoders = [*encoders]
+    vigil = Vigil(PATIENCE[mode], FIRST)
+    vigil.watch(decoder.under_way, *(one.under_way for one in encoders))
+    vigil.watch(*(node.under_way for node in graph.nodes))
+    return vigil
 
 
 def _decoder(video: VideoTrack, context: StageContext, telemetry: Telemetry) -> Decoder:

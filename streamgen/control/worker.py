@@ -25,7 +25,6 @@ from streamgen.control.memory import Returning
 from streamgen.control.sender import Say
 from streamgen.control.warm import WarmEngines
 from streamgen.control.wire import Place
-from streamgen.errors import Stuck
 from streamgen.graph.lane import Lane
 from streamgen.protocols import Mode
 from streamgen.runtimes.choose import MeasuredEngines
@@ -119,20 +118,19 @@ class Worker:
             try:
                 while not self._stopping:
                     self._turn()
-            except Stuck:
-                for line in self._lines.values():
-                    line.flush()
-                self._context.destroy(linger=LAST_WORDS_MS)
-                raise
-            except BaseException:
+            finally:
                 self._leave()
-                raise
-            self._leave()
         for line in [*self._lines.values(), *self._leaving]:
             line.close()
         self._context.term()
 
     def _leave(self) -> None:
+        """End every stream; where one is stuck, nothing can be waited for."""
+        if any(stream.stuck is not None for stream in self.streams):
+            for line in self._lines.values():
+                line.flush()
+            self._context.destroy(linger=LAST_WORDS_MS)
+            return
         self._end_all()
         self._engines.close()
 
