@@ -14,7 +14,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,27 @@ class Server:
             for pid in self.pids().values():
                 if _ours(pid):
                     os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def undisturbed(server: Server, name: str, rate: int) -> Iterator[None]:
+    """Meanwhile nothing dies, and a stream in real time plays on: what its publisher sends is
+    shown, or given up as the machine has no time for it."""
+
+    def done() -> int:
+        stats = server.stream(name)["stats"]
+        return int(stats["frames_out"]) + sum(stats["dropped"].values())
+
+    pids, before, began = server.pids(), done(), time.monotonic()
+    yield
+    sent, shown = rate * (time.monotonic() - began), server.frames_out(name)
+    server.until(lambda: done() - before > 0.9 * sent - rate, f"end of what {name} sent")
+    server.until(lambda: server.frames_out(name) > shown, f"motion of {name}")
+    server.until(lambda: server.stream(name)["state"] == "live", f"{name} live")
+    row = server.stream(name)
+    assert set(row["stats"]["dropped"]) <= {"starting", "late", "overflow", "behind_still"}
+    assert server.pids() == pids and not row["takeovers"]
+    assert "Traceback" not in server.log() and "internal error" not in server.log()
 
 
 def two_ports() -> int:
