@@ -1,14 +1,19 @@
-"""A stage that is as slow as it is told to be, while the stream runs."""
+"""Stages that are as slow as they are told to be, or stop for ever, while the stream runs."""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from streamgen.config import Settings
+from streamgen.encode.ffmpeg import X264
+from streamgen.media.frame import Frame
+from streamgen.media.packet import Packet
 from streamgen.protocols import StageContext, Value
 
 
@@ -34,3 +39,25 @@ class Slow:
     def reset(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Trap(Slow):
+    """`$TRAP/encoder` makes one call of an encoder hang: the first that takes the file away, for as
+    long as its process lives."""
+
+    def __init__(self, params: Any, context: StageContext) -> None:
+        super().__init__(params, context)
+        if X264.encode is not _trapped:
+            setattr(X264, "encode", _trapped)  # noqa: B010  # of this process, for the test
+
+
+def _trapped(encoder: X264, frame: Frame) -> Sequence[Packet]:
+    try:
+        os.unlink(os.path.join(os.environ["TRAP"], "encoder"))
+    except FileNotFoundError:
+        return _encode(encoder, frame)
+    threading.Event().wait()
+    return []
+
+
+_encode = X264.encode
