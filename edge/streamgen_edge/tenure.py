@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from streamgen.media.packet import Packet
+from streamgen.telemetry import Telemetry
 from streamgen_edge.attachment import Attachment
 from streamgen_edge.coming import Coming
 from streamgen_edge.ledger import Ledger
@@ -42,6 +43,7 @@ class Tenant(Protocol):
     viewing: Viewing
     ledger: Ledger
     stills: Stills
+    telemetry: Telemetry
 
     def wanted(self) -> tuple[Mapping[str, Any], bytes] | None:
         """What to ask of a worker, and the head; None: nothing now."""
@@ -243,6 +245,7 @@ class Tenure:
     def worker_lost(self) -> None:
         """The worker died: another one takes the stream, unless the stream kills them all."""
         former, seat = self.attachment, self._seat
+        self._tenant.telemetry.count("takeovers", "worker_lost")
         self.release()
         if seat is not None:
             self.seating.lost(seat, silent=not self._link.here(seat.worker))

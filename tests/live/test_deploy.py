@@ -133,8 +133,8 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
     os.kill(worker, signal.SIGSTOP)  # pictures wait in it, some until they are of no use
     time.sleep(2.5)
     os.kill(worker, signal.SIGKILL)
+    one.until("streamgen_takeovers_total", stream="cam", reason="worker_lost")
     one.until("streamgen_takeovers_total", stream="cam", reason="done")
-    one.until("streamgen_frames_dropped", stream="cam", of="worker_lost")
     some[-1].process.send_signal(signal.SIGSTOP)  # it stands still
     one.until("streamgen_stalls_total", stream="cam")
     some[-1].kill()  # it is lost
