@@ -12,10 +12,12 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -29,6 +31,7 @@ from streamgen.config import cache_dir, cores
 from streamgen.deliver.gstreamer import GstOutlet
 from streamgen.encode.ffmpeg import leave_real_time
 from streamgen.errors import ModelError, StreamGenError
+from streamgen.gstreamer.process import REGISTRY
 from streamgen.ingest.gstreamer import GstPipe, PipelineEnded
 from streamgen.media.frame import Layout
 from streamgen.media.packet import Packet
@@ -258,11 +261,26 @@ def _gpu() -> Finding:
 
 def _gstreamer() -> Iterator[Finding]:
     """What every `gst:` needs, both ways. Other elements are named when one is missing."""
-    for name, attempt in (("gst: source", _read_pipeline), ("gst: output", _feed_pipeline)):
+    with _nothing_kept():
+        for name, attempt in (("gst: source", _read_pipeline), ("gst: output", _feed_pipeline)):
+            try:
+                yield Finding(name, "gstreamer", True, attempt())
+            except (StreamGenError, PipelineEnded) as error:
+                yield Finding(name, "gstreamer", False, str(error))
+
+
+@contextmanager
+def _nothing_kept() -> Iterator[None]:
+    """What GStreamer writes down of its plugins is thrown away."""
+    if REGISTRY in os.environ:
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        os.environ[REGISTRY] = str(Path(folder, "registry.bin"))
         try:
-            yield Finding(name, "gstreamer", True, attempt())
-        except (StreamGenError, PipelineEnded) as error:
-            yield Finding(name, "gstreamer", False, str(error))
+            yield
+        finally:
+            del os.environ[REGISTRY]
 
 
 def _read_pipeline() -> str:
@@ -278,10 +296,10 @@ def _read_pipeline() -> str:
 def _feed_pipeline() -> str:
     outlet = GstOutlet("gst:fakesink", timeout_s=TRIED_S)
     name, base = "audio/0", Fraction(1, 48_000)
-    with av.open(os.devnull, "w", format="mpegts") as template:
+    with av.open(os.devnull, "w", format="matroska") as template:  # with the header of its codec
         stream = template.add_stream("aac", rate=48_000)
         encoder = stream.codec_context
-        encoder.open()
+        template.start_encoding()
         try:
             outlet.open([EncodedTrack(name, "audio", "aac", base, stream)])
             for one in _silence(encoder):

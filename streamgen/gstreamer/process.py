@@ -17,10 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streamgen.config import cache_dir
 from streamgen.gstreamer.packages import BINDING, package_of
 
 PREFIX = "gst:"
 PYTHON = "/usr/bin/python3"
+REGISTRY = "GST_REGISTRY"
+"""Names the file in which GStreamer keeps what plugins there are: in our cache, unless told."""
 NOT_HERE = re.compile("No module named 'gi'|Namespace Gst not available")
 CHILD = Path(__file__).with_name("child.py")
 LAST_LINES = 3
@@ -77,6 +80,7 @@ class PipelineProcess:
                 stdout=chatter,
                 stderr=chatter,
                 pass_fds=(theirs, said),
+                env={REGISTRY: str(cache_dir() / "gstreamer-registry.bin"), **os.environ},
                 start_new_session=True,  # Ctrl-C is ours; and plugins end with their group
             )
         except OSError:
