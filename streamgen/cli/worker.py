@@ -20,6 +20,7 @@ from streamgen.control.keys import new_key, public_key, read_key
 from streamgen.control.line import Proof
 from streamgen.control.logs import log_as_json
 from streamgen.control.node import Membership, Node, capacity
+from streamgen.control.pulse import keep_pulse
 from streamgen.control.supervisor import STUCK
 from streamgen.control.wire import Place
 from streamgen.control.worker import Worker
@@ -88,6 +89,7 @@ def worker(
 
 
 def _serve(one: Worker) -> None:
+    keep_pulse()
     try:
         one.serve()
     except Stuck as stuck:
