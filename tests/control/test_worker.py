@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ class Edge:
             message: dict[str, Any] = json.loads(head)
             if message["type"] == kind:
                 return message
-            await self.control.send_multipart([name, encoded({"type": "beat"})])
+            with suppress(zmq.ZMQError):  # it has gone, after what is still to be read
+                await self.control.send_multipart([name, encoded({"type": "beat"})])
 
     async def says(self, **message: Any) -> None:
         await self.control.send_multipart([b"w", encoded(message), b""])

@@ -162,7 +162,9 @@ def test_a_counter_outside_the_process_agrees_with_the_meter(
 ) -> None:
     """Rows as long as a plane's, and whole planes; one copy of a plane would be `height` of them.
 
-    The decoder's own border rows are longer than the picture, and packets have other sizes.
+    The decoder's own border rows are longer than the picture, and packets have other sizes. A
+    runtime may copy rows of its own that are as long (15 of chroma's length a picture were seen,
+    on one processor and not on another): fewer in all than one plane has rows.
     """
     clip = synthetic_clip(
         tmp_path / "in.mp4", width=width, height=height, frames=FRAMES, audio=None
@@ -179,7 +181,8 @@ def test_a_counter_outside_the_process_agrees_with_the_meter(
     )
     assert int(done.stdout) == planes * FRAMES
     calls = {int(size): int(n) for size, n in map(str.split, counts.read_text().splitlines())}
-    stray = FRAMES * 5
+    stray = FRAMES * 20
+    assert stray <= height // 2
     luma, chroma = calls.get(width, 0), calls.get(width // 2, 0)
     wanted = height * FRAMES if planes else 0
     assert wanted <= luma < wanted + stray

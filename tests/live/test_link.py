@@ -146,7 +146,7 @@ def test_a_key_is_for_its_owner_only_and_never_written_over(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "either --link FOLDER or --connect"),
+        ([], "needs --link FOLDER, --connect"),
         (["--connect", "tcp://127.0.0.1:7000"], "needs --key and --edge-key"),
         (["--connect", "127.0.0.1", "--key", "{key}", "--edge-key", "{public}"], "not an address"),
         (["--connect", "a:7000", "--key", "{key}", "--edge-key", "abc"], "not a public key"),
