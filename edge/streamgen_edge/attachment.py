@@ -107,6 +107,10 @@ class Attachment:
         self._told_bytes, self._told_ms = 0, 0.0
         self._described: tuple[int, Description] | None = None
         self._finished = False
+        self._had_all = False
+        """The mark behind the last of what the worker gave has come."""
+        self._ended: Mapping[str, Any] | None = None
+        """That the worker is done, which overtook some of what it gave."""
         worker.streams[number] = self
 
     def ask(self, message: Mapping[str, Any], head: bytes) -> bool:
@@ -175,17 +179,28 @@ class Attachment:
                 self.outflow = Outflow(self._lost, videos=frozenset({NUMBERS[VIDEO]}))
                 owner.attached()
             case "ended":
-                if message.get("stats"):
-                    owner.told({**message, "type": "stats"})
-                self.forget()
-                if message["error"] or self._finished:
-                    owner.worker_ended(str(message["error"]))
-                else:  # nobody asked for it: it stops, or had not heard of us for long
-                    owner.worker_lost()
+                if message.get("whole") and not self._had_all:
+                    self._ended = message
+                else:
+                    self._over(owner, message)
             case _:
                 owner.told(message)
 
+    def _over(self, owner: Owner, message: Mapping[str, Any]) -> None:
+        if message.get("stats"):
+            owner.told({**message, "type": "stats"})
+        self.forget()
+        if message["error"] or self._finished:
+            owner.worker_ended(str(message["error"]))
+        else:  # nobody asked for it: it stops, or had not heard of us for long
+            owner.worker_lost()
+
     def received(self, envelope: Envelope) -> None:
+        if envelope.kind is Kind.END:
+            self._had_all = True
+            if self._ended is not None and self._owner is not None:
+                self._over(self._owner, self._ended)
+            return
         if envelope.kind is not Kind.PACKET or envelope.track >= len(self.tracks):
             return
         packet = envelope.packet
@@ -207,6 +222,9 @@ class Attachment:
 
     def lost(self) -> None:
         owner = self._owner
+        if owner is not None and self._ended is not None:
+            self._over(owner, self._ended)
+            return
         self.forget()
         if owner is not None:
             owner.worker_lost()

@@ -139,7 +139,11 @@ class HostedStream:
             error = str(failure)
         except Exception as failure:  # the thread's root: this stream ends, the worker goes on
             error = f"internal error: {type(failure).__name__}: {failure}"
-        self._tell("ended", error=error, stats=self.stats())
+
+        def ended(whole: bool) -> None:
+            self._tell("ended", error=error, stats=self.stats(), whole=whole)
+
+        self.sender.conclude(ended)
 
     def _open(self) -> Session:
         """Everything that takes time, before the edge sends the first packet."""
@@ -160,8 +164,10 @@ class HostedStream:
     def _tell(self, kind: str, **fields: Any) -> None:
         self.sender.tell(kind, **fields)
 
-    def _lost(self, keyframe: bool, reason: str) -> None:
+    def _lost(self, track: int, keyframe: bool, reason: str) -> None:
         self.telemetry.count("unsent", reason)
+        if track == TOP:
+            self.telemetry.count("unsent_pictures", f"link_{reason}")
         if keyframe and self._session is not None:
             self._session.clock.request()
 
@@ -220,13 +226,16 @@ class HostedStream:
         session = self._session
         if session is None or not session.started_ns:
             return None
-        return measure(session).model_dump(mode="json")
+        report = measure(session)
+        dropped = report.dropped | self.telemetry.counts("unsent_pictures")
+        return report.model_copy(update={"dropped": dropped}).model_dump(mode="json")
 
     def stop(self) -> None:
         """End soon, without what is inside."""
         with self._lock:
             self._stopped = True
             session, source = self._session, self._source
+        self.sender.let_go()
         if source is not None:
             source.cancel()
         if session is not None:
@@ -318,5 +327,7 @@ def _samples(after: Mapping[str, int]) -> dict[str, int]:
     return {name: pts for name, pts in after.items() if name.startswith("audio/")}
 
 
+TOP = 0
+"""Number of the top rung, of those that go to an edge."""
 TRACKS = {0: VIDEO, 1: SOUND}
 """Numbers of the tracks that come from an edge."""

@@ -21,7 +21,7 @@ class Sender:
     """`deliver.link.Sending` for the session's threads; `take`, `back` and `credit` for the thread
     that owns the sockets, which `wake` makes look.
 
-    `lost(keyframe, reason)` hears of each packet that the edge did not take in time.
+    `lost(track, keyframe, reason)` hears of each packet that the edge did not take in time.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Sender:
         term: int,
         say: Say,
         wake: Callable[[], None],
-        lost: Callable[[bool, str], None],
+        lost: Callable[[int, bool, str], None],
     ) -> None:
         self.tracks: list[Mapping[str, Any]] = []
         self._ids = {"stream": stream, "term": term}
@@ -39,6 +39,8 @@ class Sender:
         self._lost = lost
         self._lock = threading.Lock()
         self._outflow: Outflow | None = None
+        self._ended = self._gone = False
+        self._last: Callable[[bool], None] | None = None
 
     def tell(self, kind: str, **fields: Any) -> None:
         """A control message about this stream."""
@@ -49,7 +51,8 @@ class Sender:
         self.tracks = list(tracks)
         videos = frozenset(n for n, track in enumerate(tracks) if track["kind"] == "video")
         self._outflow = Outflow(
-            lambda item, reason: self._lost(item.packet.keyframe, reason), videos=videos
+            lambda item, reason: self._lost(item.track, item.packet.keyframe, reason),
+            videos=videos,
         )
 
     def send(self, track: int, packet: Packet) -> None:
@@ -59,7 +62,31 @@ class Sender:
         self.tell("broke", track=track)
 
     def end(self) -> None:
+        self._ended = True
         self._put(Item(0, _EMPTY, 0, 0, 0.0, Kind.END))
+
+    def conclude(self, say: Callable[[bool], None]) -> None:
+        """Call `say` once all that was put before is on its way, or the edge wants none of it. It
+        is told whether the edge gets everything, up to the mark of its end."""
+        with self._lock:
+            self._last = say
+        self._conclude()
+        self._wake()
+
+    def let_go(self) -> None:
+        """Nothing more leaves."""
+        with self._lock:
+            self._gone = True
+        self._conclude()
+
+    def _conclude(self) -> None:
+        with self._lock:
+            waits = not self._gone and self._outflow is not None and len(self._outflow) > 0
+            last = None if waits else self._last
+            if last is not None:
+                self._last = None
+        if last is not None:
+            last(self._ended and not self._gone)
 
     def _put(self, item: Item) -> None:
         with self._lock:
@@ -70,7 +97,11 @@ class Sender:
     def take(self, now_ns: int) -> Item | None:
         """What may leave now."""
         with self._lock:
-            return None if self._outflow is None else self._outflow.take(now_ns)
+            idle = self._gone or self._outflow is None
+            item = None if idle or self._outflow is None else self._outflow.take(now_ns)
+        if item is None:
+            self._conclude()
+        return item
 
     def back(self, item: Item) -> None:
         """The socket did not take it after all."""

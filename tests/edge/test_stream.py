@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from streamgen.deliver.live import LiveSettings
-from streamgen.media.envelope import Envelope, Kind, opened
+from streamgen.media.envelope import Envelope, Kind, opened, seal
 from streamgen.media.packet import Packet
 from streamgen_edge.link import Link
 from streamgen_edge.seats import Seating
@@ -188,6 +188,50 @@ def test_a_lost_publisher_is_replaced_by_stills_until_its_grace_is_over(tmp_path
         await worker.say(type="ended", **ids, error="", stats={"dropped": {"late": 1}})
         await until(lambda: ends.over == [stream])
         assert stream.ledger.dropped["late"] == 1
+
+    run(tmp_path, test, "w")
+
+
+def given(ids: dict[str, int], packet: Packet, kind: Kind = Kind.PACKET) -> tuple[bytes, bytes]:
+    """What a worker puts on its line of media."""
+    return seal(packet, **ids, track=0, kind=kind), bytes(packet.data)
+
+
+def test_what_a_worker_gave_is_shown_though_its_last_word_came_sooner(tmp_path: Path) -> None:
+    async def test(ends: Ends, worker: FakeWorker) -> None:
+        stream, ids = ends.stream, {"stream": 7, "term": 1}
+        ends.picture(0, key=True)
+        await seated(worker)
+        await until(lambda: stream.state is State.LIVE)
+        stream.leave(ends, explicit=True)
+        await worker.say(type="ended", **ids, error="", stats={"dropped": {"late": 1}}, whole=True)
+        await worker.say(type="stats", **ids, stats={"dropped": {}, "heard": True})
+        await until(lambda: stream.ledger.stats().get("heard"))
+        assert stream.state is State.ENDING
+        await worker.media.send_multipart(given(ids, shown(0)))
+        await until(lambda: stream.ledger.frames_out == 1)
+        assert stream.state is State.ENDING
+        await worker.media.send_multipart(given(ids, shown(0), Kind.END))
+        await until(lambda: ends.over == [stream])
+        assert not stream.ledger.dropped and not stream.error
+
+    run(tmp_path, test, "w")
+
+
+def test_a_worker_that_dies_behind_its_last_word_has_ended_the_stream(tmp_path: Path) -> None:
+    async def test(ends: Ends, worker: FakeWorker) -> None:
+        stream, ids = ends.stream, {"stream": 7, "term": 1}
+        ends.picture(0, key=True)
+        await seated(worker)
+        await until(lambda: stream.state is State.LIVE)
+        stream.leave(ends, explicit=True)
+        await worker.say(type="ended", **ids, error="", stats={"dropped": {}}, whole=True)
+        await worker.say(type="stats", **ids, stats={"dropped": {}, "heard": True})
+        await until(lambda: stream.ledger.stats().get("heard"))
+        attachment = stream.tenure.attachment
+        assert attachment is not None
+        attachment.lost()
+        assert ends.over == [stream] and not stream.error
 
     run(tmp_path, test, "w")
 
