@@ -100,6 +100,8 @@ class Receiver:
 
     def _begin_source(self, ssrc: int) -> None:
         """Another source: a publisher may begin anew (RFC 3550, 8.2), but not for ever."""
+        if self._primary:
+            self._clock.restart()
         self._primary = ssrc
         self._buffers.clear()
         self._stats.clear()
@@ -153,7 +155,9 @@ class Receiver:
     def _emit(self, units: list[Unit], now_ns: int) -> None:
         for unit in units:
             pts = self._clock.place(unit.timestamp, now_ns)
-            if self._kind == "audio":
+            if pts is None:
+                self._owner.publisher.stats.left_out["moved_back"] += 1
+            elif self._kind == "audio":
                 self._owner.sound(unit.data, pts)
             else:
                 self._owner.picture(unit.data, pts, self._codec.name)
