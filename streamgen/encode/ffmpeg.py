@@ -131,9 +131,10 @@ class SvtAv1:
             raise ConfigError(f"rung {rung.name}: svt-av1 has one profile, leave it out")
         slices = _slices(encoding, mode)
         self._crew = Crew()
+        before = scheduling()
         with self._crew.hired():
             self._codec = _Codec("libsvtav1", rung, picture, options, slices, threads)
-        leave_real_time()
+        leave_real_time(before)
         self.track = self._codec.track
 
     def encode(self, frame: Frame) -> Sequence[Packet]:
@@ -145,8 +146,14 @@ class SvtAv1:
         return self._codec.flush()
 
 
-def leave_real_time() -> None:
-    """Take every thread of this process back from real-time scheduling.
+def scheduling() -> int:
+    """The scheduling policy of the calling thread; 0 where the system has none."""
+    return os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else 0
+
+
+def leave_real_time(policy: int = 0) -> None:
+    """Take every thread of this process back from real-time scheduling, to `policy`: the system's
+    usual one, or what they had before.
 
     Run as root, SVT-AV1 gives itself, and the thread that opened it, SCHED_FIFO at the highest
     priority: it then starves whatever else runs on the machine.
@@ -156,7 +163,7 @@ def leave_real_time() -> None:
     for thread in os.listdir("/proc/self/task"):
         with suppress(OSError):  # it has ended meanwhile
             if os.sched_getscheduler(int(thread)) in (os.SCHED_FIFO, os.SCHED_RR):
-                os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
+                os.sched_setscheduler(int(thread), policy, os.sched_param(0))
 
 
 def _zero_latency(encoding: Encoding, mode: Mode) -> bool:

@@ -24,6 +24,7 @@ from streamgen.control.chunks.cuts import Chunk, shown_order
 from streamgen.control.chunks.folder import Planned, read_plan
 from streamgen.control.chunks.packets import PacketFile
 from streamgen.control.chunks.reading import ChunkSource, OwnPictures, capped
+from streamgen.control.yielding import yield_to_others
 from streamgen.errors import OutputError, StreamGenError
 from streamgen.graph.lane import Lane
 from streamgen.opening import open_session
@@ -47,6 +48,8 @@ class Order:
     top_only: bool
     processors: tuple[int, ...]
     """Where it may run; empty: anywhere."""
+    yields: bool = False
+    """Take only what everything else on the machine leaves."""
 
     def line(self) -> bytes:
         """As the first line of the child's standard input. Only its parent writes there."""
@@ -73,6 +76,8 @@ def main() -> None:
     # What libraries print goes elsewhere.
     parent = Parent(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
+    if order.yields:
+        yield_to_others()
     if order.processors and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order.processors)
     planned = read_plan(order.folder)

@@ -110,13 +110,14 @@ class Crew:
         with self._lock, self._words(place).open("wb") as words:
             if self._cancelled:
                 raise Cancelled
-            # A group of its own: Ctrl-C in a terminal is for us, and we end it.
+            # A session of its own: Ctrl-C in a terminal is for us, and we end it; and the kernel
+            # weighs it by itself.
             process = subprocess.Popen(
                 [sys.executable, "-m", MODULE],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=words,
-                process_group=0,
+                start_new_session=True,
             )
             self._processes[place] = process
         _tell(process.stdin, order.line())
@@ -145,7 +146,7 @@ class Crew:
             if words["number"] != chunk.number:
                 continue
             if "error" in words:
-                raise _error(words["error"], words["text"])
+                raise error_of(words["error"], words["text"])
             if "made" in words:
                 self._frames[chunk.number] = words["made"]
                 return True
@@ -190,7 +191,7 @@ def _tell(pipe: IO[bytes] | None, line: bytes) -> None:
         pass  # it has died: the end of its output says so
 
 
-def _error(kind: str, text: str) -> StreamGenError:
+def error_of(kind: str, text: str) -> StreamGenError:
     """An error of a child, as one of ours, where its kind takes a text alone."""
     known: dict[str, type[StreamGenError]] = {
         "ConfigError": errors.ConfigError,

@@ -8,9 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from streamgen.control.chunks.chunked import InPieces
+from streamgen.control.chunks.folder import Planned, read_plan
 from streamgen.control.offline import Choices, Job, Sound, address_of, manifest_of, outlet_of
 from streamgen.deliver.manifest import Manifest
 from streamgen.encode.audio import AudioSettings
+from streamgen.errors import OutputError
 from streamgen.ingest.address import local_path
 from streamgen.media.tracks import SourceInfo
 from streamgen.pipeline import Pipeline, parse_pipeline
@@ -55,6 +57,13 @@ class JobOrder(BaseModel):
     def how(self, jobs: int) -> InPieces:
         """As `jobs` processes would make it."""
         return InPieces(self.loaded(), self.job, self.choices, jobs)
+
+    def planned(self) -> Planned:
+        """How the input is cut. Raises `OutputError` where that is lost."""
+        found = read_plan(Path(self.place))
+        if found is None or found.identity != self.identity:
+            raise OutputError(f"the plan of {self.output} is lost: {self.place}")
+        return found
 
     def manifest(self) -> Manifest:
         """What the output depends on, now. Raises `SourceError` where the input is gone."""

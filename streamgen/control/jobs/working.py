@@ -9,28 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from streamgen.control.chunks.child import Order
 from streamgen.control.chunks.crew import Crew, shares, usable
-from streamgen.control.chunks.folder import Planned, read_plan
-from streamgen.control.chunks.join import Assembly
 from streamgen.control.chunks.packets import Made, made_already
-from streamgen.control.chunks.summing import Sum, summed
+from streamgen.control.jobs.joining import ended, join
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.jobs.submitting import FINAL
-from streamgen.control.offline import Sound
 from streamgen.control.store import Claim, Job, Lease, Store
-from streamgen.deliver.manifest import matches
 from streamgen.errors import OutputError, StoreError, StreamGenError
-from streamgen.ingest.container import open_source
 from streamgen.media.queue import Cancelled
-from streamgen.report import Report
-from streamgen.telemetry import Telemetry
 
 TTL_MS = 15_000
 """A worker that is silent for so long has lost its pieces."""
@@ -133,12 +125,12 @@ class Workshop:
         """Have a piece made by a process, the claim held meanwhile."""
         order = _order(job)
         folder = Path(order.place)
-        planned = _plan(order)
+        planned = order.planned()
         found = made_already(folder, claim.number, check=True)
         if found is not None:
             return found
         task = asyncio.current_task()
-        work = Order(order.loaded(), order.input, folder, not order.ladder, share)
+        work = Order(order.loaded(), order.input, folder, not order.ladder, share, yields=True)
         crew = Crew(work, [planned.chunks[claim.number]], 1, place=claim.number)
         if task is not None:
             self._works[task] = crew
@@ -192,7 +184,7 @@ class Workshop:
         return True
 
     async def _join(self, job: Job, lease: Lease) -> None:
-        joining = asyncio.ensure_future(asyncio.to_thread(joined, job))
+        joining = asyncio.ensure_future(join(_order(job)))
         try:
             while not joining.done():
                 await asyncio.wait([joining], timeout=self._ttl_ms / 3000)
@@ -200,16 +192,16 @@ class Workshop:
             report = await joining
             facts = {**job.facts}
             if report is not None:
-                facts["report"] = report.model_dump(mode="json")
+                facts["report"] = report
             done = replace(job, state="done", facts=facts, version=job.version + 1)
             await self._store.write(done, fences=[lease])
         except StoreError:  # another joins it, or will when our lease has run out
-            with suppress(StreamGenError):
-                await joining
             return
         except StreamGenError as error:
             await self._fail(job, error)
             return
+        finally:
+            await ended(joining)
         give_up_place(job)
         await self._store.leases.release(lease)
         self._say(f"job {job.name}: {_order(job).output} is made")
@@ -217,44 +209,6 @@ class Workshop:
 
 def _order(job: Job) -> JobOrder:
     return JobOrder.model_validate(job.facts["order"])
-
-
-def _plan(order: JobOrder) -> Planned:
-    planned = read_plan(Path(order.place))
-    if planned is None or planned.identity != order.identity:
-        raise OutputError(f"the plan of {order.output} is lost: {order.place}")
-    return planned
-
-
-def joined(job: Job) -> Report | None:
-    """Put the pieces of a job together; None where the output was there already, made by somebody
-    who died before he could say so. Raises what outlets raise."""
-    order = _order(job)
-    manifest = order.manifest()
-    if matches(Path(order.output), manifest):
-        return None
-    planned = _plan(order)
-    pieces = _pieces(order, planned)
-    telemetry, notes = Telemetry(), list[str]()
-    began_ns = telemetry.clock.now_ns()
-    pipeline, every = order.loaded(), order.sound is Sound.ALL
-    whole = Assembly(pipeline, Path(order.place), pieces, every, telemetry)
-    with closing(open_source(order.input)) as source:
-        outlet = order.outlet(source.info)
-        try:
-            sound = whole.into(source, outlet, notes)
-        finally:
-            outlet.abort()  # does nothing to one that has finished
-    wall_s = (telemetry.clock.now_ns() - began_ns) / 1e9 + sum(p.report.wall_s for p in pieces)
-    return summed(Sum(wall_s, 0.0, 1, order.frames, planned, sound), pieces, notes)
-
-
-def _pieces(order: JobOrder, planned: Planned) -> Sequence[Made]:
-    look = partial(made_already, Path(order.place))
-    found = [look(chunk.number) for chunk in planned.chunks]
-    if lost := [number + 1 for number, made in enumerate(found) if made is None]:
-        raise OutputError(f"pieces of {order.output} are lost: {lost[0]}")
-    return [made for made in found if made is not None]
 
 
 def give_up_place(job: Job) -> None:

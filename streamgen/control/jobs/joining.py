@@ -1,0 +1,137 @@
+"""A process that joins the pieces of a job: `python -m streamgen.control.jobs.joining`.
+
+It hears the order on its standard input, and says on its standard output, in one line of JSON, what
+became of it. The end of its input is the death of its parent: it ends at once. It yields to the
+rest of the machine, as those do that make the pieces; who started it does not wait in that line,
+and holds the job meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from streamgen.control.chunks.crew import TRIES, error_of
+from streamgen.control.chunks.join import Assembly
+from streamgen.control.chunks.packets import Made, made_already
+from streamgen.control.chunks.summing import Sum, summed
+from streamgen.control.jobs.order import JobOrder
+from streamgen.control.offline import Sound
+from streamgen.control.yielding import yield_to_others
+from streamgen.deliver.manifest import matches
+from streamgen.errors import OutputError, StreamGenError
+from streamgen.ingest.container import open_source
+from streamgen.report import Report
+from streamgen.telemetry import Telemetry
+
+MODULE = "streamgen.control.jobs.joining"
+
+
+async def join(order: JobOrder) -> dict[str, Any] | None:
+    """Have the pieces of a job joined by a process; its report. None where the output was there
+    already, made by somebody who died before he could say so.
+
+    Cancelled, it ends the process. Raises what outlets raise.
+    """
+    for _ in range(TRIES):
+        line = await _said(order)
+        if line.endswith(b"\n"):
+            break
+    else:
+        raise OutputError(f"{order.output}: joining it ended its process {TRIES} times")
+    words = json.loads(line)
+    if "error" in words:
+        raise error_of(words["error"], words["text"])
+    report: dict[str, Any] | None = words["report"]
+    return report
+
+
+async def _said(order: JobOrder) -> bytes:
+    """The last line of a process that joins; less than a line of one that dies."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", MODULE, stdin=pipe, stdout=pipe, start_new_session=True
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        with suppress(ConnectionError):  # it has died: the end of its output says so
+            process.stdin.write(order.model_dump_json().encode() + b"\n")
+            await process.stdin.drain()
+        return await process.stdout.read()
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def ended(joining: asyncio.Future[Any]) -> None:
+    """Call a joining off that is not over, and wait until it is."""
+    joining.cancel()
+    await asyncio.wait([joining])
+    if not joining.cancelled():
+        joining.exception()  # it is said elsewhere
+
+
+def main() -> None:
+    """Join one job."""
+    yield_to_others()
+    heard = sys.stdin.buffer
+    order = JobOrder.model_validate_json(heard.readline())
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print goes elsewhere
+    threading.Thread(target=_listen, args=(heard,), daemon=True).start()
+    try:
+        report = joined(order)
+    except StreamGenError as error:
+        words: dict[str, Any] = {"error": type(error).__name__, "text": str(error)}
+    else:
+        words = {"report": None if report is None else report.model_dump(mode="json")}
+    out.write(json.dumps(words).encode() + b"\n")
+    out.flush()
+    os._exit(0)  # the other thread is still reading
+
+
+def _listen(heard: Any) -> None:
+    heard.read()
+    os._exit(0)
+
+
+def joined(order: JobOrder) -> Report | None:
+    """Put the pieces of a job together, in this process; None where the output was there already.
+    Raises what outlets raise."""
+    manifest = order.manifest()
+    if matches(Path(order.output), manifest):
+        return None
+    planned = order.planned()
+    pieces = _pieces(order, [chunk.number for chunk in planned.chunks])
+    telemetry, notes = Telemetry(), list[str]()
+    began_ns = telemetry.clock.now_ns()
+    pipeline, every = order.loaded(), order.sound is Sound.ALL
+    whole = Assembly(pipeline, Path(order.place), pieces, every, telemetry)
+    with closing(open_source(order.input)) as source:
+        outlet = order.outlet(source.info)
+        try:
+            sound = whole.into(source, outlet, notes)
+        finally:
+            outlet.abort()  # does nothing to one that has finished
+    wall_s = (telemetry.clock.now_ns() - began_ns) / 1e9 + sum(p.report.wall_s for p in pieces)
+    return summed(Sum(wall_s, 0.0, 1, order.frames, planned, sound), pieces, notes)
+
+
+def _pieces(order: JobOrder, numbers: Sequence[int]) -> Sequence[Made]:
+    found = list(map(partial(made_already, Path(order.place)), numbers))
+    if lost := [number + 1 for number, made in zip(numbers, found, strict=True) if made is None]:
+        raise OutputError(f"pieces of {order.output} are lost: {lost[0]}")
+    return [made for made in found if made is not None]
+
+
+if __name__ == "__main__":
+    main()
