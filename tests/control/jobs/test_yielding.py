@@ -15,7 +15,7 @@ import pytest
 from streamgen.control.chunks.child import Order
 from streamgen.control.chunks.chunked import InPieces, plan_pieces
 from streamgen.control.chunks.crew import Crew
-from streamgen.control.chunks.folder import Workplace
+from streamgen.control.chunks.folder import Planned, Workplace
 from streamgen.control.jobs import joining
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.jobs.submitting import submit
@@ -74,6 +74,7 @@ def test_every_thread_of_a_process_that_yields_comes_behind_all_others(
         source = open_source(str(clip))
         planned = plan_pieces(how, "", source)
         source.close()
+        assert isinstance(planned, Planned)
         place.save(planned)
         order = Order(work, str(clip), place.path, True, processors=(), yields=yields)
         crew = Crew(order, planned.chunks[:1], 1)
