@@ -164,12 +164,12 @@ class HostedStream:
     def _tell(self, kind: str, **fields: Any) -> None:
         self.sender.tell(kind, **fields)
 
-    def _lost(self, track: int, keyframe: bool, reason: str) -> None:
+    def _lost(self, track: int, reason: str) -> None:
         self.telemetry.count("unsent", reason)
         if track == TOP:
             self.telemetry.count("unsent_pictures", f"link_{reason}")
-        if keyframe and self._session is not None:
-            self._session.clock.request()
+        if self.sender.tracks[track]["kind"] == "video":
+            self.request_keyframe()  # until one comes, the edge can use none of them
 
     # The I/O thread.
 

@@ -21,7 +21,7 @@ class Sender:
     """`deliver.link.Sending` for the session's threads; `take`, `back` and `credit` for the thread
     that owns the sockets, which `wake` makes look.
 
-    `lost(track, keyframe, reason)` hears of each packet that the edge did not take in time.
+    `lost(track, reason)` hears of each packet that the edge did not take in time.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Sender:
         term: int,
         say: Say,
         wake: Callable[[], None],
-        lost: Callable[[int, bool, str], None],
+        lost: Callable[[int, str], None],
     ) -> None:
         self.tracks: list[Mapping[str, Any]] = []
         self._ids = {"stream": stream, "term": term}
@@ -50,10 +50,7 @@ class Sender:
     def announce(self, tracks: Sequence[Mapping[str, Any]]) -> None:
         self.tracks = list(tracks)
         videos = frozenset(n for n, track in enumerate(tracks) if track["kind"] == "video")
-        self._outflow = Outflow(
-            lambda item, reason: self._lost(item.track, item.packet.keyframe, reason),
-            videos=videos,
-        )
+        self._outflow = Outflow(lambda item, reason: self._lost(item.track, reason), videos=videos)
 
     def send(self, track: int, packet: Packet) -> None:
         self._put(Item(track, packet, 0, packet.size_bytes, time_ms(packet)))

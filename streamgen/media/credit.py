@@ -86,6 +86,8 @@ class Outflow:
         self._allowed_bytes = window_bytes
         self._allowed_ms: float | None = None
         self._await_key: set[int] = set()
+        self._pictured = False
+        """There are pictures, which set the pace: sound that is far ahead of them delays none."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -101,6 +103,7 @@ class Outflow:
             self._give_up("overflow")
             return self.put(item, now_ns)
         item.queued_ns = now_ns
+        self._pictured |= item.track in self._videos
         self._items.append(item)
         self._waiting_bytes += item.size_bytes
         return True
@@ -118,7 +121,7 @@ class Outflow:
             return None
         item = self._items[0]
         if not self._may_leave(item):
-            if now_ns - item.queued_ns > STALL_NS and _paced(item.packet):
+            if now_ns - item.queued_ns > STALL_NS and self._paced(item):
                 self._give_up("credit")
             return None
         self._items.popleft()
@@ -137,8 +140,11 @@ class Outflow:
             return True  # nothing is under way; time may have leapt beyond every window
         if self._sent_bytes + item.size_bytes > self._allowed_bytes:
             return False
-        paced = _paced(item.packet) and self._allowed_ms is not None
+        paced = self._paced(item) and self._allowed_ms is not None
         return not paced or item.at_ms <= (self._allowed_ms or 0.0)
+
+    def _paced(self, item: Item) -> bool:
+        return _paced(item.packet) and (item.track in self._videos or not self._pictured)
 
     def _give_up(self, reason: str) -> None:
         """Drop all that lies before the newest key frame that waits, or everything."""

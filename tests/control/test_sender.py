@@ -18,7 +18,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.said: list[bool] = []
-        self.lost: list[tuple[int, bool, str]] = []
+        self.lost: list[tuple[int, str]] = []
         self.sender = Sender(1, 1, lambda _: None, lambda: None, lambda *why: self.lost.append(why))
         self.sender.announce([{"kind": "video"}])
 
@@ -77,4 +77,4 @@ def test_what_the_edge_did_not_take_in_time_is_told_with_its_track() -> None:
     stream.put(0, WINDOW_BYTES)
     stream.put(40)
     assert stream.taken() == [0]
-    assert stream.taken(1 << 62) == [] and stream.lost == [(0, False, "credit")]
+    assert stream.taken(1 << 62) == [] and stream.lost == [(0, "credit")]

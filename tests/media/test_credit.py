@@ -125,6 +125,30 @@ def test_a_receiver_that_is_steadily_too_slow_gets_no_further_behind_than_the_wi
     assert line.lost
 
 
+def test_sound_far_ahead_of_its_pictures_delays_none_of_them() -> None:
+    line = Line(window_ms=300)
+    line.put(0, key=True)
+    assert line.taken(0) == [0]
+    line.flow.credit(0, 0)
+    for at in range(5000, 9000, 20):
+        line.put(at, track=1)
+    line.put(40)
+    assert line.taken(10_000) == [*range(5000, 9000, 20), 40]
+    assert not line.lost
+
+
+def test_sound_without_pictures_keeps_the_pace_itself() -> None:
+    line = Line(window_ms=300)
+    line.put(0, track=1)
+    assert line.taken(0) == [0]
+    line.flow.credit(0, 0)
+    for at in range(200, 1000, 200):
+        line.put(at, track=1)
+    assert line.taken(200) == [200]
+    assert line.taken(401 + STALL_NS // MS) == []
+    assert line.lost == [(at, "credit") for at in range(400, 1000, 200)]
+
+
 def test_what_is_only_replayed_is_never_dropped_for_its_age() -> None:
     line = Line(window_bytes=10)
     line.put(0, key=True, discard=True)
