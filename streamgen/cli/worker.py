@@ -19,6 +19,7 @@ from streamgen.control.holdings import Holdings
 from streamgen.control.keys import new_key, public_key, read_key
 from streamgen.control.line import Proof
 from streamgen.control.logs import log_as_json
+from streamgen.control.memory import keep_what_is_loaded
 from streamgen.control.node import Membership, Node, capacity
 from streamgen.control.pulse import keep_pulse
 from streamgen.control.supervisor import STUCK
@@ -89,6 +90,7 @@ def worker(
 
 
 def _serve(one: Worker) -> None:
+    keep_what_is_loaded()
     keep_pulse()
     try:
         one.serve()

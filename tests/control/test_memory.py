@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import threading
+import weakref
 
 import pytest
 
@@ -47,3 +50,20 @@ def test_what_was_freed_in_the_arena_of_a_thread_goes_back() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "True\n"
+
+
+def test_what_only_knows_each_other_is_given_up() -> None:
+    class Part:
+        other: Part
+
+    gc.disable()  # nobody else looks meanwhile
+    try:
+        one, other = Part(), Part()
+        one.other, other.other = other, one
+        gone = threading.Event()
+        weakref.finalize(one, gone.set)
+        del one, other
+        memory.Returning(rest_s=0.05).soon()
+        assert gone.wait(20)
+    finally:
+        gc.enable()
