@@ -38,6 +38,7 @@ RUNTIME_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 CONVERSIONS = {"convert": "streamgen.stages.convert:Convert"}
 ENGINES = {"measured": "streamgen.runtimes.choose:MeasuredEngines"}
 LETTERINGS = {"pillow": "streamgen.stages.lettering:Lettering"}
+BOARDS = {"jobs": "streamgen.control.jobs.board:JobBoard"}
 ISOLATIONS = {"process": "streamgen.graph.declared:stage_class"}
 TABLES = {
     "decoder": DECODERS,
@@ -45,6 +46,7 @@ TABLES = {
     "runtime": RUNTIMES,
     "conversion": CONVERSIONS,
     "engines": ENGINES,
+    "board": BOARDS,
     "isolation": ISOLATIONS,
     "lettering": LETTERINGS,
 }

@@ -15,19 +15,20 @@ from starlette.exceptions import HTTPException as StarletteError
 from streamgen import __version__
 from streamgen.config import Settings
 from streamgen.errors import ConfigError, StreamGenError
-from streamgen.pipeline import load_pipeline, parse_pipeline, pipeline_value
+from streamgen.pipeline import load_pipeline, pipeline_value
 from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
 from streamgen_edge.auth.administering import administrator
 from streamgen_edge.events import Events, EventStream
 from streamgen_edge.hooks.routes import hook_routes
+from streamgen_edge.jobs import Board, job_routes
 from streamgen_edge.knobs import knobs, refuse_wrong
 from streamgen_edge.picture import NoPicture, Pictures
 from streamgen_edge.publishing import Streams
 from streamgen_edge.push.routes import push_routes
 from streamgen_edge.recording.routes import recording_routes
 from streamgen_edge.reference import reference_routes
-from streamgen_edge.roots import Turned, paths, refuse_outside
+from streamgen_edge.roots import Turned, paths, refuse_outside, usable_pipeline
 from streamgen_edge.sharing import code_routes
 from streamgen_edge.showing import Showing, shown
 from streamgen_edge.stream import LiveStream
@@ -56,9 +57,10 @@ def api(
     metrics: Metrics,
     ready: Callable[[], str | None],
     rtmp_port: Callable[[], int],
+    jobs: Board | None = None,
 ) -> FastAPI:
     """The application; `ready` gives the reason why not, or None, `rtmp_port` where encoders
-    publish."""
+    publish. `jobs` are those of the store, if there is one."""
     app = FastAPI(title="streamgen", version=__version__, docs_url=None, redoc_url=None)
     _problems(app)
     reference_routes(app)
@@ -70,6 +72,8 @@ def api(
     recording_routes(app, streams, admin)
     hook_routes(app, streams, admin)
     code_routes(app, admin)
+    if jobs is not None:
+        job_routes(app, jobs, lambda: streams.server.media_roots, admin)
     _pipelines_of(app, streams, admin)
     _catalog(app, admin)
     _place(app, streams, rtmp_port, admin)
@@ -158,7 +162,7 @@ def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
         stream = streams.find(name)
         if (stream is None or stream.over) and streams.server.stream(name) is None:
             raise HTTPException(404, f"there is no stream '{name}' here")
-        value = _pipeline(change.pipeline, name)
+        value = _usable(change.pipeline, name)
         if not isinstance(change.pipeline, str):
             try:
                 _refuse_outside(streams, stream, value, {})
@@ -180,28 +184,11 @@ def _refuse_outside(
     refuse_outside(streams.server.media_roots, pipeline, turned, known)
 
 
-def _pipeline(value: str | dict[str, Any], stream: str) -> dict[str, Any]:
-    """The plain values of a pipeline that can be used."""
+def _usable(value: str | dict[str, Any], stream: str) -> dict[str, Any]:
     try:
-        if isinstance(value, str):
-            if value not in pipeline_files():
-                raise HTTPException(422, f"no pipeline '{value}'")
-            value = pipeline_value(value)
-        elif _names_interpreter(value):
-            raise HTTPException(422, "python: only files of this machine may name an interpreter")
-        value.setdefault("name", stream)
-        parse_pipeline(value)
+        return usable_pipeline(value, stream)
     except StreamGenError as error:
         raise HTTPException(422, str(error)) from error
-    return value
-
-
-def _names_interpreter(value: dict[str, Any]) -> bool:
-    """It would be started when the pipeline is looked at: anything on this machine could be."""
-    stages, graph = value.get("stages"), value.get("graph")
-    nodes = [*(stages if isinstance(stages, list) else ())]
-    nodes += graph.values() if isinstance(graph, dict) else ()
-    return any(isinstance(node, dict) and "python" in node for node in nodes)
 
 
 def _place(app: FastAPI, streams: Streams, rtmp_port: Callable[[], int], admin: list[Any]) -> None:

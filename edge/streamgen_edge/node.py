@@ -33,6 +33,7 @@ from streamgen_edge.descriptors import take_descriptors
 from streamgen_edge.egress import Spread
 from streamgen_edge.hls import hls_app
 from streamgen_edge.hls.http2 import CONNECTIONS
+from streamgen_edge.jobs import board
 from streamgen_edge.link import Link, remote_of
 from streamgen_edge.page import PageApp
 from streamgen_edge.publishing import Streams
@@ -105,7 +106,10 @@ async def serve(
             _heed(loop, link, stop)
         rtmps = _tls(server.rtmp)
         rtmp = RtmpServer(server.rtmp.listen_at, streams.publish, tls=rtmps, telemetry=own)
-        rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port)
+        jobs = board(server, lambda: time.time_ns() // 1_000_000)
+        if jobs is not None:
+            await leaving.enter_async_context(jobs)
+        rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port, jobs)
         webrtc = _spread(webrtc_app(streams, server, own), streams, server.webrtc, own)
         leaving.push_async_callback(webrtc.close)
         hls = hls_app(streams, streams.may_play)

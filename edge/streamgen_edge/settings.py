@@ -211,8 +211,10 @@ class Server(Settings):
     hooks: WrittenHooks = Field(default_factory=dict)
     """Services that are told what happens to streams, by name. Read again on SIGHUP."""
     media_roots: tuple[Path, ...] = ()
-    """Folders below which pipelines that come by the API may name pictures, fonts and slates. Read
-    again on SIGHUP."""
+    """Folders below which pipelines that come by the API may name pictures, fonts and slates, and
+    jobs their inputs and outputs. Read again on SIGHUP."""
+    store: str | None = None
+    """Database of jobs, as `streamgen jobs` has it: with one the API has `/v1/jobs`."""
     pipeline: str = "starry"
     """Of streams that name none."""
     workers: int = Field(default=2, ge=0, le=64)
@@ -344,7 +346,7 @@ def restart_needed(former: Server, new: Server) -> list[str]:
     """Keys that have changed and are read at the start only. Certificates, keys, streams and the
     pipeline of streams to come are not among them."""
     found = []
-    for name in ("http", "rtmp", "webrtc", "workers", "link", "cluster"):
+    for name in ("http", "rtmp", "webrtc", "workers", "link", "cluster", "store"):
         old, now = getattr(former, name), getattr(new, name)
         if name in ("http", "rtmp") and old.tls is not None and now.tls is not None:
             now = now.model_copy(update={"tls": old.tls})

@@ -60,7 +60,7 @@ class Coordinators:
                     return json.loads(answer.read(LARGEST))
             except urllib.error.HTTPError as error:
                 with error:
-                    reason = _detail(error)
+                    reason = detail(error)
                 if error.code != 503:
                     raise StreamGenError(f"{url}: {reason}") from error
                 reasons.append(f"{url}: {reason}")
@@ -69,7 +69,8 @@ class Coordinators:
         raise StreamGenError("no coordinator leads: " + "; ".join(reasons))
 
 
-def _detail(error: urllib.error.HTTPError) -> str:
+def detail(error: urllib.error.HTTPError) -> str:
+    """Why, as `application/problem+json` has it."""
     try:
         return str(json.loads(error.read(4096))["detail"])
     except (ValueError, KeyError, TypeError):

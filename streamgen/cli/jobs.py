@@ -10,20 +10,23 @@ import socket
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import typer
 
 from streamgen.cli.lines import one_line
+from streamgen.cli.served import TOKEN, ServedJobs
 from streamgen.config import cores
+from streamgen.control.jobs.board import JobBoard
 from streamgen.control.jobs.order import JobOrder
-from streamgen.control.jobs.submitting import FINAL, cancel, submit
-from streamgen.control.jobs.working import Workshop, give_up_place
-from streamgen.control.offline import Sound, check_fragmented, plan
-from streamgen.control.store import Job, Store
+from streamgen.control.jobs.submitting import FINAL, submit
+from streamgen.control.jobs.working import Workshop
+from streamgen.control.offline import Sound, check_fragmented, file_name, plan
+from streamgen.control.store import Store
 from streamgen.errors import ConfigError, StreamGenError
 from streamgen.ingest.address import local_path
 from streamgen.pipeline import load_pipeline, pipeline_value
+from streamgen.plugins import pipeline_files
 
 POLL_S = 0.5
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -31,6 +34,20 @@ T = TypeVar("T")
 WHERE = typer.Option(
     "", "--store", envvar="STREAMGEN_STORE", help="URL of the database; default: a file of yours."
 )
+SERVER = typer.Option(
+    "",
+    "--server",
+    envvar="STREAMGEN_SERVER",
+    help=f"URL of a server to ask instead. {TOKEN} has its token.",
+)
+
+
+class Board(Protocol):
+    """Jobs of a store, or of a server."""
+
+    async def rows(self) -> list[dict[str, Any]]: ...
+    async def row(self, name: str) -> dict[str, Any] | None: ...
+    async def cancel(self, name: str) -> dict[str, Any] | None: ...
 
 
 @app.callback()
@@ -49,10 +66,27 @@ def submit_(
     fragmented: bool = typer.Option(False, "--fragmented", help="Write MP4 in fragments."),
     audio: Sound = typer.Option(Sound.FIRST, help="Which audio tracks to carry along."),
     where: str = WHERE,
+    server: str = SERVER,
 ) -> None:
     """Order outputs; prints the name of each job. Asking for the same again is the same job."""
     load_pipeline(pipeline, overrides)
     value = pipeline_value(pipeline, overrides)
+    if server:
+        ours: str | dict[str, Any] = value
+        if not overrides and pipeline in pipeline_files():
+            ours = pipeline
+        for source, target in _absolute(inputs, output):
+            row = ServedJobs(server).submit(
+                pipeline=ours,
+                input=source,
+                output=target,
+                audio=audio.value,
+                fragmented=fragmented,
+                overwrite=overwrite,
+                priority=priority,
+            )
+            typer.echo(row["name"])
+        return
     wanted = plan(inputs, output)
     if fragmented:
         check_fragmented(wanted)
@@ -76,13 +110,14 @@ def submit_(
 
 @app.command(name="list")
 def list_(
-    as_json: bool = typer.Option(False, "--json", help="Print a JSON array."), where: str = WHERE
+    as_json: bool = typer.Option(False, "--json", help="Print a JSON array."),
+    where: str = WHERE,
+    server: str = SERVER,
 ) -> None:
     """Every job and how it stands."""
 
-    async def work(store: Store) -> None:
-        rows = [await _row(store, job) for job in await store.all(Job)]
-        rows.sort(key=lambda row: row["created_ms"])
+    async def work(board: Board) -> None:
+        rows = await board.rows()
         if as_json:
             typer.echo(json.dumps(rows, indent=2))
             return
@@ -90,50 +125,56 @@ def list_(
             done = f"{row['pieces_done']}/{row['pieces']}"
             typer.echo(one_line(f"{row['name']}  {row['state']:<9}  {done:>9}  {row['output']}"))
 
-    _with_store(where, work)
+    _with_board(where, server, work)
 
 
 @app.command()
-def show(name: str = typer.Argument(..., help="Name of a job."), where: str = WHERE) -> None:
+def show(
+    name: str = typer.Argument(..., help="Name of a job."),
+    where: str = WHERE,
+    server: str = SERVER,
+) -> None:
     """All that is known of a job, as JSON."""
 
-    async def work(store: Store) -> None:
-        job = await _found(store, name)
-        row = await _row(store, job)
-        row |= {key: job.facts[key] for key in ("error", "report") if key in job.facts}
-        typer.echo(json.dumps(row, indent=2))
+    async def work(board: Board) -> None:
+        typer.echo(json.dumps(_found(await board.row(name), name), indent=2))
 
-    _with_store(where, work)
+    _with_board(where, server, work)
 
 
 @app.command(name="cancel")
-def cancel_(name: str = typer.Argument(..., help="Name of a job."), where: str = WHERE) -> None:
+def cancel_(
+    name: str = typer.Argument(..., help="Name of a job."),
+    where: str = WHERE,
+    server: str = SERVER,
+) -> None:
     """End a job; what was made of it is thrown away."""
 
-    async def work(store: Store) -> None:
-        job = await cancel(store, await _found(store, name))
-        if job.state == "cancelled":
-            give_up_place(job)
-        typer.echo(job.state)
+    async def work(board: Board) -> None:
+        typer.echo(_found(await board.cancel(name), name)["state"])
 
-    _with_store(where, work)
+    _with_board(where, server, work)
 
 
 @app.command()
-def wait(names: list[str] = typer.Argument(..., help="Names of jobs."), where: str = WHERE) -> None:
+def wait(
+    names: list[str] = typer.Argument(..., help="Names of jobs."),
+    where: str = WHERE,
+    server: str = SERVER,
+) -> None:
     """Until jobs are over; fails when one has no output."""
 
-    async def work(store: Store) -> None:
+    async def work(board: Board) -> None:
         failed = []
         for name in names:
-            job = await _over(store, name)
-            typer.echo(f"{name} {job.state}")
-            if job.state != "done":
-                failed.append(f"{name}: {job.facts.get('error', job.state)}")
+            row = await _over(board, name)
+            typer.echo(f"{name} {row['state']}")
+            if row["state"] != "done":
+                failed.append(f"{name}: {row.get('error', row['state'])}")
         if failed:
             raise StreamGenError("; ".join(failed))
 
-    _with_store(where, work)
+    _with_board(where, server, work)
 
 
 @app.command(name="work")
@@ -158,37 +199,38 @@ def work_(
     _with_store(where, work)
 
 
-async def _over(store: Store, name: str) -> Job:
+async def _over(board: Board, name: str) -> dict[str, Any]:
     while True:
-        job = await _found(store, name)
-        if job.state in FINAL:
-            return job
+        row = _found(await board.row(name), name)
+        if row["state"] in FINAL:
+            return row
         await asyncio.sleep(POLL_S)
 
 
-async def _found(store: Store, name: str) -> Job:
-    job = await store.one(Job, name)
-    if job is None:
+def _found(row: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    if row is None:
         raise ConfigError(f"there is no job '{name}'")
-    return job
+    return row
 
 
-async def _row(store: Store, job: Job) -> dict[str, Any]:
-    order = JobOrder.model_validate(job.facts["order"])
-    pieces = await store.work.chunks(job.name)
-    done = [piece for piece in pieces if piece["state"] == "done"]
-    return {
-        "name": job.name,
-        "state": job.state,
-        "created_ms": job.created_ms,
-        "priority": job.priority,
-        "input": order.input,
-        "output": order.output,
-        "pieces": order.pieces,
-        "pieces_done": len(done),
-        "frames": order.frames,
-        "frames_done": sum(piece["result"]["frames"] for piece in done),
-    }
+def _absolute(inputs: list[str], output: str) -> list[tuple[str, str]]:
+    """Whole paths of each file and its output. Only the server need have the files."""
+    if len(inputs) > 1 and not output.endswith("/"):
+        raise ConfigError(f"{len(inputs)} inputs cannot become the one file '{output}'")
+    target = str(Path(output).absolute())
+    if len(inputs) == 1:
+        return [(str(Path(inputs[0]).absolute()), target + "/" * output.endswith("/"))]
+    return [(str(Path(one).absolute()), f"{target}/{file_name(one)}") for one in inputs]
+
+
+def _with_board(where: str, server: str, work: Callable[[Board], Awaitable[T]]) -> T:
+    async def opened() -> T:
+        if server:
+            return await work(ServedJobs(server))
+        async with JobBoard(where or _own_file(), _wall(datetime.now)) as board:
+            return await work(board)
+
+    return asyncio.run(opened())
 
 
 def _with_store(where: str, work: Callable[[Store], Awaitable[T]]) -> T:

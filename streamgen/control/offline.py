@@ -130,7 +130,7 @@ def plan(inputs: Sequence[str], output: str) -> list[Job]:
         return [Job(found[0], path, ladder=False)]
     if list(found) == list(inputs) and len(found) == 1:
         return [Job(found[0], path, ladder=True)]
-    jobs = [Job(text, path / _file_name(text), ladder=False) for text in found]
+    jobs = [Job(text, path / file_name(text), ladder=False) for text in found]
     _refuse_collisions(jobs)
     return jobs
 
@@ -145,7 +145,7 @@ def _expanded(text: str, *, alone: bool) -> list[str]:
         return [text]
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
     """The input's own name, in its own container where we write that, else MP4."""
     if is_pipeline(text):
         return f"{shown(text).partition(':')[2]}.mp4"

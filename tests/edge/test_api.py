@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("fastapi", reason="fastapi is not installed")
-
-from fastapi import HTTPException
-
-from streamgen_edge.api import _pipeline
+from streamgen.errors import ConfigError
+from streamgen_edge.roots import usable_pipeline
 
 NODE = {"resize": {"height": 90}, "isolation": "process", "python": "/bin/true"}
 
@@ -24,5 +21,5 @@ NODE = {"resize": {"height": 90}, "isolation": "process", "python": "/bin/true"}
     ],
 )
 def test_no_pipeline_of_the_api_names_an_interpreter(value: dict[str, Any]) -> None:
-    with pytest.raises(HTTPException, match="may name an interpreter"):
-        _pipeline(value, "cam")
+    with pytest.raises(ConfigError, match="may name an interpreter"):
+        usable_pipeline(value, "cam")

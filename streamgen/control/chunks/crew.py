@@ -198,5 +198,6 @@ def error_of(kind: str, text: str) -> StreamGenError:
         "SourceError": errors.SourceError,
         "ModelError": errors.ModelError,
         "OutputError": errors.OutputError,
+        "StoreError": errors.StoreError,
     }
     return known.get(kind, StreamGenError)(text)

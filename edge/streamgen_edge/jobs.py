@@ -1,0 +1,165 @@
+"""Jobs by the API, where a store is configured. For administrators.
+
+Their files lie below `media_roots`, and so do the pieces that are made of them. Who makes them is
+`streamgen jobs work`, here or elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from fastapi import Body, FastAPI, HTTPException, Query, Response
+from pydantic import Field
+
+from streamgen.config import Settings
+from streamgen.control.jobs.order import JobOrder
+from streamgen.control.offline import Sound, check_fragmented, plan
+from streamgen.errors import ConfigError, StoreError, StreamGenError
+from streamgen.ingest.address import is_url
+from streamgen.plugins import find
+from streamgen_edge.roots import refuse_outside, usable_pipeline, within
+from streamgen_edge.settings import Server
+
+AT_ONCE = 2
+"""Files that are read to be cut."""
+RETRY_S = "5"
+PATIENCE_S = 5.0
+"""How long a database that went away is waited for."""
+log = logging.getLogger("streamgen.edge")
+
+
+class JobRequest(Settings):
+    """One file, and what becomes of it."""
+
+    pipeline: str | dict[str, Any]
+    """The name of a built-in one, or one as it stands in a file."""
+    input: str
+    """A file, by its whole path."""
+    output: str
+    """A file, or a folder ending in `/` for an HLS ladder."""
+    audio: Sound = Sound.FIRST
+    fragmented: bool = False
+    """Write MP4 in fragments."""
+    overwrite: bool = False
+    """Replace an output that exists."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    """Lower goes first."""
+
+
+class Board(Protocol):
+    """What there must be of `control.jobs.board.JobBoard`, which needs an extra."""
+
+    async def rows(self, most: int | None = None) -> list[dict[str, Any]]: ...
+    async def row(self, name: str) -> dict[str, Any] | None: ...
+    async def submit(self, order: JobOrder, *, priority: int = 0) -> dict[str, Any]: ...
+    async def cancel(self, name: str) -> dict[str, Any] | None: ...
+
+
+class OpenBoard(Board, AbstractAsyncContextManager["OpenBoard"], Protocol):
+    """Whose store is closed again."""
+
+
+def board(server: Server, wall_ms: Callable[[], int]) -> OpenBoard | None:
+    """The jobs of a server's store. Raises `ConfigError` where it cannot be used."""
+    if server.store is None:
+        return None
+    try:
+        found: OpenBoard = find("board", "jobs")(server.store, wall_ms, patience_s=PATIENCE_S)
+    except ConfigError as error:
+        raise ConfigError(f"store: {error}") from error
+    return found
+
+
+def job_routes(
+    app: FastAPI, jobs: Board, roots: Callable[[], Sequence[Path]], admin: list[Any]
+) -> None:
+    reading = asyncio.Semaphore(AT_ONCE)
+
+    @app.get("/v1/jobs", dependencies=admin)
+    async def list_jobs(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> list[dict[str, Any]]:
+        """The newest, from old to new."""
+        with _stored():
+            return await jobs.rows(limit)
+
+    @app.get("/v1/jobs/{name}", dependencies=admin)
+    async def one_job(name: str) -> dict[str, Any]:
+        """With its report, or its error."""
+        with _stored():
+            return _there(await jobs.row(name), name)
+
+    @app.post("/v1/jobs", dependencies=admin, status_code=201)
+    async def submit_job(
+        request: Annotated[JobRequest, Body()], response: Response
+    ) -> dict[str, Any]:
+        """Answers once the file is read and cut. The same again is the same job, while that is
+        under way or its output is there."""
+        if reading.locked():
+            raise HTTPException(503, "other files are being read", {"retry-after": RETRY_S})
+        async with reading:
+            try:
+                order = await asyncio.to_thread(ordered, request, roots())
+                with _stored():
+                    row = await jobs.submit(order, priority=request.priority)
+            except StreamGenError as error:
+                raise HTTPException(422, str(error)) from error
+        response.headers["location"] = f"/v1/jobs/{row['name']}"
+        return row
+
+    @app.delete("/v1/jobs/{name}", dependencies=admin)
+    async def cancel_job(name: str) -> dict[str, Any]:
+        """What was made of it is thrown away; one that is over stays as it is."""
+        with _stored():
+            return _there(await jobs.cancel(name), name)
+
+
+def ordered(request: JobRequest, roots: Sequence[Path]) -> JobOrder:
+    """What is asked for, as jobs are stored. Raises `ConfigError`, `SourceError`."""
+    pipeline = usable_pipeline(request.pipeline, "job")
+    if not isinstance(request.pipeline, str):
+        refuse_outside(roots, pipeline, {}, frozenset())
+    source, output = _below(roots, request.input), _below(roots, request.output)
+    if not source.is_file():
+        raise ConfigError(f"{request.input}: no such file")
+    ending = "/" if request.output.endswith("/") else ""
+    wanted = plan([str(source)], f"{output}{ending}")
+    if request.fragmented:
+        check_fragmented(wanted)
+    return JobOrder(
+        pipeline=pipeline,
+        input=str(source),
+        output=str(output),
+        ladder=wanted[0].ladder,
+        sound=request.audio,
+        fragmented=request.fragmented,
+        overwrite=request.overwrite,
+    )
+
+
+def _below(roots: Sequence[Path], name: str) -> Path:
+    if is_url(name) or "\0" in name or not Path(name).is_absolute():
+        raise ConfigError(f"'{name}' is not the whole path of a file of this machine")
+    return within(roots, Path(name))
+
+
+def _there(row: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    if row is None:
+        raise HTTPException(404, f"there is no job '{name}'")
+    return row
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """The database is the operator's: others hear that there is none, and the log has the rest."""
+    try:
+        yield
+    except StoreError as error:
+        log.error("jobs: %s", error)
+        headers = {"retry-after": RETRY_S}
+        raise HTTPException(503, "the store of jobs does not answer", headers) from error
