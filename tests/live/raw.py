@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from streamgen_edge.rtmp.chunk_writer import chunk_size, chunked
 from tests.edge.rtmp.client import S0_S1_S2, command, opening, said
-from tests.live.tapes import DATA, Tag
+from tests.live.tapes import DATA, Tag, again
 
 CHUNK = 65_536
+PATIENCE_S = 60.0
 _STREAMS = {8: 4, 9: 6, DATA: 5}
 
 
@@ -25,9 +26,20 @@ class Outcome:
     """What the server said when it closed; empty when it did not."""
 
 
-async def published(port: int, name: str, tape: Sequence[Tag], *, end: bool = True) -> Outcome:
-    """Publish a tape, each tag at its time; at the end the stream is ended or, without `end`, the
-    connection is simply dropped."""
+async def _enough() -> bool:
+    return True
+
+
+async def published(
+    port: int,
+    name: str,
+    tape: Sequence[Tag],
+    *,
+    end: bool = True,
+    enough: Callable[[], Awaitable[bool]] = _enough,
+) -> Outcome:
+    """Publish a tape, each tag at its time, and again until it is `enough` or `PATIENCE_S` have
+    passed; at the end the stream is ended or, without `end`, the connection is simply dropped."""
     outcome = Outcome()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     heard = bytearray()
@@ -43,7 +55,11 @@ async def published(port: int, name: str, tape: Sequence[Tag], *, end: bool = Tr
         await _until(lambda: b"onStatus" in heard or hearing.done())
         outcome.let_in = b"Publish.Start" in heard.partition(b"onStatus")[2]
         began = time.monotonic()
-        for tag in tape:
+        for tag in again(tape):
+            if tag is None:
+                if await enough() or time.monotonic() - began > PATIENCE_S:
+                    break
+                continue
             await asyncio.sleep(began + tag.at_ms / 1000 - time.monotonic())
             if hearing.done():
                 break

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import count
 from typing import Any
 
 import av
@@ -191,6 +192,16 @@ def joined(*tapes: Tape) -> list[Tag]:
         start = max((tag.at_ms for tag in out), default=-40) + 40
         out += [replace(tag, at_ms=tag.at_ms + start) for tag in tape]
     return out
+
+
+def again(tape: Tape) -> Iterator[Tag | None]:
+    """The tape without end, each time behind the last; None between them."""
+    length = max(tag.at_ms for tag in tape) + 40
+    for begins in count(0, length):
+        for tag in tape:
+            stamp = None if tag.stamp is None else (tag.stamp + begins) % (1 << 32)
+            yield replace(tag, at_ms=tag.at_ms + begins, stamp=stamp)
+        yield None
 
 
 def units(body: bytes) -> list[bytes]:

@@ -17,8 +17,8 @@ from tests.live.bad_pictures import FORMATS, PICTURES
 from tests.live.bad_sounds import CLOCKS, SOUNDS
 from tests.live.damage import Case
 from tests.live.raw import Outcome, published
-from tests.live.serving import Publisher, Server, needs_ffmpeg
-from tests.live.tapes import recorded
+from tests.live.serving import Publisher, Server, needs_ffmpeg, undisturbed
+from tests.live.tapes import Tape, recorded
 
 pytestmark = needs_ffmpeg
 TOGETHER = 12
@@ -57,30 +57,33 @@ def resident_mib(pids: Mapping[str, int]) -> dict[str, int]:
 @pytest.mark.parametrize("group", GROUPS)
 def test_bad_publishers_disturb_nobody(busy: Server, group: str) -> None:
     cases = list(GROUPS[group].items())
-    pids, memory = busy.pids(), resident_mib(busy.pids())
+    memory = resident_mib(busy.pids())
     wrong: list[str] = []
     for first in range(0, len(cases), TOGETHER):
         some = [(f"{group}-{first + n}", *case) for n, case in enumerate(cases[first:][:TOGETHER])]
-        began, shown = time.monotonic(), busy.frames_out("good")
-        for (name, what, case), outcome in zip(
-            some, asyncio.run(together(busy, some)), strict=True
-        ):
-            row = busy.until(lambda name=name: ended(busy.stream(name)), f"end of {name}")
-            said = verdict(case, row, outcome)
-            wrong += [f"{what}: {said}"] if said else []
-        expected = (time.monotonic() - began) * GOOD_RATE
-        assert busy.frames_out("good") - shown > 0.9 * expected - GOOD_RATE
+        with undisturbed(busy, "good", GOOD_RATE):
+            outcomes = asyncio.run(together(busy, some))
+            for (name, what, case), outcome in zip(some, outcomes, strict=True):
+                row = busy.until(lambda name=name: ended(busy.stream(name)), f"end of {name}")
+                said = verdict(case, row, outcome)
+                wrong += [f"{what}: {said}"] if said else []
     assert not wrong, "\n".join(wrong)
-    assert busy.pids() == pids
-    assert busy.stream("good")["state"] == "live" and not busy.stream("good")["takeovers"]
-    for name, mib in resident_mib(pids).items():
+    for name, mib in resident_mib(busy.pids()).items():
         assert mib - memory[name] < MOST_GROWTH_MIB, name
-    assert "internal error" not in busy.log() and "Traceback" not in busy.log()
 
 
 async def together(server: Server, some: list[tuple[str, str, Case]]) -> list[Outcome]:
-    made = [(name, case.tape()) for name, _, case in some]
-    return await asyncio.gather(*(published(server.rtmp, name, tape) for name, tape in made))
+    made = [(name, case.tape(), case.plays) for name, _, case in some]
+    return await asyncio.gather(*(until_shown(server, *one) for one in made))
+
+
+async def until_shown(server: Server, name: str, tape: Tape, pictures: int) -> Outcome:
+    """Publish a tape, and again on a machine that is too busy to begin in time."""
+
+    async def enough() -> bool:
+        return await asyncio.to_thread(server.frames_out, name) >= pictures
+
+    return await published(server.rtmp, name, tape, enough=enough)
 
 
 def ended(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -97,6 +100,9 @@ def verdict(case: Case, row: Mapping[str, Any], outcome: Outcome) -> str:
         return f"{shown} pictures came out: {outcome}, {counted}"
     if case.plays and row["error"]:
         return f"failed: {row['error']}"
+    stats = row["stats"]
+    if stats["frames_in"] != shown + sum(stats["dropped"].values()):
+        return f"nobody can say what became of some pictures: {stats}"
     if case.left_out and not row["left_out"].get(case.left_out):
         return f"left out: {row['left_out']}"
     if case.closed not in outcome.closed or (case.closed and not outcome.closed):
@@ -118,15 +124,14 @@ def test_a_flood_of_idle_connections_keeps_no_publisher_out_and_leaves_nothing(
     pids, memory = busy.pids(), resident_mib(busy.pids())
     descriptors = Path(f"/proc/{pids['edge']}/fd")
     before = len(os.listdir(descriptors))
-    began, shown = time.monotonic(), busy.frames_out("good")
-    outcomes = asyncio.run(through_a_flood(busy))
-    assert [(one.let_in, one.closed) for one in outcomes] == [(True, "")] * len(outcomes)
-    assert busy.frames_out("good") - shown > 0.9 * (time.monotonic() - began - 1) * GOOD_RATE
-    for number in range(len(outcomes)):
-        busy.until(lambda n=number: ended(busy.stream(f"flooded-{n}")), "an end")
-        assert busy.frames_out(f"flooded-{number}") > GOOD_RATE
+    began = time.monotonic()
+    with undisturbed(busy, "good", GOOD_RATE):
+        outcomes = asyncio.run(through_a_flood(busy))
+        assert [(one.let_in, one.closed) for one in outcomes] == [(True, "")] * len(outcomes)
+        for number in range(len(outcomes)):
+            busy.until(lambda n=number: ended(busy.stream(f"flooded-{n}")), "an end")
+            assert busy.frames_out(f"flooded-{number}") > GOOD_RATE
     busy.until(lambda: len(os.listdir(descriptors)) <= before + 4, "descriptors", 10)
-    assert busy.pids() == pids
     assert resident_mib(pids)["edge"] - memory["edge"] < MOST_GROWTH_MIB / 4
     evicted = busy.get("/metrics")[1]
     assert 'streamgen_rtmp_evicted_total{reason="connections",' in evicted
@@ -141,7 +146,7 @@ async def through_a_flood(server: Server) -> list[Outcome]:
     publishers = []
     for number in range(2):
         await asyncio.sleep(0.5)
-        one = published(server.rtmp, f"flooded-{number}", tape)
+        one = until_shown(server, f"flooded-{number}", tape, GOOD_RATE + 1)
         publishers.append(asyncio.create_task(one))
     outcomes = await asyncio.gather(*publishers)
     await pouring
