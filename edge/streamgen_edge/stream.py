@@ -39,7 +39,7 @@ BEAT_S = 0.1
 TICK = HZ // 10
 """The sound is told this often how far the picture has come."""
 FINISH_S = 5.0
-"""How long a worker may take for what is inside when a stream ends."""
+"""How long a worker may give nothing of what is inside when a stream ends."""
 FIXED = ("ladder", "keyframe_interval", "audio")
 """Of a pipeline: what a running session cannot change, as its tracks never do."""
 log = logging.getLogger("streamgen.edge.stream")
@@ -365,9 +365,18 @@ class LiveStream:
         attachment = self.tenure.live
         if attachment is not None:
             attachment.finish()
-            self._timer = asyncio.get_running_loop().call_later(FINISH_S, self._finish)
+            self._await_rest(None)
         else:
             self._finish()
+
+    def _await_rest(self, shown: Mapping[str, int] | None) -> None:
+        """Until nothing more of it comes; `shown` is how far it had come at the last look."""
+        last = dict(self.viewing.last)
+        if last == shown:
+            self._finish()
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(FINISH_S, self._await_rest, last)
 
     def _finish(self) -> None:
         self._stop_timer()

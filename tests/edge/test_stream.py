@@ -218,6 +218,29 @@ def test_what_a_worker_gave_is_shown_though_its_last_word_came_sooner(tmp_path: 
     run(tmp_path, test, "w")
 
 
+def test_a_worker_that_is_slow_with_what_is_inside_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamgen_edge.stream.FINISH_S", 0.5)
+
+    async def test(ends: Ends, worker: FakeWorker) -> None:
+        stream, ids = ends.stream, {"stream": 7, "term": 1}
+        ends.picture(0, key=True)
+        await seated(worker)
+        await until(lambda: stream.state is State.LIVE)
+        await worker.media.send_multipart(given(ids, shown(0)))
+        await until(lambda: stream.ledger.frames_out == 1)
+        stream.leave(ends, explicit=True)
+        first = stream._timer
+        await worker.media.send_multipart(given(ids, shown(3600)))
+        await until(lambda: stream._timer is not first)
+        assert stream.state is State.ENDING
+        await until(lambda: ends.over == [stream])
+        assert stream.ledger.frames_out == 2
+
+    run(tmp_path, test, "w")
+
+
 def test_a_worker_that_dies_behind_its_last_word_has_ended_the_stream(tmp_path: Path) -> None:
     async def test(ends: Ends, worker: FakeWorker) -> None:
         stream, ids = ends.stream, {"stream": 7, "term": 1}
