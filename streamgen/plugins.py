@@ -165,6 +165,24 @@ def find_fold() -> Any:
     return None
 
 
+def find_launcher(name: str) -> Any:
+    """Who starts a cluster's processes, built as `Class(address)`; ours come before others'.
+
+    Raises `ConfigError` for an unknown name, and when its optional package is missing.
+    """
+    points = {point.name: point for point in entry_points(group="streamgen.launchers")}
+    for point in entry_points(group="streamgen.launchers"):
+        if point.dist is not None and point.dist.name == OURS:
+            points[point.name] = point
+    if name not in points:
+        raise ConfigError(f"unknown launcher '{name}' (there are: {', '.join(sorted(points))})")
+    try:
+        return points[name].load()
+    except ModuleNotFoundError as error:
+        extra = f": pip install 'streamgen[{name}]'" if name == error.name else ""
+        raise ConfigError(f"launcher '{name}' needs the package '{error.name}'{extra}") from error
+
+
 def pipeline_files() -> dict[str, Path]:
     """Ready-made pipelines by name, from every package in the group `streamgen.pipelines`."""
     found: dict[str, Path] = {}

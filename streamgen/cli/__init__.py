@@ -36,6 +36,7 @@ SUMMARIES = {
     "edge": "The part of 'serve' that listens.",
     "worker": "The part of 'serve' that decodes, paints and encodes.",
     "coordinator": "Decide which node of a cluster carries which stream.",
+    "cluster": "Start and end the processes of a cluster, here or by Ray.",
     "nodes": "List and empty the nodes of a cluster.",
     "top": "Show a cluster as it is now, in the terminal.",
     "profile": "Measure what a live pipeline takes of this machine.",

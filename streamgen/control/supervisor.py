@@ -102,6 +102,11 @@ class Supervisor:
             raise ConfigError(f"the {self._unusable} cannot start with this configuration")
         return self._signal or signal.SIGTERM
 
+    def running(self) -> dict[str, int]:
+        """Process ids of the children that run, by name. Any thread."""
+        pairs = [(one.child.name, one.process) for one in self._all]
+        return {name: process.pid for name, process in pairs if process is not None}
+
     def _heard(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             self._hang_ups += 1

@@ -1,0 +1,1 @@
+"""Starting a cluster's workers: as children on this machine, or where other programs place them."""
