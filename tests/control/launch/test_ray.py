@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,12 @@ class World:
     def end(self) -> None:
         for one in self.rays:
             assert one.stdin is not None and one.stdout is not None
+            below = [pid for pid in descendants(one.pid) if pid != one.pid]
             one.stdin.close()
             one.wait(WITHIN_S)
+            for pid in filter(alive, below):  # agents of Ray's nodes live on for minutes
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             one.stdout.close()
         if (self.folder / f"streamgen-{os.getuid()}").is_dir():
             self.berths().end_all()
