@@ -15,7 +15,8 @@ Equal shares of them
 
 `p95_ratio` is the median over the pairs of turns, so that one disturbance from outside is not it.
 They come from eight addresses, as one address gets no more than the limits allow. Their process
-takes of the same cores; with fewer than four its share is part of what is measured.
+is at the lowest priority, for in life it has a machine of its own: what they cost the server is
+measured, and as little as can be of what they cost themselves.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Others:
     def __init__(self, scene: Scene, number: int) -> None:
         ports = [str(scene.server.http), str(scene.server.rtmp)]
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--crowd", *ports, str(number)],
+            ["nice", "-n", "19", sys.executable, __file__, "--crowd", *ports, str(number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
