@@ -233,6 +233,7 @@ def _lost(cluster: Cluster, event: StreamLost, now_ms: int) -> None:
         node.suspect = True
         cluster.opened(node)
     seeking.failed(cluster, stream, gone, event.reason, now_ms)
+    taking_up.check_settled(cluster, now_ms)
 
 
 def _changed(cluster: Cluster, event: StreamChanged, now_ms: int) -> None:

@@ -42,8 +42,9 @@ def restore(cluster: Cluster, rows: LeaseGained, now_ms: int) -> None:
 
 
 def check_settled(cluster: Cluster, now_ms: int) -> None:
-    """Once all nodes have told what they carry, what has no owner gets one."""
-    if not cluster.settled and all(node.reported for node in cluster.nodes):
+    """Once all nodes have told what they carry, what has no owner gets one. Nobody waits for a node
+    of which an edge hears nothing: its streams would wait with it."""
+    if not cluster.settled and all(node.reported or node.suspect for node in cluster.nodes):
         settle(cluster, now_ms)
 
 

@@ -226,6 +226,20 @@ def test_an_edge_that_hears_nothing_keeps_new_work_away_until_the_node_is_heard(
     assert node.open
 
 
+def test_a_new_leader_does_not_wait_for_a_node_that_died_with_the_former_one(world: World) -> None:
+    world.want("a")
+    world.settle()
+    first = world.owner("a")
+    assert first is not None
+    world.machines[first].up = False
+    world.lead()
+    [other] = world.machines.keys() - {first}
+    world.report(other)
+    assert world.owner("a") == first  # it may still speak
+    world.say(StreamLost("a", world.fence["a"], "silent", silent=True))
+    assert world.owner("a") == other
+
+
 def test_a_dead_source_does_not_stop_a_move(world: World) -> None:
     world.say(Drain("two"))
     world.want("a")
