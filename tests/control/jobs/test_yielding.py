@@ -80,10 +80,13 @@ def test_every_thread_of_a_process_that_yields_comes_behind_all_others(
         crew = Crew(order, planned.chunks[:1], 1)
         running = threading.Thread(target=crew.run)
         running.start()
-        while running.is_alive() and not crew.frames:
+        seen: dict[int, int] = {}
+        while running.is_alive():  # most threads are there while it encodes
+            for pid in crew.pids:
+                now, weighed = policies(pid), weight(pid)
+                if len(now) > len(seen):
+                    seen, session = now, weighed
             time.sleep(0.01)
-        (pid,) = crew.pids
-        seen, session = policies(pid), weight(pid)
         running.join()
         place.remove()
     assert len(seen) > 8, "of decoder, network and encoder"
