@@ -128,7 +128,7 @@ class Supervisor:
                 process.send_signal(signal.SIGHUP)
             if process is not None and process.poll() is not None:
                 self._mourn(one, process, now)
-            if one.process is None and now >= one.due:
+            if one.process is None and now >= one.due and self._unusable is None:
                 self._start(one, now)
 
     def _start(self, one: _Running, now: float) -> None:

@@ -139,6 +139,11 @@ import sys
 from streamgen.control import supervisor
 from streamgen.errors import ConfigError
 supervisor.HEALTHY_S = 0.1
+start = supervisor.subprocess.Popen
+def counted(*given, **options):
+    print("started")
+    return start(*given, **options)
+supervisor.subprocess.Popen = counted
 child = supervisor.Child("edge", [sys.executable, "-c", "{code}"])
 try:
     supervisor.Supervisor([child]).serve()
@@ -148,7 +153,7 @@ except ConfigError as error:
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
-    assert told.stdout == "the edge cannot start with this configuration\n"
+    assert told.stdout == "started\nthe edge cannot start with this configuration\n"
 
 
 def test_a_child_whose_work_another_takes_over_waits_and_not_when_there_is_none(

@@ -8,11 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,8 +21,8 @@ from streamgen.control.launch.berths import Berths, runtime_folder
 from streamgen.control.launch.fleet import Fleet
 from streamgen.control.launch.holder import Holder, machine
 from streamgen.errors import ConfigError
+from tests.control.launch.waiting import alive, until
 
-WITHIN_S = 60.0
 FLEET = Fleet("some", 1, ("/nowhere/coordinator",), drain_s=0)
 ALONE = """
 import os, sys, time
@@ -44,23 +42,6 @@ def folder() -> Iterator[Path]:
     yield found
     Berths("some", found).end_all()
     shutil.rmtree(found)
-
-
-def until(holds: Callable[[], Any], what: str) -> Any:
-    ends = time.monotonic() + WITHIN_S
-    while True:
-        found = holds()
-        if found:
-            return found
-        assert time.monotonic() < ends, f"not within {WITHIN_S:g} s: {what}"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def holder(folder: Path, fleet: Fleet = FLEET, berth: str | None = None) -> Holder:

@@ -9,11 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -24,19 +22,10 @@ pytest.importorskip("sqlalchemy")
 
 from streamgen.cli import app
 from tests.control.coordinator.acting import free_port
+from tests.control.launch.waiting import until
 
 WITHIN_S = 60.0
 STREAMGEN = [sys.executable, "-m", "streamgen.cli"]
-
-
-def until(holds: Callable[[], Any], what: str) -> Any:
-    ends = time.monotonic() + WITHIN_S
-    while True:
-        found = holds()
-        if found:
-            return found
-        assert time.monotonic() < ends, f"not within {WITHIN_S:g} s: {what}"
-        time.sleep(0.05)
 
 
 class Machine:

@@ -9,12 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,28 +25,12 @@ if find_spec("ray") is None:
 from streamgen.control.keys import new_key
 from streamgen.control.launch.berths import Berths
 from tests.control.coordinator.acting import free_port
+from tests.control.launch.waiting import alive, until
 
 pytestmark = pytest.mark.timeout(300)
 WITHIN_S = 90.0
 STREAMGEN = [sys.executable, "-m", "streamgen.cli"]
 RAYLETS = str(Path(__file__).with_name("raylets.py"))
-
-
-def until(holds: Callable[[], Any], what: str) -> Any:
-    ends = time.monotonic() + WITHIN_S
-    while True:
-        found = holds()
-        if found:
-            return found
-        assert time.monotonic() < ends, f"not within {WITHIN_S:g} s: {what}"
-        time.sleep(0.1)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def descendants(pid: int) -> dict[int, int]:
