@@ -110,13 +110,14 @@ class Berths:
     def end(self, berth: str) -> None:
         """What runs there. Returns when it has ended. Raises `StreamGenError` when it does not."""
         until = time.monotonic() + ENDS_WITHIN_S
-        told = False
+        told: Kept | None = None
         while self.taken(berth):
-            if not told:  # one that has just begun has no socket yet
-                asked = self._asked(berth, "stop")
-                if asked is not None:
-                    told = True
-                    asked[0].close()
+            asked = self._asked(berth, "stop" if told is None else "look")
+            if asked is not None:  # one that has just begun has no socket yet
+                asked[0].close()
+                told = told or asked[1]
+                if asked[1].pid != told.pid:
+                    return  # who waited for the place has it already
             if time.monotonic() > until:
                 raise StreamGenError(f"what runs in {self.folder / berth} does not end")
             time.sleep(POLL_S)
