@@ -6,7 +6,8 @@ import time
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from streamgen_edge.publishing import RtmpSink, Streams
+from streamgen_edge.publishing import Streams
+from streamgen_edge.sink import RtmpSink
 from streamgen_edge.stream import LiveStream
 
 

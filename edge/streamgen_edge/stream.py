@@ -13,9 +13,8 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from enum import Enum
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any
 
 from streamgen.deliver.live import LiveSettings
 from streamgen.ingest.link import SOUND, VIDEO, Description
@@ -29,6 +28,7 @@ from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link
 from streamgen_edge.seats import Seating
+from streamgen_edge.state import Publishing, State
 from streamgen_edge.stills import Stills
 from streamgen_edge.tenure import Tenure
 from streamgen_edge.timeline import BASE, HZ, LiveTimeline
@@ -43,30 +43,6 @@ FINISH_S = 5.0
 FIXED = ("ladder", "keyframe_interval", "audio")
 """Of a pipeline: what a running session cannot change, as its tracks never do."""
 log = logging.getLogger("streamgen.edge.stream")
-
-
-class State(Enum):
-    WAITING = "waiting"
-    """For a publisher's first key frame, and a worker."""
-    LIVE = "live"
-    GAP = "gap"
-    """Nothing that can be shown comes; viewers see the last picture, or a slate."""
-    ENDING = "ending"
-    """The worker gives what is inside."""
-    ENDED = "ended"
-
-
-class Publishing(Protocol):
-    """Whoever publishes, as the stream sees it."""
-
-    @property
-    def announces_pictures(self) -> bool:
-        """Whether it has said that it will send any."""
-        ...
-
-    def request_keyframe(self) -> None:
-        """A key frame would help; not every protocol can say so."""
-        ...
 
 
 class LiveStream:

@@ -12,11 +12,12 @@ from streamgen.media.packet import Packet
 from streamgen.telemetry import Metrics, Telemetry
 from streamgen_edge.allowance import Allowance, Audience
 from streamgen_edge.hls import Viewer
-from streamgen_edge.publishing import RtmpSink, Streams
+from streamgen_edge.publishing import Streams
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.limits import Limits
 from streamgen_edge.rtmp.publisher import Ended, Publisher, Refused
 from streamgen_edge.settings import Server
+from streamgen_edge.sink import RtmpSink
 from tests.edge.test_link import joined, until
 from tests.edge.test_stream import MS
 

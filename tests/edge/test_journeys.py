@@ -15,13 +15,15 @@ import pytest
 
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Metrics
-from streamgen_edge.publishing import Streams, believable
+from streamgen_edge.publishing import Streams
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.limits import Limits
 from streamgen_edge.rtmp.messages import AUDIO, VIDEO, Message
 from streamgen_edge.rtmp.publisher import Publisher
 from streamgen_edge.settings import Server
-from streamgen_edge.stream import LiveStream, State
+from streamgen_edge.sink import believable
+from streamgen_edge.state import State
+from streamgen_edge.stream import LiveStream
 from streamgen_edge.timeline import HZ
 from tests.edge.rtmp.client import AAC_CONFIG, AAC_FRAME, CONFIG, IDR, NEXT
 from tests.edge.test_allowance import Line

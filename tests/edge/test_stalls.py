@@ -15,7 +15,7 @@ from streamgen.media.credit import Intake
 from streamgen.media.envelope import Envelope, Kind, opened, seal
 from streamgen.media.packet import Packet
 from streamgen_edge.beginning import Beginning
-from streamgen_edge.stream import State
+from streamgen_edge.state import State
 from streamgen_edge.timeline import BASE, HZ
 from tests.edge.test_link import FakeWorker, joined, until
 from tests.edge.test_stream import MS, Ends, asked, seated

@@ -6,7 +6,7 @@ from streamgen.control.placement.profiles import Profiles
 from streamgen.control.placement.resources import Standing
 from streamgen.control.placement.scheduler import Work
 from streamgen.pipeline import parse_pipeline
-from streamgen_edge.publishing import RtmpSink
+from streamgen_edge.sink import RtmpSink
 from streamgen_edge.stream import LiveStream
 
 UNKNOWN = (1280, 720, 30.0)
