@@ -52,6 +52,23 @@ class OutTrack:
             config=bytes.fromhex(told["extradata"]),
         )
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What `of` reads."""
+        rate = self.rate
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "codec": self.codec,
+            "width": self.width,
+            "height": self.height,
+            "rate": None if rate is None else [rate.numerator, rate.denominator],
+            "bitrate_bps": self.bitrate_bps,
+            "rate_hz": self.rate_hz,
+            "channels": self.channels,
+            "extradata": self.config.hex(),
+        }
+
     def for_hls(self) -> LiveTrack | None:
         """As the packager wants it; None for what has no place in a ladder (Opus)."""
         if self.codec not in ("h264", "aac"):
