@@ -1,4 +1,5 @@
-"""`Joined`: an edge's place in a cluster, as configured: its seats, and the peer that runs."""
+"""`Joined`: an edge's place in a cluster, as configured: its seats and homes, and the peer that
+runs."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from streamgen.control.coordinator.directory import EdgeRegistered
+from streamgen.control.coordinator.messages import FromCoordinator
 from streamgen.control.coordinator.peer import Peer
 from streamgen.control.keys import public_key, read_key
 from streamgen.control.placement.profiles import Profiles
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
+from streamgen_edge.cluster.homes import ClusterHomes
 from streamgen_edge.cluster.seats import ClusterSeats
 from streamgen_edge.cluster.settings import ClusterSettings
 from streamgen_edge.link import Link
@@ -29,12 +32,18 @@ class Joined:
         self.profiles = Profiles.of(settings.profiles)
         self._settings = settings
         self._registered = _registered(settings, server, folder)
+        self.homes = ClusterHomes(self._registered)
 
     @asynccontextmanager
     async def seats(self, link: Link) -> AsyncIterator[ClusterSeats]:
         """Those of this link, as long as the block runs."""
-        settings = self._settings
+        settings, homes = self._settings, self.homes
         seats = ClusterSeats(link, self._registered)
+
+        def heard(command: FromCoordinator) -> None:
+            seats.heard(command)
+            homes.heard(command)
+
         peer = Peer(
             settings.name,
             kind="edge",
@@ -43,19 +52,22 @@ class Joined:
             coordinator_key=(
                 None if settings.coordinator_key is None else public_key(settings.coordinator_key)
             ),
-            heard=seats.heard,
-            hello=seats.hello,
+            heard=heard,
+            hello=lambda: (*seats.hello(), *homes.hello()),
         )
         seats.say, seats.now_ms, seats.leads = peer.say, peer.now_ms, lambda: peer.leader
-        task = asyncio.create_task(peer.run())
-        task.add_done_callback(lambda task: _stopped(task, link))
+        homes.say = peer.say
+        tasks = [asyncio.create_task(one) for one in (peer.run(), homes.run())]
+        for task in tasks:
+            task.add_done_callback(lambda task: _stopped(task, link))
         try:
             yield seats
         finally:
             seats.goodbye()
             await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _stopped(task: asyncio.Task[None], link: Link) -> None:
@@ -66,9 +78,15 @@ def _stopped(task: asyncio.Task[None], link: Link) -> None:
 
 
 def _registered(settings: ClusterSettings, server: Server, folder: Path | None) -> EdgeRegistered:
+    """How the others find us: workers our link, edges our streams."""
     if server.link is not None:
         place = Place.at(settings.link or server.link.listen).media
-        return EdgeRegistered(settings.name, place, read_key(server.link.key).public.hex())
-    if folder is None:
+        link = place, read_key(server.link.key).public.hex()
+    elif folder is not None:
+        link = str(folder.absolute()), ""
+    else:
         raise ConfigError("cluster: workers need a way here: give --link FOLDER, or link")
-    return EdgeRegistered(settings.name, str(folder.absolute()))
+    mirror = ("", "") if folder is None else (str(folder.absolute()), "")
+    if settings.mirror is not None and settings.key is not None:
+        mirror = Place.at(settings.mirror).media, read_key(settings.key).public.hex()
+    return EdgeRegistered(settings.name, *link, *mirror)

@@ -31,6 +31,11 @@ class ClusterSettings(Settings):
     """Ours; no other edge has it. Default: the machine's."""
     link: str | None = None
     """Where workers of other machines find this edge's link; default: `link.listen`."""
+    mirror: str | None = None
+    """`host:port` where other edges fetch what their viewers want of the streams that are here.
+    Without it they come to the folder of the link, on the same machine."""
+    edges: tuple[str, ...] = ()
+    """Public keys of the other edges, which may do that."""
     profiles: Path | None = None
     """What streams take, as `streamgen profile` prints it, below `profiles` in a YAML file. What is
     not there is assumed by size and rate."""
@@ -49,7 +54,14 @@ class ClusterSettings(Settings):
             _as_value(public_key, value)
         return value
 
-    @field_validator("link")
+    @field_validator("edges")
+    @classmethod
+    def _edges(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for key in value:
+            _as_value(public_key, key)
+        return value
+
+    @field_validator("link", "mirror")
     @classmethod
     def _link(cls, value: str | None) -> str | None:
         if value is not None:
@@ -68,6 +80,8 @@ class ClusterSettings(Settings):
         """Between machines nobody talks without."""
         if self.between_machines and (self.key is None or self.coordinator_key is None):
             raise ValueError("coordinators at a port need key and coordinator_key")
+        if self.mirror is not None and self.key is None:
+            raise ValueError("mirror: nobody listens there without key")
         return self
 
     @property

@@ -15,6 +15,10 @@ class EdgeRegistered:
     """Where nodes find its link: `tcp://host:port`, or a folder of the same machine."""
     public_key: str = ""
     """Of its link, 64 hexadecimal digits; empty: a folder needs none."""
+    mirror: str = ""
+    """Where other edges find its streams, as `place`; empty: nowhere."""
+    mirror_key: str = ""
+    """Of that, as `public_key`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from streamgen.control.coordinator.commands import Command, Refuse, Wait
 from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered, Edges
 from streamgen.control.coordinator.events import Event, KnownNode, StreamWanted
+from streamgen.control.coordinator.homes import LONGEST_PASSPORT, FromEdge, Home
 from streamgen.control.placement.resources import Resources, amounts
 from streamgen.control.placement.scheduler import Work
 from streamgen.control.wire import MOST_CONTROL_BYTES, decoded, encoded
@@ -45,8 +46,8 @@ class Beat:
     """It does not know who is told so: that one has to say hello again."""
 
 
-ToCoordinator = Event | EdgeRegistered | EdgeLeft | Alive
-FromCoordinator = Command | Edges | Beat
+ToCoordinator = Event | EdgeRegistered | EdgeLeft | FromEdge | Alive
+FromCoordinator = Command | Edges | Home | Beat
 Message = ToCoordinator | FromCoordinator
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Message)}
 T = TypeVar("T")
@@ -119,6 +120,10 @@ def _check(value: Any) -> None:
 def _check_fields(value: Any) -> None:
     for name, kind in _fields_of(value.__class__):
         found = getattr(value, name)
+        if kind == "passport":
+            if len(found) > LONGEST_PASSPORT:
+                raise ConfigError(f"a passport of {len(found)} characters")
+            continue
         _check(found)
         if kind == "name" and not (0 < len(found) <= LONGEST_NAME and found.isprintable()):
             raise ConfigError(f"not a name: {found[:LONGEST_NAME]!r}")
@@ -133,6 +138,7 @@ def _fields_of(kind: Hashable) -> tuple[tuple[str, str], ...]:
     found = []
     for field in fields(cast(Any, kind)):
         is_name = field.name in _NAMES or (named and field.name == "name")
+        is_name = is_name and (kind, field.name) != (Home, "edge")  # it may be nobody's
         found.append((field.name, "name" if is_name else field.name.rpartition("_")[2]))
     return tuple(found)
 
