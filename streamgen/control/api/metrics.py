@@ -15,17 +15,19 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from streamgen.control.api.views import STATES, state
+from streamgen.control.coordinator.chronicle import Kind
 from streamgen.control.coordinator.office import Office
 from streamgen.control.placement.resources import DIMENSIONS
 from streamgen.telemetry import Telemetry
 
 _BOUNDS_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25)
 _COUNTED = {
-    "moves": "Streams that were told to move.",
-    "takeovers": "Streams that ran and got another owner.",
-    "refusals": "Noes.",
-    "waits": "Streams that were told to wait for room.",
-    "leases": "Leases to lead that this process had.",
+    "moves": (Kind.MOVES, "Streams that were told to move."),
+    "takeovers": (Kind.TAKEOVERS, "Streams that ran and got another owner."),
+    "refusals": (Kind.REFUSALS, "Noes."),
+    "waits": (Kind.WAITS, "Streams that were told to wait for room."),
+    "leases": (Kind.LEADS, "Leases to lead that this process had."),
+    "nodes_lost": (Kind.NODE_DIED, "Nodes that fell silent, or whose worker died."),
 }
 
 
@@ -44,9 +46,9 @@ class ClusterMetrics(Collector):
             buckets=figures.decisions.cumulative(_BOUNDS_S),
             sum_value=figures.decisions.total_ns / 1e9,
         )
-        for name, help_ in _COUNTED.items():
+        for name, (kind, help_) in _COUNTED.items():
             yield CounterMetricFamily(
-                f"streamgen_coordinator_{name}", help_, value=figures.counts[name]
+                f"streamgen_coordinator_{name}", help_, value=figures.counts[kind.value]
             )
         messages = CounterMetricFamily(
             "streamgen_coordinator_messages_lost",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from streamgen.control.coordinator.chronicle import Chronicle
 from streamgen.control.coordinator.cluster import Holding
 from streamgen.control.coordinator.commands import (
     Assign,
@@ -73,8 +74,7 @@ class Desk:
         self.waits: dict[str, Wait] = {}
         """What those that wait were told last."""
         self._say, self._persist = say, persist
-        self._owners: dict[str, int] = {}
-        """The newest epoch of each stream."""
+        self.chronicle = Chronicle()
         self._since_ms = 0
         self._told = False
         """Nodes know the edges."""
@@ -84,16 +84,14 @@ class Desk:
     def gained(self, rows: LeaseGained, now_ms: int) -> None:
         self.lost(now_ms)
         self.epoch, self._since_ms, self._told = rows.epoch, now_ms, False
-        held = ((one.work.name, one.coming or one.here) for one in rows.streams)
-        self._owners = {name: one.epoch for name, one in held if one is not None}
         self._handle(rows, now_ms)
 
     def lost(self, now_ms: int) -> None:
         self._handle(LeaseLost(), now_ms)
         self.epoch = 0
         self.directory = Directory()
-        for known in (self.edge_of, self.waits, self._owners):
-            known.clear()
+        self.edge_of.clear()
+        self.waits.clear()
 
     def tick(self, alive: Iterable[str], silent_ms: dict[str, int], now_ms: int) -> None:
         """Some times a second: the nodes that were heard since the last one, and for how long
@@ -200,7 +198,9 @@ class Desk:
     def _handle(self, event: Event, now_ms: int) -> None:
         began_ns = self.figures.cpu_ns()
         commands = self.coordinator.handle(event, now_ms)
-        self.figures.handled(event, commands, self.figures.cpu_ns() - began_ns)
+        took_ns = self.figures.cpu_ns() - began_ns
+        news = self.chronicle.note(event, commands, now_ms)
+        self.figures.handled(event, commands, news, took_ns)
         for command in commands:
             self._pass_on(command)
         if self.epoch and self.coordinator.cluster is None and not isinstance(event, LeaseLost):
@@ -211,9 +211,6 @@ class Desk:
             case Assign() | Move():
                 name = command.work.name
                 self.waits.pop(name, None)
-                if 0 < self._owners.get(name, 0) < command.epoch and isinstance(command, Assign):
-                    self.figures.took_over()
-                self._owners[name] = max(command.epoch, self._owners.get(name, 0))
                 self._say("worker", command.node, command)
                 self._to_edge_of(name, command)
             case Revoke() | Change() | Warm() | Drained():
@@ -226,8 +223,8 @@ class Desk:
             case Persist():
                 self._persist(command)
                 for name in command.gone_streams:
-                    for known in (self.edge_of, self.waits, self._owners):
-                        known.pop(name, None)
+                    self.edge_of.pop(name, None)
+                    self.waits.pop(name, None)
 
     def _to_edge_of(self, stream: str, command: FromCoordinator) -> None:
         edge = self.edge_of.get(stream)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from streamgen.control.coordinator.chronicle import Entry
 from streamgen.control.coordinator.commands import Assign, Command, Move, Refuse, Wait
 from streamgen.control.coordinator.events import Event, LeaseGained
 from streamgen.telemetry import Times
@@ -20,6 +21,7 @@ class Figures:
         self.decisions = Times()
         """Processor time of each: an owner, a no, a place among those that wait."""
         self.counts: Counter[str] = Counter()
+        """By kinds of the chronicle."""
         self.ignored: Counter[str] = Counter()
         """Messages of peers that may not say this, by kind."""
 
@@ -28,19 +30,15 @@ class Figures:
         """Of this thread."""
         return time.thread_time_ns()
 
-    def handled(self, event: Event, commands: Sequence[Command], took_ns: int) -> None:
+    def handled(
+        self, event: Event, commands: Sequence[Command], news: Sequence[Entry], took_ns: int
+    ) -> None:
+        """`news` is what of it was not said before."""
         decided = sum(isinstance(one, DECISIONS) for one in commands)
         if decided and not isinstance(event, LeaseGained):
             for _ in range(decided):
                 self.decisions.add(took_ns // decided)
-        self.counts["moves"] += sum(isinstance(one, Move) for one in commands)
-        self.counts["refusals"] += sum(isinstance(one, Refuse) for one in commands)
-        self.counts["waits"] += sum(isinstance(one, Wait) for one in commands)
-        self.counts["leases"] += isinstance(event, LeaseGained)
-
-    def took_over(self) -> None:
-        """A stream that ran got another owner."""
-        self.counts["takeovers"] += 1
+        self.counts.update(one.kind.value for one in news)
 
     def not_listened(self, kind: str) -> None:
         self.ignored[kind] += 1
