@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamgen.control.coordinator.events import KnownNode, KnownStream
+from streamgen.control.coordinator.homes import KnownHome
 from streamgen.control.placement.resources import Cut
 from streamgen.control.placement.scheduler import Work
 
@@ -96,6 +97,8 @@ class Persist:
     gone_nodes: tuple[str, ...] = ()
     streams: tuple[KnownStream, ...] = ()
     gone_streams: tuple[str, ...] = ()
+    homes: tuple[KnownHome, ...] = ()
+    gone_homes: tuple[str, ...] = ()
 
 
 Command = Assign | Move | Revoke | Change | Wait | Refuse | Warm | Drained | Persist

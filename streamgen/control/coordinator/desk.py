@@ -41,7 +41,16 @@ from streamgen.control.coordinator.events import (
     Tick,
     WorkerLost,
 )
+from streamgen.control.coordinator.fencing import Epochs
 from streamgen.control.coordinator.figures import Figures
+from streamgen.control.coordinator.homes import (
+    FromEdge,
+    Homes,
+    StreamClaimed,
+    StreamLeft,
+    StreamSought,
+    StreamUnsought,
+)
 from streamgen.control.coordinator.messages import Alive, FromCoordinator, Letter, ToCoordinator
 from streamgen.control.coordinator.places import Kind
 
@@ -69,6 +78,7 @@ class Desk:
         self.epoch = 0
         """Of the lease under which it leads; 0: it does not."""
         self.directory = Directory()
+        self.homes = Homes(Epochs(0, b""))
         self.edge_of: dict[str, str] = {}
         """Who wants each stream."""
         self.waits: dict[str, Wait] = {}
@@ -84,12 +94,14 @@ class Desk:
     def gained(self, rows: LeaseGained, now_ms: int) -> None:
         self.lost(now_ms)
         self.epoch, self._since_ms, self._told = rows.epoch, now_ms, False
+        self.homes = Homes(Epochs(rows.epoch, b""), rows.homes, now_ms)
         self._handle(rows, now_ms)
 
     def lost(self, now_ms: int) -> None:
         self._handle(LeaseLost(), now_ms)
         self.epoch = 0
         self.directory = Directory()
+        self.homes = Homes(Epochs(0, b""))
         self.edge_of.clear()
         self.waits.clear()
 
@@ -103,10 +115,14 @@ class Desk:
         if not self._told and now_ms - self._since_ms >= LISTEN_MS:
             self._told = True
             self._say("worker", None, self.directory.all())
+            self.homes.listened()
         known = {one.edge for one in self.directory.all().edges}
         gone = {name for name in known if silent_ms.get(name, EDGE_GONE_MS) >= EDGE_GONE_MS}
         if gone and self.directory.remove(gone):
             self._tell_edges()
+        self.homes.gone(gone, now_ms)
+        self.homes.time_went_by(now_ms)
+        self._tell_homes()
         if now_ms - self._since_ms >= EDGE_GONE_MS:
             self._forget_orphans(silent_ms, now_ms)
 
@@ -146,9 +162,13 @@ class Desk:
             case EdgeRegistered():
                 if self.directory.add(message):
                     self._tell_edges()
+                self.homes.registered(message, now_ms)
             case EdgeLeft():
                 if self.directory.remove([name]):
                     self._tell_edges()
+                self.homes.gone([name], now_ms)
+            case StreamClaimed() | StreamLeft() | StreamSought() | StreamUnsought():
+                self._of_home(message, now_ms)
             case StreamWanted():
                 self.edge_of[message.work.name] = name
                 owner = self._owner(message.work.name)
@@ -161,6 +181,13 @@ class Desk:
                     self._say("worker", name, self.directory.all())
             case _:
                 self._handle(message, now_ms)
+        self._tell_homes()
+
+    def _of_home(self, message: FromEdge, now_ms: int) -> None:
+        if self.homes.later(message):
+            self.lost(now_ms)
+        else:
+            self.homes.hear(message)
 
     def drain(self, node: str, wanted: bool, now_ms: int) -> bool:
         """Empty a node, or leave that after all; False: there is none of that name."""
@@ -175,7 +202,9 @@ class Desk:
         match message:
             case NodeRegistered() | NodeReport() | Drain() | NodeLeft() | WorkerLost():
                 return kind == "worker" and message.node == name
-            case EdgeRegistered() | EdgeLeft():
+            case EdgeRegistered() | EdgeLeft() | StreamClaimed() | StreamLeft():
+                return kind == "edge" and message.edge == name
+            case StreamSought() | StreamUnsought():
                 return kind == "edge" and message.edge == name
             case StreamWanted():
                 return kind == "edge"
@@ -234,6 +263,13 @@ class Desk:
     def _tell_edges(self) -> None:
         if self._told:
             self._say("worker", None, self.directory.all())
+
+    def _tell_homes(self) -> None:
+        said, known, gone = self.homes.take()
+        for edge, home in said:
+            self._say("edge", edge, home)
+        if known or gone:
+            self._persist(Persist(homes=tuple(known), gone_homes=tuple(gone)))
 
     def _owner(self, name: str) -> Holding | None:
         cluster = self.coordinator.cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamgen.control.coordinator.homes import KnownHome
 from streamgen.control.placement.resources import Cut, Resources
 from streamgen.control.placement.scheduler import Work
 
@@ -57,6 +58,7 @@ class LeaseGained:
     """Of the lease to lead: goes up with every leader."""
     nodes: tuple[KnownNode, ...] = ()
     streams: tuple[KnownStream, ...] = ()
+    homes: tuple[KnownHome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

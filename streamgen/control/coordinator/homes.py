@@ -160,7 +160,7 @@ class Homes:
 
     def time_went_by(self, now_ms: int) -> None:
         """What nobody came back to is forgotten."""
-        while self._alone:
+        while self._alone and self._listened:
             stream, since_ms = next(iter(self._alone.items()))
             if len(self._alone) <= MOST_ALONE and now_ms - since_ms < KEPT_MS:
                 break
@@ -185,10 +185,7 @@ class Homes:
             case StreamClaimed():
                 self._claimed(event)
             case StreamLeft():
-                held = self._held.get(event.stream)
-                if held is not None and held.edge == event.edge:
-                    if event.epoch in (0, held.epoch):
-                        self._forget(event.stream)
+                self._over(event)
             case StreamSought():
                 self._seek(event)
             case StreamUnsought():
@@ -231,6 +228,11 @@ class Homes:
         self._changed[event.stream] = None
         self._answer(event)
         self._tell(event.stream, *also, but=event.edge)
+
+    def _over(self, event: StreamLeft) -> None:
+        held = self._held.get(event.stream)
+        if held is not None and held.edge == event.edge and event.epoch in (0, held.epoch):
+            self._forget(event.stream)
 
     def _seek(self, event: StreamSought) -> None:
         own = self._seeks.setdefault(event.edge, {})

@@ -1,7 +1,7 @@
 """`Journal`: what a leader wants remembered, on its way to the store. Nobody waits for it.
 
 While the store is away, what is newer takes the place of what is older: never more waits than
-there are nodes and streams.
+there are nodes, streams and homes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import islice
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.fencing import COUNTER_BITS
 from streamgen.control.coordinator.rows import GONE, written
-from streamgen.control.store.rows import Lease, Node, Row, Stream
+from streamgen.control.store.rows import Home, Lease, Node, Row, Stream
 from streamgen.control.store.store import Store
 from streamgen.control.store.writer import MOST_ROWS
 from streamgen.errors import Fenced, StoreError
@@ -76,7 +76,7 @@ class Journal:
         if now - self._tidied >= TIDY_S:
             self._tidied = now
             try:
-                for kind in (Node, Stream):
+                for kind in (Node, Stream, Home):
                     await self._store.discard(kind, GONE)
             except StoreError as error:
                 log.warning("rows of what is gone are kept for now: %s", error)

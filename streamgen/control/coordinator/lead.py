@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from streamgen.control.coordinator.events import LeaseGained
 from streamgen.control.coordinator.rows import read
-from streamgen.control.store.rows import Lease, Node, Stream
+from streamgen.control.store.rows import Home, Lease, Node, Stream
 from streamgen.control.store.store import Store
 from streamgen.errors import Fenced, StoreError
 
@@ -64,8 +64,9 @@ class Lead:
                     self._there()
                     return
                 # From here on former leaders' writes are refused: nothing is read too early.
-                nodes, streams = await self._store.all(Node), await self._store.all(Stream)
-                known = read(lease.epoch, nodes, streams)
+                all_of = self._store.all
+                nodes, streams = await all_of(Node), await all_of(Stream)
+                known = read(lease.epoch, nodes, streams, await all_of(Home))
         except (StoreError, TimeoutError) as error:
             self._gone(error)
             return

@@ -23,6 +23,7 @@ import zmq
 import zmq.asyncio
 
 from streamgen.control.coordinator.events import StreamReleased, StreamWanted
+from streamgen.control.coordinator.homes import StreamLeft
 from streamgen.control.coordinator.messages import (
     ALIVE,
     Alive,
@@ -53,6 +54,7 @@ KNOCK_S = 5.0
 """Silence after which a coordinator is connected to anew: ZeroMQ does not by itself after a
 refusal, and our key may be known by now."""
 GOODBYE_MS = 200
+Over = StreamReleased | StreamLeft
 log = logging.getLogger("streamgen.peer")
 
 
@@ -87,7 +89,7 @@ class Peer:
         self._clock: Clock = clock if clock is not None else MonotonicClock()
         self._said: deque[ToCoordinator] = deque()
         self._missed = False
-        self._released: deque[StreamReleased] = deque(maxlen=MOST_WAITING)
+        self._over: deque[Over] = deque(maxlen=MOST_WAITING)
         """While nobody leads: `hello` cannot tell that."""
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,8 +115,8 @@ class Peer:
     def say(self, event: ToCoordinator) -> None:
         """Tell the leader, soon. Any thread; never blocks, never raises.
 
-        While nobody leads it is lost, as the next leader is told all by `hello`; only
-        `StreamReleased` waits, which that cannot tell.
+        While nobody leads it is lost, as the next leader is told all by `hello`; only that a
+        stream is over waits (`StreamReleased`, `StreamLeft`), which that cannot tell.
         """
         if len(self._said) >= MOST_WAITING:
             self._missed = True
@@ -160,8 +162,8 @@ class Peer:
             if self.leader is not None:
                 for line in self._leading():
                     line.put(event)
-            elif isinstance(event, StreamReleased):
-                self._released.append(event)
+            elif isinstance(event, Over):
+                self._over.append(event)
         if self._missed:
             self._missed = False
             for line in self._leading():
@@ -175,10 +177,11 @@ class Peer:
         said = self._hello()
         events = said if isinstance(said, tuple) else (said,)
         wanted = {one.work.name for one in events if isinstance(one, StreamWanted)}
-        gone = [*self._released, *(one for one in line.queue if isinstance(one, StreamReleased))]
-        self._released.clear()
+        over = [*self._over, *(one for one in line.queue if isinstance(one, Over))]
+        self._over.clear()
         line.queue.clear()
-        line.tell([one for one in gone if one.stream not in wanted], events)
+        again = (one for one in over if isinstance(one, StreamLeft) or one.stream not in wanted)
+        line.tell(again, events)
 
     async def _live(self) -> None:
         while True:

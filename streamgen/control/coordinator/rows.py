@@ -8,9 +8,10 @@ from typing import Any
 
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.events import Held, KnownNode, KnownStream, LeaseGained
+from streamgen.control.coordinator.homes import KnownHome
 from streamgen.control.placement.resources import Cut, Profile, Resources, Standing
 from streamgen.control.placement.scheduler import Work
-from streamgen.control.store.rows import Node, Row, Stream
+from streamgen.control.store.rows import Home, Node, Row, Stream
 
 GONE = "gone"
 
@@ -25,17 +26,30 @@ def written(persist: Persist, version: int) -> list[Row]:
     for stream in persist.streams:
         state = "waiting" if stream.here is None else "placed"
         rows.append(Stream(stream.work.name, state, "", _facts(stream), version))
+    for home in persist.homes:
+        rows.append(Home(home.stream, "held", home.edge, home.epoch, home.passport, version))
     rows += [Node(name, "worker", GONE, {}, version) for name in persist.gone_nodes]
     rows += [Stream(name, GONE, "", {}, version) for name in persist.gone_streams]
+    rows += [Home(name, GONE, "", 0, "", version) for name in persist.gone_homes]
     return rows
 
 
-def read(leader: int, nodes: Iterable[Node], streams: Iterable[Stream]) -> LeaseGained:
+def read(
+    leader: int,
+    nodes: Iterable[Node],
+    streams: Iterable[Stream],
+    homes: Iterable[Home] = (),
+) -> LeaseGained:
     """What a new leader is told."""
     return LeaseGained(
         leader,
         tuple(_node(one) for one in nodes if one.kind == "worker" and one.state != GONE),
         tuple(_stream(one) for one in streams if one.state != GONE),
+        tuple(
+            KnownHome(one.name, one.edge, one.epoch, one.passport)
+            for one in homes
+            if one.state != GONE
+        ),
     )
 
 

@@ -37,6 +37,20 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """At which edge a stream's publisher is, or was last."""
+
+    name: str
+    state: str
+    edge: str
+    epoch: int
+    """Goes up with every home, and never back."""
+    passport: str = ""
+    """What it said of the stream."""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """One finished segment of one rung; its bytes are elsewhere."""
 
@@ -102,7 +116,7 @@ class Notice:
     body: Document = field(default_factory=dict)
 
 
-Row = Node | Stream | Segment | Job | Chunk | Event | Notice
+Row = Node | Stream | Home | Segment | Job | Chunk | Event | Notice
 
 
 @dataclass(frozen=True, slots=True)

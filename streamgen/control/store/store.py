@@ -16,6 +16,7 @@ from streamgen.control.store.migrate import migrate
 from streamgen.control.store.outbox import Outbox
 from streamgen.control.store.rows import (
     Event,
+    Home,
     Job,
     Lease,
     Node,
@@ -28,7 +29,7 @@ from streamgen.control.store.work import Work
 from streamgen.control.store.writer import GroupCommit
 from streamgen.telemetry import Telemetry
 
-R = TypeVar("R", Node, Stream, Segment, Job, Event)
+R = TypeVar("R", Node, Stream, Home, Segment, Job, Event)
 PATIENCE_S = 60.0
 """How long writes wait for a database that went away."""
 SLICE = 1_000
@@ -108,7 +109,7 @@ class Store:
         table = {Segment: segments, Event: events}[kind]
         return await self._delete(table, table.c.created_ms < before_ms)
 
-    async def discard(self, kind: type[Node] | type[Stream], state: str) -> int:
+    async def discard(self, kind: type[Node] | type[Stream] | type[Home], state: str) -> int:
         """Throw away what stands so, in the same way. An older version of such a row, written
         after that, would be taken for a new one."""
         table = TABLES[kind]

@@ -11,11 +11,22 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
     text,
 )
 
-from streamgen.control.store.rows import Chunk, Event, Job, Node, Notice, Row, Segment, Stream
+from streamgen.control.store.rows import (
+    Chunk,
+    Event,
+    Home,
+    Job,
+    Node,
+    Notice,
+    Row,
+    Segment,
+    Stream,
+)
 
 metadata = MetaData()
 
@@ -35,6 +46,16 @@ streams = Table(
     Column("state", String(16), nullable=False),
     Column("session", String(64), nullable=False),
     Column("facts", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+homes = Table(
+    "homes",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("edge", String(64), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("passport", Text, nullable=False),
     Column("version", BigInteger, nullable=False),
 )
 leases = Table(
@@ -113,6 +134,7 @@ outbox = Table(
 TABLES: dict[type[Row], Table] = {
     Node: nodes,
     Stream: streams,
+    Home: homes,
     Segment: segments,
     Job: jobs,
     Chunk: chunks,
