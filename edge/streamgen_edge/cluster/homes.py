@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 
 from streamgen.control.coordinator.directory import EdgeRegistered
 from streamgen.control.coordinator.homes import (
-    LONGEST_PASSPORT,
     Home,
     StreamClaimed,
     StreamLeft,
     StreamSought,
     StreamUnsought,
+    check_passport,
 )
 from streamgen.control.coordinator.messages import FromCoordinator, ToCoordinator
 
@@ -115,10 +115,9 @@ class ClusterHomes:
         return claim.home
 
     def carry(self, stream: str, passport: str) -> None:
-        """What another edge needs to go on with a stream of ours. Raises `ValueError` where that is
-        more than may be said."""
-        if len(passport) > LONGEST_PASSPORT:
-            raise ValueError(f"a passport of {len(passport)} characters")
+        """What another edge needs to go on with a stream of ours. Raises `ConfigError` where that
+        is more than may be said."""
+        check_passport(passport)
         claim = self._claims.get(stream)
         if claim is not None and claim.passport != passport:
             claim.passport = passport

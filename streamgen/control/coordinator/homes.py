@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from streamgen.control.coordinator.directory import EdgeRegistered
 from streamgen.control.coordinator.fencing import Epochs
+from streamgen.errors import ConfigError
 
 LONGEST_PASSPORT = 1 << 16
-"""Characters."""
+"""Characters, none of them NUL, which databases do not take."""
 KEPT_MS = 900_000
 """What an edge that is gone said of its streams is kept so long."""
 MOST_ALONE = 1_000
@@ -94,6 +95,12 @@ class KnownHome:
     edge: str
     epoch: int
     passport: str = ""
+
+
+def check_passport(text: str) -> None:
+    """Raises `ConfigError`."""
+    if len(text) > LONGEST_PASSPORT or "\0" in text:
+        raise ConfigError(f"not a passport of a stream: {len(text)} characters")
 
 
 FromEdge = StreamClaimed | StreamLeft | StreamSought | StreamUnsought

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from streamgen.control.coordinator.commands import Command, Refuse, Wait
 from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered, Edges
 from streamgen.control.coordinator.events import Event, KnownNode, StreamWanted
-from streamgen.control.coordinator.homes import LONGEST_PASSPORT, FromEdge, Home
+from streamgen.control.coordinator.homes import FromEdge, Home, check_passport
 from streamgen.control.placement.resources import Resources, amounts
 from streamgen.control.placement.scheduler import Work
 from streamgen.control.wire import MOST_CONTROL_BYTES, decoded, encoded
@@ -121,8 +121,7 @@ def _check_fields(value: Any) -> None:
     for name, kind in _fields_of(value.__class__):
         found = getattr(value, name)
         if kind == "passport":
-            if len(found) > LONGEST_PASSPORT:
-                raise ConfigError(f"a passport of {len(found)} characters")
+            check_passport(found)
             continue
         _check(found)
         if kind == "name" and not (0 < len(found) <= LONGEST_NAME and found.isprintable()):

@@ -18,6 +18,7 @@ from streamgen.control.coordinator.events import (
     StreamWanted,
     WorkerLost,
 )
+from streamgen.control.coordinator.homes import KnownHome
 from streamgen.control.placement.resources import Cut, Standing
 from tests.control.coordinator.world import NODE, PROFILES, SECRET, work
 
@@ -25,7 +26,7 @@ pytest.importorskip("sqlalchemy")
 pytest.importorskip("alembic")
 
 from streamgen.control.coordinator.rows import read, written
-from streamgen.control.store import Node, Store, Stream
+from streamgen.control.store import Home, Node, Store, Stream
 
 LEADER = 3
 
@@ -72,6 +73,18 @@ def test_the_next_leader_reads_what_the_last_one_knew(tmp_path: Path) -> None:
     assert any(one.coming is not None for one in gained.streams), "a move is under way"
     # And it is enough to lead.
     assert Coordinator(SECRET).handle(gained, 0) == []
+
+
+def test_homes_are_read_as_they_were_written_but_for_those_that_are_gone(tmp_path: Path) -> None:
+    homes = tuple(KnownHome(f"s{n}", "edge-a", LEADER << 32 | n, "ü" * n) for n in range(3))
+
+    async def through_the_store() -> LeaseGained:
+        async with Store(f"sqlite:///{tmp_path / 'state.db'}", lambda: 0) as store:
+            await store.write(*written(Persist(homes=homes), 1))
+            await store.write(*written(Persist(gone_homes=("s1",)), 2))
+            return read(LEADER + 1, [], [], await store.all(Home))
+
+    assert asyncio.run(through_the_store()).homes == (homes[0], homes[2])
 
 
 def test_a_stream_that_becomes_another_by_a_move_is_remembered_as_both() -> None:

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from streamgen.control.store import Chunk, Event, Job, Node, Notice, Segment, Store, Stream
+from streamgen.control.store import Chunk, Event, Home, Job, Node, Notice, Segment, Store, Stream
 from streamgen.control.store.tables import metadata
 from streamgen.errors import ConfigError, Fenced, StoreError
 from streamgen.telemetry import Telemetry
@@ -74,6 +74,23 @@ def test_several_processes_may_start_with_an_empty_database_at_once(url: str) ->
         assert len(await stores[0].all(Stream)) == 5
         for store in stores:
             await store.__aexit__()
+
+    done(work())
+
+
+def test_a_database_of_the_first_release_is_brought_up_to_date_with_what_is_in_it(url: str) -> None:
+    home = Home("me", "held", "edge-a", 3 << 32 | 7, '{"session": "é"}' * 4_000, 9)
+
+    async def work() -> None:
+        async with Store(url, wall_ms) as store:
+            await store.write(Stream("me", "live"))
+            async with store.database.writing() as connection:
+                await connection.execute(text("DROP TABLE homes"))
+                await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        async with Store(url, wall_ms) as store:
+            assert await store.all(Stream) == [Stream("me", "live")]
+            await store.write(home, replace(home, epoch=1, version=8))
+            assert await store.all(Home) == [home]
 
     done(work())
 
@@ -314,6 +331,8 @@ def test_rows_of_what_is_gone_are_thrown_away(url: str) -> None:
             assert await store.discard(Stream, "gone") == 1_200
             assert [one.name for one in await store.all(Stream)] == ["here"]
             assert len(await store.all(Node)) == 1
+            await store.write(Home("s", "gone", "", 0), Home("t", "held", "edge-a", 1))
+            assert await store.discard(Home, "gone") == 1
 
     done(work())
 

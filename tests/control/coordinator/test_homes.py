@@ -1,0 +1,368 @@
+"""At which edge each stream is, whoever dies, and who may say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from streamgen.control.coordinator import homes as homes_module
+from streamgen.control.coordinator.commands import Persist
+from streamgen.control.coordinator.desk import EDGE_GONE_MS, LISTEN_MS
+from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered
+from streamgen.control.coordinator.events import LeaseGained
+from streamgen.control.coordinator.homes import (
+    KEPT_MS,
+    LONGEST_PASSPORT,
+    Home,
+    KnownHome,
+    StreamClaimed,
+    StreamLeft,
+    StreamSought,
+    StreamUnsought,
+)
+from streamgen.control.coordinator.messages import opened, sealed
+from streamgen.media.envelope import LinkError
+from tests.control.coordinator.test_desk import Told
+
+EDGES = ("edge-a", "edge-b", "edge-c")
+HERE = dict.fromkeys(EDGES, 100)
+
+
+def door(edge: str) -> EdgeRegistered:
+    return EdgeRegistered(edge, f"/run/{edge}", "", f"tcp://{edge}:7200", "ab" * 32)
+
+
+@dataclass
+class Scene(Told):
+    """Three edges and a leader that has listened to all of them."""
+
+    asks: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for edge in EDGES:
+            self.hear("edge", edge, door(edge), self.desk.epoch)
+        self.later(LISTEN_MS, HERE)
+        self.by.clear()
+
+    def say(self, message: StreamClaimed | StreamLeft | StreamSought | StreamUnsought) -> None:
+        self.hear("edge", message.edge, message, self.desk.epoch)
+
+    def claim(self, stream: str, edge: str, epoch: int = 0, passport: str = "") -> Home:
+        """A publisher comes."""
+        self.asks += 1
+        self.say(StreamClaimed(stream, edge, epoch, passport, str(self.asks)))
+        answer = self.told(edge)
+        assert answer.ask == str(self.asks)
+        return answer
+
+    def told(self, edge: str) -> Home:
+        """The last word to this edge."""
+        found = self.by[edge][-1]
+        assert isinstance(found, Home)
+        return found
+
+    def remembered(self) -> tuple[KnownHome, ...]:
+        """What the store would have now."""
+        rows: dict[str, KnownHome] = {}
+        for one in self.persisted:
+            rows |= {home.stream: home for home in one.homes}
+            for name in one.gone_homes:
+                rows.pop(name, None)
+        return tuple(rows.values())
+
+    def next_leader(self, rows: tuple[KnownHome, ...], *edges: str) -> None:
+        """One leads who knows these rows; these edges register."""
+        self.desk.gained(LeaseGained(self.desk.epoch + 1, homes=rows), self.now_ms)
+        self.by.clear()
+        for edge in edges:
+            self.hear("edge", edge, door(edge), self.desk.epoch)
+
+
+def test_the_newest_publisher_wins_and_the_former_home_and_who_seeks_are_told() -> None:
+    scene = Scene()
+    scene.say(StreamSought("s", "edge-c"))
+    assert scene.told("edge-c") == Home("s", "", 0)
+    first = scene.claim("s", "edge-a", passport="first")
+    assert first.epoch >> 32 == 3
+    place = "tcp://edge-a:7200", "ab" * 32
+    assert scene.told("edge-c") == Home("s", "edge-a", first.epoch, *place, "first")
+    second = scene.claim("s", "edge-b")
+    assert second.epoch > first.epoch
+    assert (second.edge, second.passport) == ("edge-b", "first"), "it goes on as it was"
+    for edge in ("edge-a", "edge-c"):
+        assert (scene.told(edge).edge, scene.told(edge).epoch) == ("edge-b", second.epoch)
+    assert scene.told("edge-a").ask == ""
+
+
+def test_a_claim_that_is_said_twice_is_one_and_one_that_was_superseded_stays_so() -> None:
+    scene = Scene()
+    first = scene.claim("s", "edge-a")
+    asked = StreamClaimed("s", "edge-a", 0, "", first.ask)
+    scene.say(asked)
+    assert scene.told("edge-a") == first
+    second = scene.claim("s", "edge-b")
+    scene.say(asked)
+    answer = scene.told("edge-a")
+    assert (answer.edge, answer.epoch, answer.ask) == ("edge-b", second.epoch, first.ask)
+    scene.say(StreamClaimed("s", "edge-a", first.epoch))
+    assert scene.told("edge-a").edge == "edge-b"
+
+
+def test_another_publisher_at_its_home_changes_nothing_there_but_wins_it_back() -> None:
+    scene = Scene()
+    first = scene.claim("s", "edge-a")
+    assert scene.claim("s", "edge-a", first.epoch).epoch == first.epoch
+    second = scene.claim("s", "edge-b")
+    third = scene.claim("s", "edge-a", first.epoch)
+    assert (third.edge, scene.told("edge-b").edge) == ("edge-a", "edge-a")
+    assert third.epoch > second.epoch
+
+
+def test_an_edge_that_was_started_anew_is_another_home() -> None:
+    scene = Scene()
+    first = scene.claim("s", "edge-a", passport="first")
+    scene.hear("edge", "edge-a", door("edge-a"))
+    again = scene.claim("s", "edge-a")
+    assert again.epoch > first.epoch and again.passport == "first"
+
+
+def test_a_newer_passport_is_told_to_who_seeks_and_is_remembered() -> None:
+    scene = Scene()
+    home = scene.claim("s", "edge-a", passport="one")
+    scene.say(StreamSought("s", "edge-c"))
+    scene.say(StreamClaimed("s", "edge-a", home.epoch, "two"))
+    assert scene.told("edge-c").passport == "two"
+    number = len(scene.by["edge-c"])
+    scene.say(StreamClaimed("s", "edge-a", home.epoch, "two"))
+    scene.say(StreamClaimed("s", "edge-a", home.epoch))
+    assert len(scene.by["edge-c"]) == number, "that is no news"
+    assert scene.remembered() == (KnownHome("s", "edge-a", home.epoch, "two"),)
+
+
+def test_only_its_home_says_what_a_stream_is_and_that_it_is_over() -> None:
+    scene = Scene()
+    first = scene.claim("s", "edge-a", passport="first")
+    second = scene.claim("s", "edge-b")
+    scene.say(StreamClaimed("s", "edge-a", first.epoch, "of the former home"))
+    scene.say(StreamLeft("s", "edge-a", first.epoch))
+    scene.say(StreamLeft("s", "edge-a", second.epoch))
+    scene.say(StreamLeft("s", "edge-a", 0))
+    home = scene.desk.homes.get("s")
+    assert home is not None and (home.edge, home.passport) == ("edge-b", "first")
+    scene.say(StreamSought("s", "edge-c"))
+    scene.say(StreamLeft("s", "edge-b", second.epoch))
+    assert scene.told("edge-c") == Home("s", "", second.epoch)
+    assert scene.desk.homes.get("s") is None and scene.remembered() == ()
+
+
+def test_an_edge_that_ends_a_stream_before_it_was_told_its_epoch_ends_it() -> None:
+    scene = Scene()
+    scene.claim("s", "edge-a")
+    scene.say(StreamLeft("s", "edge-a", 0))
+    assert scene.desk.homes.get("s") is None
+
+
+def test_nobody_claims_or_ends_or_seeks_in_anothers_name() -> None:
+    scene = Scene()
+    home = scene.claim("s", "edge-a")
+    scene.by.clear()
+    for kind, name in (("edge", "edge-b"), ("worker", "edge-a"), ("worker", "node-1")):
+        for message in (
+            StreamClaimed("s", "edge-a", home.epoch, "mine"),
+            StreamClaimed("t", "edge-a", ask="x"),
+            StreamLeft("s", "edge-a", home.epoch),
+            StreamSought("s", "edge-a"),
+            StreamUnsought("s", "edge-a"),
+            home,
+        ):
+            scene.hear(kind, name, message)  # type: ignore[arg-type]
+    assert scene.by == {}
+    assert scene.desk.figures.ignored.total() == 18
+    assert scene.desk.homes.get("t") is None
+
+
+def test_the_streams_of_an_edge_that_died_are_its_until_others_claim_them() -> None:
+    scene = Scene()
+    home = scene.claim("s", "edge-a", passport="first")
+    scene.say(StreamSought("s", "edge-c"))
+    told = len(scene.by["edge-c"])
+    silent = {"edge-b": 100, "edge-c": 100, "edge-a": EDGE_GONE_MS}
+    scene.later(30_000, silent)
+    assert "edge-a" not in scene.desk.directory
+    assert len(scene.by["edge-c"]) == told, "who seeks keeps what it has"
+    scene.say(StreamSought("s", "edge-b"))
+    assert (scene.told("edge-b").edge, scene.told("edge-b").epoch) == ("edge-a", home.epoch)
+    taken = scene.claim("s", "edge-b")
+    assert taken.passport == "first"
+    assert scene.told("edge-c").edge == "edge-b"
+
+
+def test_what_a_dead_edge_said_is_kept_a_while_and_no_longer() -> None:
+    scene = Scene()
+    gone = scene.claim("s", "edge-a", passport="first")
+    other = scene.claim("t", "edge-b")
+    scene.say(StreamSought("s", "edge-c"))
+    scene.hear("edge", "edge-a", EdgeLeft("edge-a"))
+    scene.now_ms += KEPT_MS - 2_000
+    scene.later(1_000, HERE)
+    assert scene.desk.homes.get("s") is not None
+    scene.later(1_000, HERE)
+    assert scene.desk.homes.get("s") is None
+    assert scene.told("edge-c") == Home("s", "", gone.epoch)
+    assert scene.remembered() == (KnownHome("t", "edge-b", other.epoch),)
+    assert scene.claim("s", "edge-b").passport == ""
+
+
+def test_an_edge_that_comes_back_with_its_streams_keeps_them_and_without_loses_them() -> None:
+    scene = Scene()
+    kept = scene.claim("kept", "edge-a")
+    scene.claim("lost", "edge-a")
+    scene.later(EDGE_GONE_MS, {"edge-b": 100, "edge-c": 100, "edge-a": EDGE_GONE_MS})
+    scene.hear("edge", "edge-a", door("edge-a"))
+    scene.say(StreamClaimed("kept", "edge-a", kept.epoch))
+    scene.now_ms += KEPT_MS
+    scene.later(1_000, HERE)
+    assert scene.desk.homes.get("lost") is None
+    assert scene.desk.homes.get("kept") == Home(
+        "kept", "edge-a", kept.epoch, "tcp://edge-a:7200", "ab" * 32
+    )
+
+
+def test_of_streams_whose_edges_are_gone_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(homes_module, "MOST_ALONE", 3)
+    scene = Scene()
+    for number in range(5):
+        scene.claim(f"s{number}", "edge-a")
+    scene.later(1_000, HERE)
+    assert len(scene.remembered()) == 5
+    scene.hear("edge", "edge-a", EdgeLeft("edge-a"))
+    scene.later(500, HERE)
+    assert {one.stream for one in scene.remembered()} == {"s2", "s3", "s4"}
+
+
+def test_one_edge_has_and_seeks_so_many_streams_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(homes_module, "MOST_OF_AN_EDGE", 3)
+    scene = Scene()
+    for number in range(5):
+        scene.say(StreamClaimed(f"s{number}", "edge-a", ask=str(number)))
+        scene.say(StreamSought(f"s{number}", "edge-a"))
+    assert {one.stream for one in scene.remembered()} == {"s0", "s1", "s2"}
+    scene.by.clear()
+    for number in range(5):
+        scene.claim(f"s{number}", "edge-b" if number < 3 else "edge-c")
+    homes = [one for one in scene.by["edge-a"] if isinstance(one, Home)]
+    assert {one.stream for one in homes} == {"s0", "s1", "s2"}
+
+
+def test_where_edges_are_found_now_is_told_to_who_seeks_their_streams() -> None:
+    scene = Scene()
+    scene.claim("s", "edge-a")
+    scene.say(StreamSought("s", "edge-c"))
+    scene.hear("edge", "edge-a", EdgeRegistered("edge-a", "/run/a", "", "/run/moved"))
+    assert scene.told("edge-c").place == "/run/moved"
+
+
+def test_who_does_not_seek_any_more_is_told_nothing() -> None:
+    scene = Scene()
+    scene.say(StreamSought("s", "edge-c"))
+    scene.say(StreamSought("s", "edge-b"))
+    scene.say(StreamUnsought("s", "edge-b"))
+    scene.by.clear()
+    scene.hear("edge", "edge-c", door("edge-c"))  # it was started anew, and has not sought yet
+    scene.claim("s", "edge-a")
+    assert scene.by.keys() == {"edge-a"}
+
+
+def test_the_next_leader_goes_on_with_what_was_remembered_and_what_edges_say_again() -> None:
+    scene = Scene()
+    home = scene.claim("s", "edge-a", passport="first")
+    gone = scene.claim("t", "edge-b", passport="of a dead edge")
+    scene.next_leader(scene.remembered(), "edge-a", "edge-c")
+    scene.say(StreamClaimed("s", "edge-a", home.epoch, "second"))
+    assert "edge-a" not in scene.by, "as it was: that is no news"
+    scene.say(StreamSought("s", "edge-c"))
+    assert scene.told("edge-c") == Home(
+        "s", "edge-a", home.epoch, "tcp://edge-a:7200", "ab" * 32, "second"
+    )
+    taken = scene.claim("t", "edge-c")
+    assert taken.passport == "of a dead edge" and taken.epoch > gone.epoch
+
+
+def test_a_leader_says_that_a_stream_is_nowhere_once_all_edges_had_time_to_say_so() -> None:
+    scene = Scene()
+    scene.next_leader((), *EDGES)
+    scene.say(StreamSought("s", "edge-c"))
+    assert "edge-c" not in scene.by
+    scene.later(LISTEN_MS, HERE)
+    assert scene.told("edge-c") == Home("s", "", 0)
+
+
+@pytest.mark.parametrize("first", ["edge-a", "edge-b"])
+def test_of_two_homes_that_a_leader_does_not_know_the_newer_one_is_right(first: str) -> None:
+    scene = Scene()
+    old = scene.claim("s", "edge-a")
+    new = scene.claim("s", "edge-b")
+    scene.next_leader((), *EDGES)
+    said = {"edge-a": old.epoch, "edge-b": new.epoch}
+    for edge in (first, *(said.keys() - {first})):
+        scene.say(StreamClaimed("s", edge, said[edge], f"of {edge}"))
+    home = scene.desk.homes.get("s")
+    assert home is not None and (home.edge, home.passport) == ("edge-b", "of edge-b")
+    assert home.epoch > new.epoch
+    for edge in ("edge-a", "edge-b"):
+        assert (scene.told(edge).edge, scene.told(edge).epoch) == ("edge-b", home.epoch)
+
+
+def test_a_store_that_is_older_than_the_truth_takes_no_stream_back_to_a_former_home() -> None:
+    scene = Scene()
+    old = scene.claim("s", "edge-a")
+    rows = scene.remembered()
+    new = scene.claim("s", "edge-b")
+    scene.next_leader(rows, *EDGES)
+    scene.say(StreamClaimed("s", "edge-b", new.epoch))
+    scene.say(StreamClaimed("s", "edge-a", old.epoch))
+    assert scene.told("edge-a").edge == "edge-b"
+    assert scene.told("edge-b").epoch > new.epoch
+
+
+def test_a_leader_that_sees_a_home_of_a_later_leader_leads_no_more() -> None:
+    for message in (
+        StreamClaimed("s", "edge-a", 9 << 32 | 1),
+        StreamSought("s", "edge-a", 9 << 32),
+    ):
+        scene = Scene()
+        scene.say(message)
+        assert scene.desk.epoch == 0
+        scene.hear("edge", "edge-a", StreamClaimed("s", "edge-a", ask="x"))
+        assert scene.by == {}
+
+
+def test_passports_and_homes_of_nobody_go_over_the_wire_within_their_bounds() -> None:
+    largest = StreamClaimed("s", "edge-a", 1, "\x01" * LONGEST_PASSPORT, "ask")
+    assert opened(sealed(largest, 0), 0).message == largest
+    nobody = Home("s", "", 0)
+    assert opened(sealed(nobody, 0), 0).message == nobody
+    for wrong in (
+        StreamClaimed("s", "edge-a", 1, "x" * (LONGEST_PASSPORT + 1)),
+        StreamClaimed("s", "edge-a", 1, "\0"),
+        StreamClaimed("s", "", 1),
+        StreamClaimed("s", "edge-a", -1),
+        StreamSought("two\nlines", "edge-a"),
+        StreamLeft("s", "e" * 65, 1),
+        StreamClaimed("s", "edge-a", 1, "", "x" * 1_001),
+    ):
+        with pytest.raises(LinkError):
+            opened(sealed(wrong, 0), 0)
+
+
+def test_what_is_remembered_is_said_once_for_each_change() -> None:
+    scene = Scene()
+    scene.persisted.clear()
+    home = scene.claim("s", "edge-a")
+    scene.say(StreamClaimed("s", "edge-a", home.epoch))
+    scene.later(1_000, HERE)
+    assert scene.persisted == [Persist(homes=(KnownHome("s", "edge-a", home.epoch),))]
