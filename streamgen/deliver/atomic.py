@@ -50,7 +50,7 @@ class Partial:
             undo.callback(self.discard)
             try:
                 self._make_parents()
-                _sweep(self.final)
+                sweep(self.final)
                 self._create()
             except OSError as error:
                 raise OutputError(f"cannot write {final}: {reason(error)}") from error
@@ -238,8 +238,9 @@ def _exchange(new: Path, old: Path) -> None:
     os.rename(aside, new)
 
 
-def _sweep(final: Path) -> None:
+def sweep(final: Path) -> None:
     """Remove what killed runs left of this output: partial names that nobody holds locked."""
+    final = _resolved(final)
     prefix = _prefix(final)
     for entry in os.scandir(final.parent):
         if entry.name.startswith(prefix) and not _locked(Path(entry.path)):

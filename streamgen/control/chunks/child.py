@@ -1,8 +1,8 @@
 """A process that makes pieces of a file: `python -m streamgen.control.chunks.child`.
 
-It hears numbers of pieces on its standard input, one at a time, and says on its standard output, in
-lines of JSON, how far it is and when one is whole. The end of its input is the death of its parent:
-it ends at once, and what was not whole is made again by somebody else.
+It hears orders on its standard input, and behind each the numbers of pieces, one at a time; it says
+on its standard output, in lines of JSON, how far it is and when one is whole. The end of its input
+is the death of its parent: it ends at once, and what was not whole is made again by somebody else.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from streamgen.telemetry import Telemetry
 MODULE = "streamgen.control.chunks.child"
 TELL_S = 0.25
 """Between two words on how far it is."""
+DEPTH = 4
+"""Lines that were heard and wait; who gives orders waits for each piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,16 @@ class Order:
     top_only: bool
     processors: tuple[int, ...]
     """Where it may run; empty: anywhere."""
+    identity: str
+    """Of the plan in that folder."""
     yields: bool = False
-    """Take only what everything else on the machine leaves."""
+    """Take only what everything else on the machine leaves; a process does so to its end."""
+    words: Path | None = None
+    """Where it says what is for people."""
 
     def line(self) -> bytes:
-        """As the first line of the child's standard input. Only its parent writes there."""
-        return base64.b64encode(pickle.dumps(self)) + b"\n"
+        """For the child's standard input. Only its parent writes there."""
+        return b"order " + base64.b64encode(pickle.dumps(self)) + b"\n"
 
 
 class Parent:
@@ -72,40 +78,63 @@ class Parent:
 def main() -> None:
     """Make pieces until standard input ends."""
     heard = sys.stdin.buffer
-    order: Order = pickle.loads(base64.b64decode(heard.readline()))
+    order = _ordered(heard.readline())
     # What libraries print goes elsewhere.
     parent = Parent(os.fdopen(os.dup(1), "wb"))
-    os.dup2(2, 1)
     if order.yields:
         yield_to_others()
-    if order.processors and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, order.processors)
-    planned = read_plan(order.folder)
-    if planned is None:
-        raise SystemExit("there is no plan")
-    numbers: Queue[int] = Queue(maxsize=1)
-    threading.Thread(target=_listen, args=(heard, numbers), daemon=True).start()
+    _settle(order)
+    lines: Queue[bytes] = Queue(maxsize=DEPTH)
+    threading.Thread(target=_listen, args=(heard, lines), daemon=True).start()
     with Lane() as lane:
         while True:
-            number = numbers.get()
+            line = lines.get()
+            if line.startswith(b"order "):
+                order = _ordered(line)
+                _settle(order)
+                continue
+            number = int(line)
             try:
-                made = _make(order, planned, planned.chunks[number], parent, lane)
+                made = _made(order, number, parent, lane)
             except StreamGenError as error:
                 parent.say(error=type(error).__name__, text=str(error), number=number)
             else:
                 parent.say(made=made, number=number)
 
 
-def _listen(heard: BinaryIO, numbers: Queue[int]) -> None:
+def _ordered(line: bytes) -> Order:
+    found: Order = pickle.loads(base64.b64decode(line.removeprefix(b"order ")))
+    return found
+
+
+def _settle(order: Order) -> None:
+    """Become what the order asks for; threads of before stay where they are."""
+    if order.words is not None:
+        words = os.open(order.words, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        os.dup2(words, 2)
+        os.close(words)
+    os.dup2(2, 1)
+    if order.processors and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order.processors)
+
+
+def _listen(heard: BinaryIO, lines: Queue[bytes]) -> None:
     for line in heard:
-        numbers.put(int(line))
+        lines.put(line)
     os._exit(0)
+
+
+def _made(order: Order, number: int, parent: Parent, lane: Lane) -> int:
+    planned = read_plan(order.folder)
+    if planned is None or planned.identity != order.identity:
+        raise OutputError(f"the plan of {order.input} is lost: {order.folder}")
+    return _make(order, planned, planned.chunks[number], parent, lane)
 
 
 def _make(order: Order, planned: Planned, chunk: Chunk, parent: Parent, lane: Lane) -> int:
     """Carry one piece through a session of its own; returns the number of its pictures."""
     source = ChunkSource(order.input, planned.survey, chunk)
-    outlet = PacketFile(order.folder, chunk.number)
+    outlet = PacketFile(order.folder, chunk.number, planned.identity)
     session = open_session(
         order.pipeline,
         source,

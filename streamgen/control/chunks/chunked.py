@@ -186,11 +186,18 @@ class _Run:
         self._how = how
         self._planned = planned
         self._place = place
-        self._made = place.made(planned.chunks)
+        self._made = place.made(planned)
         self._before = sum(made.report.frames_out for made in self._made.values())
         left = [chunk for chunk in planned.chunks if chunk.number not in self._made]
         top_only = not how.job.ladder
-        order = Order(how.pipeline, how.job.input, place.path, top_only, processors=())
+        order = Order(
+            how.pipeline,
+            how.job.input,
+            place.path,
+            top_only,
+            processors=(),
+            identity=planned.identity,
+        )
         self._crew = Crew(order, left, how.jobs)
         self._total = sum(chunk.frames for chunk in planned.chunks)
         self._telemetry = Telemetry()
@@ -218,7 +225,8 @@ class _Run:
         """Until every piece is whole."""
         self._crew.run()
         for chunk in self._planned.chunks:
-            made = self._made.get(chunk.number) or made_already(self._place.path, chunk.number)
+            made = self._made.get(chunk.number)
+            made = made or made_already(self._place.path, chunk.number, self._planned.identity)
             if made is None:
                 raise OutputError(f"piece {chunk.number + 1} of {self._how.job.output} is lost")
             self._made[chunk.number] = made

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +22,28 @@ from streamgen.media.steps import StepGroup
 
 TRIES = 3
 """Deaths of a process over one piece, after which the piece is at fault."""
+MOST_ORDERS = 50
+"""That one process sees; what libraries never give back is not taken for ever."""
 _LAST_WORDS = 2000
+
+
+@dataclass(slots=True)
+class Hand:
+    """A process that makes pieces. Idle, it may be kept for another crew: to start one costs a
+    second of work."""
+
+    process: subprocess.Popen[bytes]
+    orders: int = 0
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for end in (self.process.stdin, self.process.stdout):
+            if end is not None:
+                try:
+                    end.close()
+                except OSError:
+                    continue  # what it was still to be told
 
 
 class Crew:
@@ -32,16 +53,26 @@ class Crew:
     purpose ends the run: it would come again.
     """
 
-    def __init__(self, order: Order, chunks: Sequence[Chunk], jobs: int, *, place: int = 0) -> None:
-        """`place` tells the logs of several crews in one folder apart."""
+    def __init__(
+        self,
+        order: Order,
+        chunks: Sequence[Chunk],
+        jobs: int,
+        *,
+        place: int = 0,
+        kept: list[Hand] | None = None,
+    ) -> None:
+        """`place` tells the logs of several crews in one folder apart. From `kept` it takes
+        processes, and leaves there those that did well; the caller ends them."""
         self._first = place
+        self._kept = kept
         self._order = order
         self._waiting = deque(chunks)
         processors = order.processors or sorted(usable())
         self._shares = shares(processors, min(jobs, len(chunks)))
         self._lock = threading.Lock()
         self._cancelled = False
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._hands: dict[int, Hand] = {}
         self._frames: dict[int, int] = {}
         self._loads: dict[int, Mapping[str, float]] = {}
         self.deaths = 0
@@ -59,13 +90,13 @@ class Crew:
         """End every process, from any thread; `run` then raises."""
         with self._lock:
             self._cancelled = True
-            for process in self._processes.values():
-                process.kill()
+            for hand in self._hands.values():
+                hand.process.kill()
 
     @property
     def pids(self) -> list[int]:
         with self._lock:
-            return [process.pid for process in self._processes.values()]
+            return [hand.process.pid for hand in self._hands.values()]
 
     @property
     def frames(self) -> int:
@@ -80,24 +111,26 @@ class Crew:
         return {step: sum(load.get(step, 0.0) for load in loads) / len(loads) for step in steps}
 
     def _work(self, place: int) -> None:
-        process: subprocess.Popen[bytes] | None = None
+        hand: Hand | None = None
+        well = False
         try:
             while (chunk := self._next()) is not None:
                 for death in range(1, TRIES + 1):
-                    process = process or self._started(place)
-                    if self._made(process, place, chunk):
+                    hand = hand or self._started(place)
+                    if self._made(hand.process, place, chunk):
                         break
-                    status = process.wait()
-                    self._ended(place, process)
-                    process = None
+                    status = hand.process.wait()
+                    self._ended(place, hand)
+                    hand = None
                     if self._cancelled:
                         raise Cancelled
                     self.deaths += 1
                     if death == TRIES:
                         raise StreamGenError(self._verdict(place, chunk, status))
+            well = True
         finally:
-            if process is not None:
-                self._ended(place, process)
+            if hand is not None:
+                self._ended(place, hand, keep=well)
 
     def _next(self) -> Chunk | None:
         with self._lock:
@@ -105,11 +138,28 @@ class Crew:
                 raise Cancelled
             return self._waiting.popleft() if self._waiting else None
 
-    def _started(self, place: int) -> subprocess.Popen[bytes]:
-        order = replace(self._order, processors=self._shares[place])
-        with self._lock, self._words(place).open("wb") as words:
+    def _started(self, place: int) -> Hand:
+        words = self._words(place)
+        order = replace(self._order, processors=self._shares[place], words=words)
+        with self._lock:
             if self._cancelled:
                 raise Cancelled
+            hand = self._hands[place] = self._idle() or self._new(words)
+        hand.orders += 1
+        _tell(hand.process.stdin, order.line())
+        return hand
+
+    def _idle(self) -> Hand | None:
+        while self._kept:
+            hand = self._kept.pop()
+            if hand.process.poll() is None:
+                return hand
+            hand.end()
+        return None
+
+    @staticmethod
+    def _new(path: Path) -> Hand:
+        with path.open("wb") as words:
             # A session of its own: Ctrl-C in a terminal is for us, and we end it; and the kernel
             # weighs it by itself.
             process = subprocess.Popen(
@@ -119,21 +169,16 @@ class Crew:
                 stderr=words,
                 start_new_session=True,
             )
-            self._processes[place] = process
-        _tell(process.stdin, order.line())
-        return process
+        return Hand(process)
 
-    def _ended(self, place: int, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait()
-        for end in (process.stdin, process.stdout):
-            if end is not None:
-                try:
-                    end.close()
-                except OSError:
-                    continue  # what it was still to be told
+    def _ended(self, place: int, hand: Hand, *, keep: bool = False) -> None:
         with self._lock:
-            self._processes.pop(place, None)
+            self._hands.pop(place, None)
+            keep = keep and not self._cancelled and hand.orders < MOST_ORDERS
+            if keep and self._kept is not None:
+                self._kept.append(hand)
+                return
+        hand.end()
 
     def _made(self, process: subprocess.Popen[bytes], place: int, chunk: Chunk) -> bool:
         """Have one piece made. False: the process has died over it."""

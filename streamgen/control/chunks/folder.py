@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -109,17 +108,25 @@ class Workplace:
         }
         write_json(self.path / _PLAN, json.dumps(value))
 
-    def give_to(self, job: str) -> None:
-        """From now on this folder belongs to a job of a cluster. Raises `OutputError`."""
-        write_json(self.path / OWNER, job)
+    def give_to(self, owner: str) -> None:
+        """From now on this folder belongs to a job of a cluster, if it is still there: others may
+        have made all of it already. Raises `OutputError`."""
+        try:
+            write_json(self.path / OWNER, owner)
+        except OutputError:
+            if self.path.exists():
+                raise
 
     def load(self) -> Planned | None:
         """The plan of a run before; None where there is none that can be read."""
         return read_plan(self.path)
 
-    def made(self, chunks: Sequence[Chunk]) -> dict[int, Made]:
+    def made(self, planned: Planned) -> dict[int, Made]:
         """The pieces that are whole already, by number; every byte of them is checked."""
-        found = {one.number: made_already(self.path, one.number, check=True) for one in chunks}
+        found = {
+            one.number: made_already(self.path, one.number, planned.identity, check=True)
+            for one in planned.chunks
+        }
         return {number: made for number, made in found.items() if made is not None}
 
 
@@ -127,6 +134,22 @@ def place_of(output: Path) -> Path:
     """Where the pieces of an output lie."""
     final = output.resolve()
     return final.parent / f".{final.name[:150]}{MARK}"
+
+
+def owner_name(job: str) -> str:
+    """As `owner_of` has it."""
+    return f"job {job}"
+
+
+def adopt(folder: Path, owner: str) -> None:
+    """It belongs to this one, whose submitter died before saying so. Raises `OutputError`."""
+    if not owner_of(folder):
+        write_json(folder / OWNER, owner)
+
+
+def disown(folder: Path) -> None:
+    """It belongs to nobody now."""
+    (folder / OWNER).unlink(missing_ok=True)
 
 
 def owner_of(folder: Path) -> str:

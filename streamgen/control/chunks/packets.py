@@ -52,6 +52,8 @@ class Made(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     number: int
+    identity: str = ""
+    """Of the plan that it is a piece of: a folder may come to hold another one."""
     file: str
     size_bytes: int
     sha256: str
@@ -62,10 +64,11 @@ class Made(BaseModel):
 class PacketFile:
     """`protocols.Outlet` of a piece. After `finish` the packets are on disk; `publish` says so."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, identity: str) -> None:
         self.dropped_tracks: list[str] = []
         self._folder = folder
         self._number = number
+        self._identity = identity
         self._path = folder / f"chunk-{number:05d}.{secrets.token_hex(4)}.packets"
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
@@ -124,6 +127,7 @@ class PacketFile:
         """Say that this piece is whole. Raises `OutputError`."""
         made = Made(
             number=self._number,
+            identity=self._identity,
             file=self._path.name,
             size_bytes=self._size_bytes,
             sha256=self._digest.hexdigest(),
@@ -166,11 +170,14 @@ def write_json(path: Path, text: str) -> None:
             partial.unlink(missing_ok=True)
 
 
-def made_already(folder: Path, number: int, *, check: bool = False) -> Made | None:
-    """What was made of a piece, if it is there and whole; `check` reads all of it again."""
+def made_already(folder: Path, number: int, identity: str, *, check: bool = False) -> Made | None:
+    """What was made of a piece of this plan, if it is there and whole; `check` reads all of it
+    again."""
     try:
         made = Made.model_validate_json((folder / name_of(number)).read_bytes())
-        if (folder / made.file).stat().st_size != made.size_bytes or made.number != number:
+        if (made.number, made.identity) != (number, identity):
+            return None
+        if (folder / made.file).stat().st_size != made.size_bytes:
             return None
         if check and _digest(folder / made.file) != made.sha256:
             return None

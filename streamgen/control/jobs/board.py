@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from streamgen.control.jobs.making import give_up_place, order_of
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.jobs.planning import submit_apart
-from streamgen.control.jobs.submitting import cancel
-from streamgen.control.jobs.working import give_up_place
+from streamgen.control.jobs.submitting import FINAL, cancel
 from streamgen.control.store import Job, Store
 from streamgen.control.store.database import Clock
+from streamgen.control.store.jobs import Standing
 from streamgen.control.store.store import PATIENCE_S
 from streamgen.errors import ConfigError, StoreError
 
@@ -50,8 +50,8 @@ class JobBoard:
     async def rows(self, most: int | None = None) -> list[dict[str, Any]]:
         """Jobs from old to new; only the newest `most`. Raises `StoreError`."""
         store = await self.store()
-        jobs = sorted(await store.all(Job), key=lambda job: (job.created_ms, job.name))
-        return [await _row(store, job) for job in (jobs if most is None else jobs[-most:])]
+        jobs, standings = await store.jobs.newest(most), await store.jobs.standings()
+        return [_row(job, standings.get(job.name, Standing())) for job in jobs]
 
     async def row(self, name: str) -> dict[str, Any] | None:
         """All that is known of a job. Raises `StoreError`."""
@@ -59,8 +59,9 @@ class JobBoard:
         job = await store.one(Job, name)
         if job is None:
             return None
+        standing = (await store.jobs.standings(name)).get(name, Standing())
         more = {key: job.facts[key] for key in ("error", "report") if key in job.facts}
-        return await _row(store, job) | more
+        return _row(job, standing) | more
 
     async def submit(self, order: JobOrder, *, priority: int = 0) -> dict[str, Any]:
         """A job, planned by a process of its own: who asks for it may have streams to serve.
@@ -72,36 +73,35 @@ class JobBoard:
         return row
 
     async def cancel(self, name: str) -> dict[str, Any] | None:
-        """End a job; its pieces are thrown away. Raises `StoreError`."""
+        """End a job; its pieces are thrown away, and what is left of one that failed. Raises
+        `StoreError`."""
         store = await self.store()
         job = await store.one(Job, name)
         if job is None:
             return None
-        if (await cancel(store, job)).state == "cancelled":
+        if (await cancel(store, job)).state != "done":
             await asyncio.to_thread(give_up_place, job)
         return await self.row(name)
 
 
-async def _row(store: Store, job: Job) -> dict[str, Any]:
-    order = JobOrder.model_validate(job.facts["order"])
-    done, frames = order.pieces, order.frames
-    if job.state != "done":
-        made = _made(await store.work.chunks(job.name))
-        done, frames = len(made), sum(made)
+def _row(job: Job, standing: Standing) -> dict[str, Any]:
+    order = order_of(job)
+    made = job.state == "done"
     return {
         "name": job.name,
-        "state": job.state,
+        "state": job.state if job.state in FINAL else _state(order, standing),
         "created_ms": job.created_ms,
         "priority": job.priority,
         "input": order.input,
         "output": order.output,
         "pieces": order.pieces,
-        "pieces_done": done,
+        "pieces_done": order.pieces if made else standing.done,
         "frames": order.frames,
-        "frames_done": frames,
+        "frames_done": order.frames if made else min(standing.frames, order.frames),
     }
 
 
-def _made(pieces: Sequence[dict[str, Any]]) -> list[int]:
-    """Pictures of each piece that is whole."""
-    return [piece["result"]["frames"] for piece in pieces if piece["state"] == "done"]
+def _state(order: JobOrder, standing: Standing) -> str:
+    if standing.done == order.pieces:
+        return "joining"
+    return "running" if standing.claimed or standing.done else "waiting"

@@ -1,9 +1,9 @@
-"""A process that joins the pieces of a job: `python -m streamgen.control.jobs.joining`.
+"""A process that joins the pieces of jobs: `python -m streamgen.control.jobs.joining`.
 
-It hears the order on its standard input, and says on its standard output, in one line of JSON, what
-became of it. The end of its input is the death of its parent: it ends at once. It yields to the
-rest of the machine, as those do that make the pieces; who started it does not wait in that line,
-and holds the job meanwhile.
+It hears orders on its standard input, one at a time, and says on its standard output, each in one
+line of JSON, what became of them. The end of its input is the death of its parent: it ends at once.
+It yields to the rest of the machine, as those do that make the pieces; who started it does not wait
+in that line, and holds the job meanwhile.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import json
 import os
 import sys
 import threading
+from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import Queue
+from typing import Any, BinaryIO
 
-from streamgen.control.chunks.crew import TRIES, error_of
+from streamgen.control.chunks.crew import MOST_ORDERS, TRIES, error_of
 from streamgen.control.chunks.join import Assembly
 from streamgen.control.chunks.packets import Made, made_already
 from streamgen.control.chunks.summing import Sum, summed
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.offline import Sound
 from streamgen.control.yielding import yield_to_others
+from streamgen.deliver.atomic import sweep
 from streamgen.deliver.manifest import matches
 from streamgen.errors import OutputError, StreamGenError
 from streamgen.ingest.container import open_source
@@ -33,43 +35,69 @@ from streamgen.report import Report
 from streamgen.telemetry import Telemetry
 
 MODULE = "streamgen.control.jobs.joining"
+LONGEST_REPORT = 16 << 20
 
 
-async def join(order: JobOrder) -> dict[str, Any] | None:
-    """Have the pieces of a job joined by a process; its report. None where the output was there
-    already, made by somebody who died before he could say so.
+class Joiners:
+    """Processes that join. One that is idle is kept, as it takes a second of work to start.
+    Close it."""
 
-    Cancelled, it ends the process. Raises what outlets raise.
-    """
-    for _ in range(TRIES):
-        line = await _said(order)
-        if line.endswith(b"\n"):
-            break
-    else:
-        raise OutputError(f"{order.output}: joining it ended its process {TRIES} times")
-    words = json.loads(line)
-    if "error" in words:
-        raise error_of(words["error"], words["text"])
-    report: dict[str, Any] | None = words["report"]
-    return report
+    def __init__(self) -> None:
+        self._kept: list[tuple[Process, int]] = []
+
+    async def join(self, order: JobOrder) -> dict[str, Any] | None:
+        """Have the pieces of a job joined by a process; its report. None where the output was
+        there already, made by somebody who died before he could say so.
+
+        Cancelled, it ends the process. Raises what outlets raise.
+        """
+        for _ in range(TRIES):
+            line = await self._said(order)
+            if line.endswith(b"\n"):
+                break
+        else:
+            raise OutputError(f"{order.output}: joining it ended its process {TRIES} times")
+        words = json.loads(line)
+        if "error" in words:
+            raise error_of(words["error"], words["text"])
+        report: dict[str, Any] | None = words["report"]
+        return report
+
+    async def close(self) -> None:
+        while self._kept:
+            await _end(self._kept.pop()[0])
+
+    async def _said(self, order: JobOrder) -> bytes:
+        """A line of a process that joins; less than a line of one that dies."""
+        process, orders = self._kept.pop() if self._kept else (await _started(), 0)
+        assert process.stdin is not None and process.stdout is not None
+        well = False
+        try:
+            with suppress(ConnectionError):  # it has died: the end of its output says so
+                process.stdin.write(order.model_dump_json().encode() + b"\n")
+                await process.stdin.drain()
+            line = await process.stdout.readline()
+            well = line.endswith(b"\n")
+            return line
+        finally:
+            if well and not self._kept and orders + 1 < MOST_ORDERS:
+                self._kept.append((process, orders + 1))
+            else:
+                await _end(process)
 
 
-async def _said(order: JobOrder) -> bytes:
-    """The last line of a process that joins; less than a line of one that dies."""
+async def _started() -> Process:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", MODULE, stdin=pipe, stdout=pipe, start_new_session=True
+    line = [sys.executable, "-m", MODULE]
+    return await asyncio.create_subprocess_exec(
+        *line, stdin=pipe, stdout=pipe, start_new_session=True, limit=LONGEST_REPORT
     )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        with suppress(ConnectionError):  # it has died: the end of its output says so
-            process.stdin.write(order.model_dump_json().encode() + b"\n")
-            await process.stdin.drain()
-        return await process.stdout.read()
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+
+
+async def _end(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
 
 
 async def ended(joining: asyncio.Future[Any]) -> None:
@@ -81,35 +109,46 @@ async def ended(joining: asyncio.Future[Any]) -> None:
 
 
 def main() -> None:
-    """Join one job."""
+    """Join jobs until standard input ends."""
     yield_to_others()
-    heard = sys.stdin.buffer
-    order = JobOrder.model_validate_json(heard.readline())
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes elsewhere
-    threading.Thread(target=_listen, args=(heard,), daemon=True).start()
-    try:
-        report = joined(order)
-    except StreamGenError as error:
-        words: dict[str, Any] = {"error": type(error).__name__, "text": str(error)}
-    else:
-        words = {"report": None if report is None else report.model_dump(mode="json")}
-    out.write(json.dumps(words).encode() + b"\n")
-    out.flush()
-    os._exit(0)  # the other thread is still reading
+    lines: Queue[bytes] = Queue(maxsize=1)
+    listening = threading.Thread(target=_listen, args=(sys.stdin.buffer, lines), daemon=True)
+    listening.start()
+    while True:
+        try:
+            report = joined(JobOrder.model_validate_json(lines.get()))
+        except StreamGenError as error:
+            words: dict[str, Any] = {"error": type(error).__name__, "text": str(error)}
+        else:
+            words = {"report": None if report is None else report.model_dump(mode="json")}
+        out.write(json.dumps(words).encode() + b"\n")
+        out.flush()
 
 
-def _listen(heard: Any) -> None:
-    heard.read()
+def _listen(heard: BinaryIO, lines: Queue[bytes]) -> None:
+    for line in heard:
+        lines.put(line)
     os._exit(0)
 
 
 def joined(order: JobOrder) -> Report | None:
-    """Put the pieces of a job together, in this process; None where the output was there already.
-    Raises what outlets raise."""
-    manifest = order.manifest()
-    if matches(Path(order.output), manifest):
+    """Put the pieces of a job together, in this process; None where the output was there already,
+    or is there now: who was taken for dead may have finished it. Raises what outlets raise."""
+    output, manifest = Path(order.output), order.manifest()
+    try:
+        return None if matches(output, manifest) else _assembled(order)
+    except OutputError:
+        if not matches(output, manifest):
+            raise
         return None
+    finally:
+        with suppress(OSError):
+            sweep(output)
+
+
+def _assembled(order: JobOrder) -> Report:
     planned = order.planned()
     pieces = _pieces(order, [chunk.number for chunk in planned.chunks])
     telemetry, notes = Telemetry(), list[str]()
@@ -127,7 +166,8 @@ def joined(order: JobOrder) -> Report | None:
 
 
 def _pieces(order: JobOrder, numbers: Sequence[int]) -> Sequence[Made]:
-    found = list(map(partial(made_already, Path(order.place)), numbers))
+    place = Path(order.place)
+    found = [made_already(place, number, order.identity) for number in numbers]
     if lost := [number + 1 for number, made in zip(numbers, found, strict=True) if made is None]:
         raise OutputError(f"pieces of {order.output} are lost: {lost[0]}")
     return [made for made in found if made is not None]

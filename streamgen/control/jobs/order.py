@@ -58,6 +58,11 @@ class JobOrder(BaseModel):
         """As `jobs` processes would make it."""
         return InPieces(self.loaded(), self.job, self.choices, jobs)
 
+    @property
+    def here(self) -> bool:
+        """Whether this machine has the folders of its input and its output."""
+        return all(path.parent.is_dir() for path in (local_path(self.input), Path(self.place)))
+
     def planned(self) -> Planned:
         """How the input is cut. Raises `OutputError` where that is lost."""
         found = read_plan(Path(self.place))

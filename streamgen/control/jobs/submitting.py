@@ -9,14 +9,22 @@ from pathlib import Path
 
 from streamgen.control.chunks.chunked import identity_of, plan_pieces
 from streamgen.control.chunks.cuts import Cuts
-from streamgen.control.chunks.folder import Workplace, owner_of, place_of
+from streamgen.control.chunks.folder import (
+    Planned,
+    Workplace,
+    disown,
+    owner_name,
+    owner_of,
+    place_of,
+)
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.store import Chunk, Job, Store
+from streamgen.control.store.jobs import OVER
 from streamgen.errors import ConfigError
 from streamgen.ingest.address import is_url, local_path
 from streamgen.ingest.container import open_source
 
-FINAL = frozenset({"done", "failed", "cancelled"})
+FINAL = frozenset(OVER)
 ABOUT = 4
 """Processes that a file is cut for, where nobody says how many there will be."""
 
@@ -29,22 +37,28 @@ async def submit(store: Store, order: JobOrder, *, priority: int = 0, now_ms: in
         raise ConfigError(f"{order.job.name}: jobs are made of files")
     identity = identity_of(order.manifest())
     key = hashlib.sha256(f"{identity} {order.output}".encode()).hexdigest()
-    before = [job for job in await store.all(Job) if job.key.partition("-")[0] == key]
+    before = await store.jobs.under(key)
     for job in before:
         if job.state not in FINAL or (job.state == "done" and _there(order)):
             return job
-    name = secrets.token_hex(6)
-    full = _planned(order, name, identity)
-    job = Job(
-        name=name,
-        key=key if not before else f"{key}-{len(before)}",
-        state="waiting",
-        created_ms=now_ms,
-        priority=priority,
-        facts={"order": full.model_dump(mode="json")},
-    )
-    chunks = [Chunk(name, number, priority) for number in range(full.pieces)]
-    made = await store.work.submit(job, chunks)
+    place = place_of(Path(order.output))
+    await _take(store, order, place)
+    with Workplace(Path(order.output)) as workplace:
+        planned = _planned(order, identity, workplace)
+        full = _full(order, place, planned)
+        name = f"{now_ms:011x}{secrets.token_hex(2)}"  # in the order of time: older ones go first
+        job = Job(
+            name=name,
+            key=key if not before else f"{key}-{len(before)}",
+            state="waiting",
+            created_ms=now_ms,
+            priority=priority,
+            facts={"order": full.model_dump(mode="json")},
+        )
+        chunks = [Chunk(name, number, priority) for number in range(full.pieces)]
+        made = await store.work.submit(job, chunks)
+        # Behind the rows: whoever dies before has left a folder that nobody owns.
+        workplace.give_to(owner_name(made.name))
     return made
 
 
@@ -52,33 +66,45 @@ def _there(order: JobOrder) -> bool:
     return Path(order.output).exists()
 
 
-def _planned(order: JobOrder, name: str, identity: str) -> JobOrder:
-    """The order with its plan, which lies beside the output."""
+async def _take(store: Store, order: JobOrder, place: Path) -> None:
+    """A folder whose job is over is free, whoever died before it was taken away. Raises
+    `ConfigError` where it is not, `StoreError`."""
+    owner = owner_of(place)
+    job = await store.one(Job, owner.removeprefix(owner_name(""))) if owner else None
+    if job is not None and job.state in FINAL:
+        disown(place)
+    elif owner:
+        raise ConfigError(f"{order.output} is being made by {owner}")
+
+
+def _planned(order: JobOrder, identity: str, workplace: Workplace) -> Planned:
+    """How the input is cut, which stands in the folder then. Pieces of a job that failed stay, if
+    they are of the same."""
     source = open_source(order.input)
     try:
         order.outlet(source.info)
-        place = place_of(Path(order.output))
-        if owner_of(place):
-            raise ConfigError(f"{order.output} is being made by {owner_of(place)}")
-        with Workplace(Path(order.output)) as workplace:
-            planned = plan_pieces(order.how(ABOUT), identity, source)
-            if isinstance(planned, Cuts):
-                raise ConfigError(
-                    f"{order.job.name}: cannot be made by pieces ({planned.uncut}); "
-                    "use 'streamgen run'"
-                )
-            workplace.clear()
-            workplace.save(planned)
-            workplace.give_to(f"job {name}")
+        before = workplace.load()
+        if before is not None and before.identity == identity:
+            return before
+        planned = plan_pieces(order.how(ABOUT), identity, source)
     finally:
         source.close()
-    frames = sum(chunk.frames for chunk in planned.chunks)
+    if isinstance(planned, Cuts):
+        raise ConfigError(
+            f"{order.job.name}: cannot be made by pieces ({planned.uncut}); use 'streamgen run'"
+        )
+    workplace.clear()
+    workplace.save(planned)
+    return planned
+
+
+def _full(order: JobOrder, place: Path, planned: Planned) -> JobOrder:
     return order.model_copy(
         update={
             "place": str(place),
-            "identity": identity,
+            "identity": planned.identity,
             "pieces": len(planned.chunks),
-            "frames": frames,
+            "frames": sum(chunk.frames for chunk in planned.chunks),
         }
     )
 

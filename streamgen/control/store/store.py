@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, Table, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamgen.control.store.database import Clock, Database
+from streamgen.control.store.jobs import Jobs
 from streamgen.control.store.leases import Leases
 from streamgen.control.store.migrate import migrate
 from streamgen.control.store.outbox import Outbox
@@ -37,8 +38,8 @@ SLICE = 1_000
 
 
 class Store:
-    """Rows in and out; `leases`, `work` and `outbox` beside them. On one event loop; use with
-    `async with`.
+    """Rows in and out; `leases`, `work`, `jobs` and `outbox` beside them. On one event loop; use
+    with `async with`.
 
     What `write` has acknowledged is seen by every later read, in every process.
     """
@@ -59,6 +60,7 @@ class Store:
         self.database = Database(url, wall_ms, own_clock=own_clock)
         self.leases = Leases(self.database)
         self.work = Work(self.database)
+        self.jobs = Jobs(self.database)
         self.outbox = Outbox(self.database)
         self._writer = GroupCommit(self.database, telemetry or Telemetry(), patience_s=patience_s)
         self._task: asyncio.Task[None] | None = None

@@ -7,9 +7,9 @@ cannot end what another one has by now.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import and_, or_, select, tuple_, update
+from sqlalchemy import and_, null, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamgen.control.store.database import Database
@@ -44,8 +44,11 @@ class Work:
 
         return await self._database.attempted(work)
 
-    async def claim(self, owner: str, most: int, ttl_ms: int) -> list[Claim]:
-        """Up to `most` chunks to work on, best priority first and in order. Raises `StoreError`."""
+    async def claim(
+        self, owner: str, most: int, ttl_ms: int, *, but: Collection[str] = ()
+    ) -> list[Claim]:
+        """Up to `most` chunks to work on, best priority first and in order, of other jobs than
+        `but`. Raises `StoreError`."""
 
         async def work(connection: AsyncConnection) -> list[Claim]:
             now_ms = await self._database.now_ms(connection)
@@ -56,6 +59,8 @@ class Work:
             order = (chunks.c.priority, chunks.c.job, chunks.c.number)
             key = tuple_(chunks.c.job, chunks.c.number)
             picked = select(chunks.c.job, chunks.c.number).where(free).order_by(*order).limit(most)
+            if but:
+                picked = picked.where(chunks.c.job.not_in(sorted(but)))
             asked = (
                 update(chunks)
                 .where(key.in_(picked.with_for_update(skip_locked=True)))
@@ -64,6 +69,7 @@ class Work:
                     owner=owner,
                     attempt=chunks.c.attempt + 1,
                     expires_ms=now_ms + ttl_ms,
+                    result=null(),
                 )
                 .returning(chunks)
             )
@@ -74,12 +80,14 @@ class Work:
 
         return await self._database.attempted(work)
 
-    async def hold(self, held: Claim, ttl_ms: int) -> Claim:
-        """A claim for longer. Raises `Fenced` if another has it, and `StoreError`."""
+    async def hold(self, held: Claim, ttl_ms: int, so_far: Document | None = None) -> Claim:
+        """A claim for longer, and what there is of its result. Raises `Fenced` if another has it,
+        and `StoreError`."""
 
         async def work(connection: AsyncConnection) -> Claim:
             expires_ms = await self._database.now_ms(connection) + ttl_ms
-            await _change(connection, held, {"expires_ms": expires_ms})
+            told = {} if so_far is None else {"result": so_far}
+            await _change(connection, held, {"expires_ms": expires_ms} | told)
             return Claim(held.job, held.number, held.attempt, held.owner, expires_ms, held.facts)
 
         return await self._database.attempted(work)

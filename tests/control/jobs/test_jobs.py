@@ -5,23 +5,26 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from streamgen.control.chunks.folder import disown, owner_of, place_of
+from streamgen.control.jobs.making import give_up_place
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.jobs.submitting import cancel, submit
-from streamgen.control.jobs.working import Workshop, give_up_place
-from streamgen.control.store import Job, Store
+from streamgen.control.jobs.working import Workshop
+from streamgen.control.store import Chunk, Job, Store
 from streamgen.errors import ConfigError, Fenced
 from streamgen.testing import synthetic_clip
 from tests.control.chunks.work import FAST, child_processes, left_over, packets, pipeline, whole
 
 T = TypeVar("T")
 FRAMES = 500
+WITHIN_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +162,175 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
             await submit(store, address, now_ms=1)
 
     with_store(tmp_path, work)
+
+
+def test_older_jobs_go_first(clip: Path, tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        outputs = [tmp_path / f"{number}.mp4" for number in range(9)]
+        jobs = [await submit(store, order(clip, o), now_ms=1000 + n) for n, o in enumerate(outputs)]
+        claims = await store.work.claim("me", 100, 60_000)
+        assert list(dict.fromkeys(one.job for one in claims)) == [job.name for job in jobs]
+
+    with_store(tmp_path, work)
+
+
+def test_what_was_made_of_a_job_that_failed_is_taken_over_by_the_same_job(
+    clip: Path, uncut: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+
+    async def work(store: Store) -> tuple[Job, Job, Job]:
+        first = await submit(store, order(clip, output), now_ms=1)
+        output.write_bytes(b"in the way")  # of the last step
+        await workshop(store).run()
+        output.unlink()
+        second = await submit(store, order(clip, output), now_ms=2)
+        made = {path: path.stat().st_ino for path in pieces_of(second)}
+        assert len(made) == second.facts["order"]["pieces"]
+        assert await submit(store, order(clip, output), now_ms=3) == second
+        seen = asyncio.create_task(workshop(store).run())
+        assert not await began(seen)
+        return await state(store, first), second, await state(store, second)
+
+    first, second, after = with_store(tmp_path, work)
+    assert first.state == "failed" and "exists already" in first.facts["error"]
+    assert second.name != first.name
+    assert after.state == "done", after.facts
+    assert packets(output) == packets(uncut)
+    assert left_over(tmp_path) == []
+
+
+def pieces_of(job: Job) -> list[Path]:
+    return list(Path(job.facts["order"]["place"]).glob("chunk-*.json"))
+
+
+async def until(holds: Callable[[], object]) -> None:
+    ends = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < ends, "it never came to that"
+        await asyncio.sleep(0.02)
+
+
+async def began(working: asyncio.Task[None]) -> bool:
+    """Whether a process has made pieces before it is over."""
+    seen = False
+    while not working.done():
+        seen = seen or bool(child_processes())
+        await asyncio.sleep(0.02)
+    await working
+    return seen
+
+
+def test_to_cancel_a_job_once_more_leaves_the_pieces_of_the_next_one(
+    clip: Path, tmp_path: Path
+) -> None:
+    async def work(store: Store) -> None:
+        output = tmp_path / "out.mp4"
+        first = await submit(store, order(clip, output), now_ms=1)
+        await cancel(store, first)  # and died: its folder stands
+        second = await submit(store, order(clip, output), now_ms=2)
+        give_up_place(await state(store, first))
+        await workshop(store).run()
+        assert (await state(store, second)).state == "done"
+
+    with_store(tmp_path, work)
+    assert left_over(tmp_path) == []
+
+
+def test_a_folder_belongs_to_a_job_only_once_there_is_one(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who dies over it is in nobody's way."""
+    output = tmp_path / "out.mp4"
+    place = place_of(output)
+
+    async def work(store: Store) -> None:
+        given = store.work.submit
+
+        async def about_to_die(job: Job, pieces: Sequence[Chunk]) -> Job:
+            assert (place / "plan.json").exists() and not owner_of(place)
+            return await given(job, pieces)
+
+        monkeypatch.setattr(store.work, "submit", about_to_die)
+        job = await submit(store, order(clip, output), now_ms=2)
+        assert owner_of(place) == f"job {job.name}"
+        disown(place)  # died before the last step
+        await workshop(store).run()
+        assert (await state(store, job)).state == "done"
+
+    with_store(tmp_path, work)
+    assert left_over(tmp_path) == []
+
+
+def test_a_piece_of_another_job_in_the_same_folder_is_not_taken(
+    clip: Path, uncut: Path, tmp_path: Path
+) -> None:
+    """As a process writes it that was not told in time that its job is cancelled."""
+    output = tmp_path / "out.mp4"
+    strange = JobOrder(
+        pipeline=FAST | {"keyframe_interval": "2s"},
+        input=str(clip),
+        output=str(output),
+        ladder=False,
+    )
+
+    async def work(store: Store) -> None:
+        again = await submit(store, strange, now_ms=1)
+        place, kept = Path(again.facts["order"]["place"]), tmp_path / "kept"
+        task = asyncio.create_task(Workshop(store, "one", processes=1).run())
+        await until(lambda: pieces_of(again))
+        shutil.copytree(place, kept)
+        give_up_place(await cancel(store, again))
+        task.cancel()
+        await asyncio.wait([task])
+        job = await submit(store, order(clip, output), now_ms=3)
+        for path in kept.glob("chunk-*"):
+            shutil.copy(path, place)
+        await workshop(store, "two").run()
+        assert (await state(store, job)).state == "done"
+
+    with_store(tmp_path, work)
+    assert packets(output) == packets(uncut)
+
+
+def test_a_job_whose_folders_are_not_on_this_machine_is_left_to_others(
+    clip: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    output = elsewhere / "out.mp4"
+
+    async def work(store: Store) -> None:
+        job = await submit(store, order(clip, output), now_ms=1)
+        elsewhere.rename(tmp_path / "unmounted")
+        await workshop(store, "without").run()
+        assert (await state(store, job)).state == "waiting"
+        (tmp_path / "unmounted").rename(elsewhere)
+        await workshop(store, "with").run()
+        assert (await state(store, job)).state == "done"
+
+    with_store(tmp_path, work)
+
+
+def test_pieces_above_the_limit_go_back_at_once_and_nothing_begins(
+    clip: Path, uncut: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+
+    async def work(store: Store) -> None:
+        job = await submit(store, order(clip, output), now_ms=1)
+        one = Workshop(store, "one", processes=2)
+        working = asyncio.create_task(one.run())
+        await until(lambda: len(child_processes()) == 2)
+        one.limit(0, 0)
+        await until(lambda: not one.at_work and not child_processes())
+        standing = (await store.jobs.standings())[job.name]
+        assert standing.claimed == 0
+        assert (await state(store, job)).state == "waiting"
+        one.limit(2, 2)
+        await until(output.exists)
+        one.stop()
+        await working
+
+    with_store(tmp_path, work)
+    assert packets(output) == packets(uncut)
+    assert child_processes() == []

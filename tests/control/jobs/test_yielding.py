@@ -76,7 +76,7 @@ def test_every_thread_of_a_process_that_yields_comes_behind_all_others(
         source.close()
         assert isinstance(planned, Planned)
         place.save(planned)
-        order = Order(work, str(clip), place.path, True, processors=(), yields=yields)
+        order = Order(work, str(clip), place.path, True, processors=(), identity="", yields=yields)
         crew = Crew(order, planned.chunks[:1], 1)
         running = threading.Thread(target=crew.run)
         running.start()
