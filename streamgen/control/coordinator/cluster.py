@@ -31,6 +31,8 @@ class Limits:
     """A node that was not heard for so long is dead."""
     attach_ms: int = 10_000
     """From the command to a new owner's first picture; networks may have to be loaded."""
+    return_ms: int = 8_000
+    """How long nodes have to be heard again after none of them was: it was the leader's network."""
     settle_ms: int = 2_000
     """How long a new leader listens to nodes before it places what it does not see running."""
     resend_ms: int = 1_000
@@ -39,6 +41,8 @@ class Limits:
     """How long a stream that ran waits for room before its edge is told no."""
     stable_ms: int = 60_000
     """Who ran so long did not fail at the start."""
+    soon_ms: int = 5_000
+    """Who loses its node after so long is not taken for the cause: nodes die by themselves, too."""
     retry_ms: int = 500
     """After the second failure in a row; doubled with each further one."""
     move_again_ms: int = 5_000
@@ -125,6 +129,8 @@ class Cluster:
         """Nodes that failed of late, and when they are trusted again."""
         self.clearing: dict[str, tuple[str, ...]] = {}
         """Nodes that some streams leave so that there is room, and these streams."""
+        self.deaf_ms: int | None = None
+        """When no node at all was heard."""
         self._demand: Counter[str] = Counter()
 
     def add(self, stream: Stream) -> Stream:

@@ -228,11 +228,9 @@ def _lost(cluster: Cluster, event: StreamLost, now_ms: int) -> None:
         gone = here
     else:
         return
-    node = cluster.nodes.get(gone.node)
-    if event.silent and node is not None:
-        node.suspect = True
-        cluster.opened(node)
-    seeking.failed(cluster, stream, gone, event.reason, now_ms)
+    if event.silent:
+        _doubt(cluster, gone.node, now_ms)
+    seeking.failed(cluster, stream, gone, event.reason, now_ms, silent=event.silent)
     taking_up.check_settled(cluster, now_ms)
 
 
@@ -244,10 +242,31 @@ def _changed(cluster: Cluster, event: StreamChanged, now_ms: int) -> None:
 
 
 def _time_went_by(cluster: Cluster, now_ms: int) -> None:
-    for name in cluster.nodes.silent(now_ms - cluster.limits.silence_ms):
+    for name in _dead(cluster, now_ms):
         _gone(cluster, name, now_ms, failed=True)
     for about, name in cluster.alarms.due(now_ms):
         _alarm(cluster, about, name, now_ms)
+
+
+def _dead(cluster: Cluster, now_ms: int) -> list[str]:
+    """Nodes that were not heard for too long. Not where that is all of them: then it is we who hear
+    nothing, they run on, and there is nowhere else to go. Nothing new goes to them, either."""
+    silent = cluster.nodes.silent(now_ms - cluster.limits.silence_ms)
+    if silent and len(silent) == len(cluster.nodes):
+        cluster.deaf_ms = now_ms
+        for name in silent:
+            _doubt(cluster, name, now_ms)
+        return []
+    if cluster.deaf_ms is not None and now_ms - cluster.deaf_ms < cluster.limits.return_ms:
+        return []
+    return silent
+
+
+def _doubt(cluster: Cluster, name: str, now_ms: int) -> None:
+    node = cluster.nodes.get(name)
+    if node is not None and not node.suspect:
+        node.suspect, node.doubted_ms = True, now_ms
+        cluster.opened(node)
 
 
 def _alarm(cluster: Cluster, about: About, name: str, now_ms: int) -> None:
@@ -294,7 +313,7 @@ def _use_room(cluster: Cluster, now_ms: int) -> None:
         tidying.cleared(cluster, node)
         if node.draining:
             emptying.go_on(cluster, node, now_ms)
-        elif node.open and cluster.settled:
+        elif (node.open or node.on_trial) and cluster.settled:
             _let_in(cluster, node, now_ms)
             for stream, cut in list(cluster.scheduler.raise_up(name)):
                 cluster.cut(cluster.streams[stream], name, cut)
@@ -305,6 +324,8 @@ def _let_in(cluster: Cluster, node: Node, now_ms: int) -> None:
         for name in cluster.waiting.of(kind, LOOK):
             stream = cluster.streams[name]
             if stream.here is not None and _leaves_later(cluster, stream):
+                continue
+            if node.on_trial and not stream.fenced:
                 continue
             if seeking.place(cluster, stream, now_ms, only=node.name) is not None:
                 break

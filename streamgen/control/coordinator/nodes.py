@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from streamgen.control.placement.resources import Resources
 
+UNDER_WAY_MS = 250
+"""A heartbeat may be heard so long after its node died."""
+
 
 @dataclass(slots=True)
 class Node:
@@ -23,7 +26,9 @@ class Node:
     resting: bool = False
     """It failed of late, and is given time."""
     suspect: bool = False
-    """An edge hears nothing from it; over with its next heartbeat."""
+    """An edge hears nothing from it; over with its next heartbeat that was not under way then."""
+    doubted_ms: int = 0
+    """When an edge said so last."""
     reserved: bool = False
     """Room is being made there for one stream."""
     reported: bool = False
@@ -35,7 +40,16 @@ class Node:
 
     @property
     def open(self) -> bool:
-        return not (self.draining or self.resting or self.suspect or self.reserved)
+        return not self.resting and not self._closed
+
+    @property
+    def on_trial(self) -> bool:
+        """Work may come to it where there is no other: it failed of late, that is all."""
+        return self.resting and not self._closed
+
+    @property
+    def _closed(self) -> bool:
+        return self.draining or self.suspect or self.reserved
 
 
 class Nodes:
@@ -68,7 +82,7 @@ class Nodes:
             if node is not None:
                 node.heard_ms = now_ms
                 move_to_end(name)
-                if node.suspect:
+                if node.suspect and now_ms - node.doubted_ms > UNDER_WAY_MS:
                     node.suspect = False
                     cleared.append(node)
         return cleared

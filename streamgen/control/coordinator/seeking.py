@@ -37,9 +37,21 @@ def place(cluster: Cluster, stream: Stream, now_ms: int, *, only: str | None = N
     if not isinstance(answer, Placed):
         force = Force.ALL if stream.here is None else Force.BATCH
         answer = scheduler.place(work, force=force, only=only, away=away)
+    if isinstance(answer, Full) and stream.here is None and stream.fenced:
+        answer = _on_trial(cluster, stream, only) or answer
     if isinstance(answer, Full):
         return answer
     take(cluster, stream, answer, now_ms)
+    return None
+
+
+def _on_trial(cluster: Cluster, stream: Stream, only: str | None) -> Placed | None:
+    """Somebody watches, and no other node has room: then one will do that failed of late."""
+    for name in cluster.resting if only is None else (only,):
+        node = cluster.nodes.get(name)
+        tried = name == stream.avoid or node is None or not node.on_trial
+        if not tried and cluster.scheduler.room(stream.work, name):
+            return cluster.scheduler.book(stream.work, name)
     return None
 
 
@@ -49,15 +61,24 @@ def take(cluster: Cluster, stream: Stream, placed: Placed, now_ms: int) -> None:
         seek(cluster, other, now_ms)
 
 
-def failed(cluster: Cluster, stream: Stream, holding: Holding, reason: str, now_ms: int) -> None:
-    """This owner broke off: another one is looked for, later and later if that goes on."""
+def failed(
+    cluster: Cluster,
+    stream: Stream,
+    holding: Holding,
+    reason: str,
+    now_ms: int,
+    *,
+    silent: bool = False,
+) -> None:
+    """This owner broke off: another one is looked for, later and later if that goes on. `silent`:
+    its node is not heard any more."""
     name, limits = stream.work.name, cluster.limits
     stream.avoid = holding.node
     if holding is stream.coming:
         cluster.drop(stream, holding, reason)
         cluster.alarms.set(About.RETRY, name, now_ms + limits.move_again_ms)
     else:
-        if now_ms - holding.since_ms >= limits.stable_ms:
+        if now_ms - holding.since_ms >= (limits.soon_ms if silent else limits.stable_ms):
             stream.failures = 0
         stream.failures += 1
         cluster.drop(stream, holding, reason)
