@@ -28,6 +28,13 @@ def hand_over(
     return owed
 
 
+def pass_over(viewing: Viewing, at: int) -> None:
+    """What lies before this time is not for viewers any more: another edge had the stream."""
+    for track in viewing.tracks:
+        last = at if track.kind == "video" else at * SOUND_HZ // HZ
+        viewing.last[track.name] = max(last, viewing.last.get(track.name, last))
+
+
 def _shown(viewing: Viewing) -> int:
     """Time of the last picture on every rung, but for rungs that get none now."""
     renditions = () if viewing.packager is None else viewing.packager.renditions.values()

@@ -16,6 +16,8 @@ from streamgen_edge.push.settings import PushSettings
 from streamgen_edge.viewing import Viewing
 
 FORM = 1
+OVER = "over"
+"""In place of a passport, where there is nothing to go on with."""
 LONGEST_BYTES = 64 << 10
 """Of its text. A session whose passport were longer is not gone on with elsewhere."""
 _SESSION = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -29,6 +31,17 @@ class Wishes:
     """None: as configured."""
     push: Mapping[str, PushSettings | None] = field(default_factory=dict)
     """By id, as `push.pushes.Pushes` remembers them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """What a stream goes on from where another edge had it."""
+
+    passport: Passport
+    elapsed_ns: int
+    """Since the session's beginning, by the clock on the wall."""
+    viewing: Viewing | None = None
+    """Its viewers here, with what they have; None: there are none."""
 
 
 class Session(Protocol):
@@ -77,7 +90,7 @@ class Passport:
 
     @property
     def text(self) -> str:
-        """For the coordinators; empty where it is too long for them."""
+        """For the coordinators; `OVER` where it is too long for them."""
         text = json.dumps(
             {
                 "form": FORM,
@@ -93,7 +106,7 @@ class Passport:
             },
             separators=(",", ":"),
         )
-        return text if len(text) <= LONGEST_BYTES else ""
+        return text if len(text) <= LONGEST_BYTES else OVER
 
     @classmethod
     def read(cls, text: str) -> Passport:

@@ -23,10 +23,11 @@ from streamgen.telemetry import Telemetry
 from streamgen_edge.attachment import Attachment
 from streamgen_edge.beginning import Beginning
 from streamgen_edge.gop import Gop
-from streamgen_edge.handover import DEADLY, hand_over
+from streamgen_edge.handover import DEADLY, hand_over, pass_over
 from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link
+from streamgen_edge.passport import Legacy
 from streamgen_edge.seats import Seating
 from streamgen_edge.state import Publishing, State
 from streamgen_edge.stills import Stills
@@ -60,8 +61,10 @@ class LiveStream:
         wall_ns: Callable[[], int],
         ended: Callable[[LiveStream], None],
         seating: Seating | None = None,
+        legacy: Legacy | None = None,
     ) -> None:
-        """`wall_ns` is the clock on the wall; `ended` is called once, at the end."""
+        """`wall_ns` is the clock on the wall; `ended` is called once, at the end. With a `legacy`
+        it goes on where another edge had it, and `hls` is what that says."""
         self.name = name
         self.session = secrets.token_urlsafe(16)
         self.state = State.WAITING
@@ -74,9 +77,12 @@ class LiveStream:
         """Why it is over, once it is."""
         self.publisher: Publishing | None = None
         """Whoever publishes now; None: nobody."""
-        self.telemetry = Telemetry()
+        self.changed: Callable[[], None] = lambda: None
+        """Called when something of it is other than before that its next edge must know."""
+        inherited = None if legacy is None else legacy.viewing
+        self.viewing = inherited or Viewing(Telemetry(), hls)
+        self.telemetry = self.viewing.telemetry
         self.ledger = Ledger(self.telemetry)
-        self.viewing = Viewing(self.telemetry, hls)
         self.tenure = Tenure(link, number, self, seating)
         self._hls = hls
         self._grace_s = grace_s
@@ -96,6 +102,20 @@ class LiveStream:
         """What the worker has is of no use to what comes until the next key frame."""
         self._timer: asyncio.TimerHandle | None = None
         self._away_since: float | None = None
+        if legacy is not None:
+            self._go_on(legacy)
+
+    def _go_on(self, legacy: Legacy) -> None:
+        """As after a publisher was lost, but for the worker."""
+        passport, line = legacy.passport, self._timeline
+        self.session, self.version = passport.session, passport.version
+        self.pipeline, self.params = passport.pipeline, passport.params
+        shown = self.viewing.go_on(self.session, passport.unix_ns, passport.tracks)
+        pass_over(self.viewing, line.go_on(time.monotonic_ns(), legacy.elapsed_ns, shown))
+        line.still = self.viewing.still
+        self._left = "starting"
+        self._gap()
+        self._beat()
 
     @property
     def ids(self) -> dict[str, str]:
@@ -281,6 +301,7 @@ class LiveStream:
             self._beat()
             self.viewing.begin(self.session, self._wall_ns(), attachment.tracks)
             self._timeline.still = self.viewing.still
+            self.changed()
         else:
             self.telemetry.count("takeovers", "done")
         fits = self._attached_codec == self._codec and self._gop.whole
@@ -315,6 +336,7 @@ class LiveStream:
         pts, base = await self.tenure.change(node, values, over)
         self.params = {**self.params, node: {**self.params.get(node, {}), **values}}
         self.version += 1
+        self.changed()
         seconds = None if pts is None or base is None else pts * base[0] / base[1]
         return {"version": self.version, "pts": pts, "time_base": base, "time_s": seconds}
 
@@ -326,6 +348,7 @@ class LiveStream:
         self.pipeline = pipeline
         self.params = {}
         self.version += 1
+        self.changed()
         if self._timeline.begun:
             self._left = "pipeline_changed"
             self.tenure.seek(anew=True)
@@ -338,8 +361,9 @@ class LiveStream:
             return
         self.state, self.reason = State.ENDING, reason
         self._stop_timer()
+        self.changed()
         attachment = self.tenure.live
-        if attachment is not None:
+        if attachment is not None and reason is not EndReason.MOVED:
             attachment.finish()
             self._await_rest(None)
         else:
@@ -362,6 +386,7 @@ class LiveStream:
         log.info("the stream ended", extra=self.ids)
         on_end, self._on_end = self._on_end, lambda _: None
         try:
-            self.viewing.end()
+            end = self.viewing.let_go if self.reason is EndReason.MOVED else self.viewing.end
+            end()
         finally:
             on_end(self)

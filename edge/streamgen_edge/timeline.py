@@ -79,6 +79,14 @@ class LiveTimeline:
         self.front = 0
         return -at
 
+    def go_on(self, now_ns: int, elapsed_ns: int, shown: int) -> int:
+        """The stream began elsewhere, so long ago, and viewers have it up to `shown`. Where it
+        stands now; the first publisher here is another than those before."""
+        at = max(elapsed_ns * HZ // _NS, shown)
+        self._began_ns = now_ns - at * _NS // HZ
+        self.front = max(at - PATIENCE, shown)
+        return self.front
+
     def elapsed(self, now_ns: int) -> int:
         """Where the output stands on the wall clock."""
         return 0 if self._began_ns is None else (now_ns - self._began_ns) * HZ // _NS

@@ -44,7 +44,7 @@ class Viewing:
         self.resting: set[str] = set()
         """Rungs that get no pictures while others do."""
         self._missed = 0
-        self._telemetry = telemetry
+        self.telemetry = telemetry
         self._count = telemetry.count
         self._settings = settings
 
@@ -53,14 +53,29 @@ class Viewing:
         self.tracks = tracks
         live = [one for one in (track.for_hls() for track in tracks) if one is not None]
         start = LiveStart(session, unix_ns)
-        self.packager = LivePackager(
-            start, live, telemetry=self._telemetry, settings=self._settings
-        )
+        self.packager = LivePackager(start, live, telemetry=self.telemetry, settings=self._settings)
         if self.recording is not None:
             self.recording.follow(self.packager)
         if self.pushes is not None:
             self.pushes.follow(self)
         self.began()
+
+    def go_on(self, session: str, unix_ns: int, tracks: Sequence[OutTrack]) -> int:
+        """Another edge had the session: with as much of it as is here. Where that ends."""
+        if self.packager is None:
+            self.begin(session, unix_ns, tracks)
+        assert self.packager is not None
+        self.packager.resume()
+        ends = (r.cutter.end or 0 for r in self.packager.renditions.values() if r.track.video)
+        last = (pts for name, pts in self.last.items() if name.startswith("video/"))
+        return max([*ends, *last, 0])
+
+    def let_go(self) -> None:
+        """The session is another edge's, where it is recorded and pushed. Viewers stay."""
+        self.record(None)
+        if self.pushes is not None:
+            self.pushes.end()
+        self.pushes, self.began = None, lambda: None
 
     def push(self, pushes: StreamPushes) -> None:
         """From the beginning on, these are sent what viewers get."""
@@ -103,7 +118,7 @@ class Viewing:
         """For who scrapes."""
         ahead = self.sound_ahead_ms
         if ahead is not None:
-            self._telemetry.gauge("sound_ahead_ms", "sound", ahead)
+            self.telemetry.gauge("sound_ahead_ms", "sound", ahead)
 
     def put(self, packet: Packet) -> bool:
         """The next packet of a track; False for one that viewers have already."""

@@ -130,6 +130,29 @@ class Cutter:
             self._close(self.end)
         self._window.end()
 
+    def resume(self) -> None:
+        """Go on behind what the window has, which another packager made. Gaps fill its last segment
+        and the next, of which others may have more; then the first key frame begins one."""
+        last = next((one for one in reversed(self._window.pieces) if one.parts), None)
+        if last is None:
+            return
+        if last is not self._window.pieces[-1]:
+            self._window.pieces.pop()  # it has begun, and that was all
+        lasted = sum(part.duration_ns * self.pace.timescale // NS for part in last.parts)
+        self.number, self._index, self.header = last.number, len(last.parts), last.header
+        self.end = self.pace.ticks(last.start_ns) + lasted
+        if last.complete:
+            self.end = max(self.end, self._start(last.number + 1))
+        self.absent, self._first_seen = True, last.number + 1
+
+    def returns(self, at: int) -> int | None:
+        """Where the segment begins in which the rendition returns with a sample of this time, if
+        it does, however far inside that lies."""
+        number = self.cell(at)
+        if not self.absent or self._first_seen is None or number <= self._first_seen:
+            return None
+        return self._start(number)
+
     def cell(self, at: int) -> int:
         return self._grid.number(self.pace.ns(at))
 

@@ -118,6 +118,12 @@ class LivePackager:
         rendition.cutter.drop()
         self._tell(rendition)
 
+    def resume(self) -> None:
+        """Go on with windows that another packager of the session has filled: what is missing
+        between them and the next segment that is seen whole are gaps."""
+        for rendition in self.renditions.values():
+            rendition.cutter.resume()
+
     def end(self) -> None:
         """The session is over: EXT-X-ENDLIST, and nobody waits any longer."""
         self.ended = True

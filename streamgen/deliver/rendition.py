@@ -133,7 +133,11 @@ class Rendition:
             return None
         if self.track.video:
             return self._write_video(packet, shown if at is None else at, shown, length)
-        self._fill(shown)
+        begin = self.cutter.returns(shown)
+        if begin is not None and shown - begin >= AAC_FRAME:
+            self._silence(shown - (shown - begin) // AAC_FRAME * AAC_FRAME)
+        if not self.cutter.absent:
+            self._fill(shown)
         self._put(Sample(shown, 0, AAC_FRAME, bytes(packet.data), True))
         return None
 
@@ -186,9 +190,10 @@ class Rendition:
         if known is not None and self.cutter.cell(at) == self.cutter.number:
             self._wait_after = self.cutter.number
             return None
+        former = self.cutter.header
         self.parameters = parameters(sps, pps)
         self._use(video_header(self.parameters, VIDEO_HZ))
-        return None if known is None else self.cutter.cell(at)
+        return self.cutter.cell(at) if former not in ("", self.cutter.header) else None
 
     def _waits(self, at: int, idr: bool) -> bool:
         if self._wait_after is None:
@@ -204,9 +209,12 @@ class Rendition:
         if end is None or at - end > 2 * self.window.window_ns * self.track.rate_hz // NS:
             return
         while at - end > AAC_FRAME // 2 and at - end >= AAC_FRAME:
-            self._put(Sample(end, 0, AAC_FRAME, _SILENCE[self.track.channels], True))
-            self._count("silence")
+            self._silence(end)
             end += AAC_FRAME
+
+    def _silence(self, at: int) -> None:
+        self._put(Sample(at, 0, AAC_FRAME, _SILENCE[self.track.channels], True))
+        self._count("silence")
 
     def _put(self, sample: Sample) -> None:
         self.cutter.put(sample)

@@ -11,7 +11,7 @@ import pytest
 from streamgen.deliver.live import LiveSettings
 from streamgen.errors import ConfigError
 from streamgen_edge.attachment import OutTrack
-from streamgen_edge.passport import LONGEST_BYTES, Passport, Wishes
+from streamgen_edge.passport import LONGEST_BYTES, OVER, Passport, Wishes
 from streamgen_edge.push.settings import PushSettings
 
 VIDEO = OutTrack(
@@ -55,7 +55,7 @@ def test_what_is_no_passport_is_refused(changed: dict[str, object]) -> None:
         Passport.read(json.dumps(json.loads(PASSPORT.text) | changed))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "null", "[]", "\0"])
+@pytest.mark.parametrize("text", ["", OVER, "{}", "null", "[]", "\0"])
 def test_what_is_no_json_of_a_passport_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         Passport.read(text)
@@ -63,4 +63,4 @@ def test_what_is_no_json_of_a_passport_is_refused(text: str) -> None:
 
 def test_a_session_that_is_too_much_for_a_passport_has_none() -> None:
     long = replace(PASSPORT, params={"style": {"text": "x" * LONGEST_BYTES}})
-    assert long.text == ""
+    assert long.text == OVER

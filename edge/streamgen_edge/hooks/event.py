@@ -32,6 +32,8 @@ class EndReason(Enum):
     """It could not go on; the error says why."""
     SERVER = "server"
     """The server stops."""
+    MOVED = "moved"
+    """It is not: it goes on at another edge. Nobody is told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,14 @@ class Hooks:
         self._began_s[known] = self._means.clock_s()
         self._tell(Kind.PUBLISH, known, _source(publisher))
 
+    def went_on(self, ids: Mapping[str, str], began_s: float) -> None:
+        """It was another edge's, which has told that it began, so many seconds ago."""
+        self._began_s[Ids(**ids)] = self._means.clock_s() - began_s
+
+    def moved(self, ids: Mapping[str, str]) -> None:
+        """It is another edge's, which tells of its end."""
+        self._began_s.pop(Ids(**ids), None)
+
     def ended(self, stream: Ended) -> None:
         """It is over. One that never began is not spoken of."""
         ids = Ids(**stream.ids)

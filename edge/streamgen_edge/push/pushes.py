@@ -160,6 +160,16 @@ class Pushes:
         while len(self._asked) > MOST_ASKED:
             del self._asked[next(iter(self._asked))]
 
+    def wishes(self, stream: str) -> Mapping[str, PushSettings | None]:
+        """The API's."""
+        return dict(self._asked.get(stream, {}))
+
+    def inherit(self, stream: str, wishes: Mapping[str, PushSettings | None]) -> None:
+        """The API's wishes as another edge had them."""
+        self._asked.pop(stream, None)
+        for id, wish in list(wishes.items())[:MOST_EACH]:
+            self.ask(stream, id, wish)
+
     def forget(self, stream: str, id: str, *, configured: bool) -> bool:
         """Not this target. False where it is none. Raises `ValueError` as `ask`."""
         wishes = self._asked.get(stream, {})

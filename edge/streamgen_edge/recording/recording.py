@@ -202,6 +202,16 @@ class Recordings:
         while len(self._asked) > MOST_ASKED:
             del self._asked[next(iter(self._asked))]
 
+    def wish(self, name: str) -> bool | None:
+        """The API's; None: it has none."""
+        return self._asked.get(name)
+
+    def inherit(self, name: str, wish: bool | None) -> None:
+        """The API's wish as another edge had it."""
+        self._asked.pop(name, None)
+        if wish is not None:
+            self.ask(name, wish)
+
     def asked(self, name: str, *, configured: bool) -> bool:
         """Whether it is to be recorded."""
         return self._asked.get(name, configured)

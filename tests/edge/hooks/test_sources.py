@@ -35,8 +35,8 @@ def test_a_stream_says_why_it_ended(tmp_path: Path, reason: EndReason) -> None:
                 stream.end()
             case EndReason.FAILED:
                 stream.vacated("it broke")
-            case EndReason.SERVER:
-                stream.end(EndReason.SERVER)
+            case EndReason.SERVER | EndReason.MOVED:
+                stream.end(reason)
         await until(lambda: stream.over)
         stream.end()  # the first reason stays
         assert stream.reason is reason and began == [stream.session]
