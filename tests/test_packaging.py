@@ -48,11 +48,15 @@ def test_the_wheel_carries_pipelines_weights_and_licence(wheel: zipfile.ZipFile)
     assert any(name.endswith("LICENSE") for name in names)
 
 
-def test_the_wheel_carries_the_page(wheel: zipfile.ZipFile) -> None:
-    files = [path for path in (ROOT / "edge/streamgen_edge/page").iterdir() if path.is_file()]
-    assert {".html", ".css", ".js", ".svg"} < {path.suffix for path in files}
+@pytest.mark.parametrize(
+    "folder",
+    ["edge/streamgen_edge/page", "streamgen/control/api/page", "streamgen/control/api/look"],
+)
+def test_the_wheel_carries_the_pages(wheel: zipfile.ZipFile, folder: str) -> None:
+    files = [path for path in (ROOT / folder).iterdir() if path.is_file()]
+    assert {".css", ".js"} < {path.suffix for path in files}
     for path in files:
-        assert f"streamgen_edge/page/{path.name}" in wheel.namelist()
+        assert f"{folder.removeprefix('edge/')}/{path.name}" in wheel.namelist()
 
 
 def test_the_wheel_carries_the_page_s_player_where_it_was_fetched(wheel: zipfile.ZipFile) -> None:

@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
+import streamgen.control.api.pages as pages
 import streamgen_edge.page as page
 from streamgen_edge.page import PageApp
 from tests.edge.webrtc.peers import looped
 from tests.edge.webrtc.studio import Answer, ask
 
 FOLDER = Path(page.__file__).parent
-FILES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in {".js", ".css", ".svg"})
+LOOK = Path(pages.__file__).parent / "look"
+"""What it shares with the page of a cluster."""
+FILES = {
+    path.name: path
+    for folder in (FOLDER, LOOK)
+    for path in sorted(folder.iterdir())
+    if path.suffix in {".js", ".css", ".svg"}
+}
 
 
 async def asked(path: str, method: str = "GET", **headers: str) -> Answer:
@@ -25,11 +33,11 @@ async def asked(path: str, method: str = "GET", **headers: str) -> Answer:
 async def test_every_file_is_served_as_what_it_is() -> None:
     kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
     assert (await asked("/")).headers["content-type"] == "text/html; charset=utf-8"
-    for name in FILES:
+    for name, path in FILES.items():
         answer = await asked(f"/page/{name}")
         assert answer.status == 200
-        assert answer.headers["content-type"].startswith(kinds[Path(name).suffix])
-        assert answer.text == (FOLDER / name).read_text(encoding="utf-8")
+        assert answer.headers["content-type"].startswith(kinds[path.suffix])
+        assert answer.text == path.read_text(encoding="utf-8")
 
 
 @looped
@@ -85,8 +93,8 @@ async def test_a_page_that_administers_a_server_is_guarded() -> None:
 
 
 def lines() -> Iterator[tuple[str, str]]:
-    for name in ["index.html", *FILES]:
-        for line in (FOLDER / name).read_text(encoding="utf-8").splitlines():
+    for name, path in {"index.html": FOLDER / "index.html", **FILES}.items():
+        for line in path.read_text(encoding="utf-8").splitlines():
             yield name, line
 
 
@@ -100,4 +108,4 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_inline() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_module_is_short(name: str) -> None:
-    assert len((FOLDER / name).read_text(encoding="utf-8").splitlines()) <= 400
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= 400

@@ -1,14 +1,10 @@
-// Requests to this server, with the keys that the user gave, and its errors in words.
+// Requests to this server, with the keys that the user gave.
+
+import { Problem, ask } from "./asking.js";
+
+export { Problem };
 
 const keys = { stream: "", api: "" }; // in memory only: a reload forgets them
-
-export class Problem extends Error {
-  constructor(status, text, retryAfterS) {
-    super(text);
-    this.status = status;
-    this.retryAfterS = retryAfterS;
-  }
-}
 
 export function useKeys(stream, api) {
   keys.stream = stream;
@@ -16,34 +12,6 @@ export function useKeys(stream, api) {
 }
 
 export const streamKey = () => keys.stream;
-
-async function ask(path, options, key) {
-  const headers = { ...options.headers };
-  if (key) headers.authorization = `Bearer ${key}`;
-  let answer;
-  try {
-    answer = await fetch(path, { ...options, headers, cache: "no-store" });
-  } catch {
-    throw new Problem(0, "The server does not answer.", 2);
-  }
-  if (answer.ok) return answer;
-  throw new Problem(answer.status, await words(answer), Number(answer.headers.get("retry-after")));
-}
-
-async function words(answer) {
-  const text = await answer.text();
-  let told = text.trim();
-  if (answer.headers.get("content-type")?.includes("json")) {
-    try {
-      told = JSON.parse(text).detail ?? "";
-    } catch {
-      told = "";
-    }
-  }
-  if (!told) return `The server refused (${answer.status}).`;
-  const sentence = told[0].toUpperCase() + told.slice(1);
-  return /[.!?)]$/.test(sentence) ? sentence : `${sentence}.`;
-}
 
 // JSON to and from the API. Throws `Problem`.
 export async function json(method, path, body) {

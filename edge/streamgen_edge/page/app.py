@@ -1,115 +1,33 @@
-"""`PageApp`: the control page as a plain ASGI application.
+"""`PageApp`: the control page as a plain ASGI application: its own files, and the look that it
+shares with the page of a cluster.
 
-    /                  index.html
-    /page/{file}       its style sheet and modules
     /page/hls.mjs      hls.js as published, where `make setup` could fetch it; else a module that
                        says so
-
-The files are read once; a path is only ever looked up among them. Nothing else may load into the
-page or embed it: it can administer this server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+from streamgen.control.api.pages import Pages, Receive, Scope, Send, look
 
-TYPES = {
-    ".html": b"text/html; charset=utf-8",
-    ".css": b"text/css; charset=utf-8",
-    ".js": b"text/javascript; charset=utf-8",
-    ".mjs": b"text/javascript; charset=utf-8",
-    ".svg": b"image/svg+xml",
-}
-POLICY = b"; ".join(
-    [
-        b"default-src 'self'",
-        b"img-src 'self' blob:",  # QR codes come by requests with a key
-        b"media-src 'self' blob:",  # hls.js hands its pictures to the browser so
-        b"object-src 'none'",
-        b"base-uri 'none'",
-        b"form-action 'none'",
-        b"frame-ancestors 'none'",
-    ]
-)
 PLAYER = "/page/hls.mjs"
-_GUARDS: Headers = [
-    (b"content-security-policy", POLICY),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (
-        b"permissions-policy",
-        b"camera=(self), microphone=(self), display-capture=(self), geolocation=()",
-    ),
-]
-_PLAIN = (b"content-type", b"text/plain; charset=utf-8")
+DEVICES = b"camera=(self), microphone=(self), display-capture=(self), geolocation=()"
 
 
 class PageApp:
     """Serves what lies beside this module; any loop."""
 
     def __init__(self) -> None:
-        self._files = {_place(file.name): _File(file.name, file.read_bytes()) for file in _ours()}
-        self._files.setdefault(PLAYER, _File(PLAYER, b"export default null;\n"))
+        none = {PLAYER: b"export default null;\n"}
+        self._pages = Pages([*_ours(), *look()], none, permissions=DEVICES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        file = self._files.get(scope["path"])
-        head = scope["method"] == "HEAD"
-        if file is None:
-            await _answer(send, 404, [_PLAIN], b"there is no such file\n", head)
-        elif scope["method"] not in ("GET", "HEAD"):
-            await _answer(send, 405, [_PLAIN, (b"allow", b"GET, HEAD")], b"only GET\n", head)
-        elif _knows(scope, file.tag):
-            await _answer(send, 304, file.head, b"", head)
-        else:
-            await _answer(send, 200, [*file.head, file.kind], file.body, head)
-
-
-class _File:
-    """One file as it is sent."""
-
-    def __init__(self, name: str, body: bytes) -> None:
-        self.body = body
-        self.kind = (b"content-type", TYPES[_ending(name)])
-        self.tag = b'"%s"' % sha256(self.body).hexdigest()[:20].encode()
-        self.head = [(b"etag", self.tag), (b"cache-control", b"no-cache")]
+        await self._pages(scope, receive, send)
 
 
 def _ours() -> list[Traversable]:
     own = files(__package__)
     fetched = own / "vendor"
-    every = [*own.iterdir(), *(fetched.iterdir() if fetched.is_dir() else ())]
-    return [file for file in every if _ending(file.name) in TYPES]
-
-
-def _ending(name: str) -> str:
-    return name[name.rfind(".") :]
-
-
-def _place(name: str) -> str:
-    return "/" if name == "index.html" else f"/page/{name}"
-
-
-def _knows(scope: Scope, tag: bytes) -> bool:
-    """The browser has this very file (RFC 9110, 13.1.2)."""
-    known = [value for key, value in scope["headers"] if key == b"if-none-match"]
-    tags = {one.strip().removeprefix(b"W/") for one in b",".join(known).split(b",")}
-    return tag in tags or b"*" in tags
-
-
-async def _answer(send: Send, status: int, headers: Headers, body: bytes, head: bool) -> None:
-    every = [*_GUARDS, *headers]
-    if status != 304:
-        every.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": every})
-    await send({"type": "http.response.body", "body": b"" if head else body})
+    return [*own.iterdir(), *(fetched.iterdir() if fetched.is_dir() else ())]

@@ -1,33 +1,42 @@
-"""The REST API of a coordinator. A standby answers 503 to all that only a leader knows."""
+"""The REST API of a coordinator, and its page. A standby answers 503 to all that only a leader
+knows; the page shows who leads."""
 
 from __future__ import annotations
 
 import hmac
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteError
 
 from streamgen import __version__
 from streamgen.control import origin
 from streamgen.control.api import views
+from streamgen.control.api.door import PROBLEM, Door
 from streamgen.control.api.metrics import ClusterMetrics
+from streamgen.control.api.overview import Overview
+from streamgen.control.api.pages import cluster_page
 from streamgen.control.coordinator.cluster import Cluster
 from streamgen.control.coordinator.office import Office
 from streamgen.telemetry import Telemetry
 
-PROBLEM = "application/problem+json"
 
-
-def cluster_api(office: Office, telemetry: Telemetry, token: str | None, host: str) -> FastAPI:
+def cluster_api(office: Office, telemetry: Telemetry, token: str | None, host: str) -> Door:
     """The application. `token` lets in, by `Authorization: Bearer`; without one, this machine
     alone comes in. `host` is the name it is called by, beside localhost and numbers."""
     app = FastAPI(title="streamgen coordinator", version=__version__, docs_url=None, redoc_url=None)
     _problems(app)
-    door = [Depends(_door(host))]
-    admin = [*door, Depends(_admin(token))]
-    metrics = ClusterMetrics(office, telemetry)
+    admin = [Depends(_admin(token))]
+    metrics, overview = ClusterMetrics(office, telemetry), Overview(office)
+
+    @app.get("/v1/cluster", dependencies=admin)
+    async def cluster(
+        find: Annotated[str, Query(max_length=100)] = "",
+        most: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> dict[str, Any]:
+        """All of it at a glance, from a standby, too."""
+        return await overview.show(find, most)
 
     @app.get("/v1/nodes", dependencies=admin)
     async def nodes() -> dict[str, Any]:
@@ -59,7 +68,7 @@ def cluster_api(office: Office, telemetry: Telemetry, token: str | None, host: s
         _leading(office)
         return {"status": "ok"}
 
-    return app
+    return Door(cluster_page(), app, host)
 
 
 def _leading(office: Office) -> Cluster:
@@ -74,21 +83,6 @@ def _drained(office: Office, name: str, *, wanted: bool) -> dict[str, Any]:
     if not office.desk.drain(name, wanted, office.now_ms()):
         raise HTTPException(404, f"no node '{name}'")
     return {"name": name, "draining": wanted}
-
-
-def _door(host: str) -> Any:
-    """Refuses what a page of another site sends by a browser, under whatever name."""
-    names = {b"localhost", host.lower().encode()}
-
-    async def door(request: Request) -> None:
-        headers = request.scope["headers"]
-        name = origin.host(headers)
-        if name is None or not (name in names or origin.is_address(name)):
-            raise HTTPException(421, "not a name of this server")
-        if origin.from_other_site(headers):
-            raise HTTPException(403, "pages of other sites may do nothing here")
-
-    return door
 
 
 def _admin(token: str | None) -> Any:

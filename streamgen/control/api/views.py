@@ -14,7 +14,7 @@ STATES = ("running", "starting", "moving", "waiting")
 
 def nodes(desk: Desk, cluster: Cluster, now_ms: int) -> dict[str, Any]:
     """All nodes with their load, and all edges."""
-    rows = [_node(cluster, node, now_ms) for node in cluster.nodes]
+    rows = [node_row(cluster, node, now_ms) for node in cluster.nodes]
     edges = [
         {"name": one.edge, "place": one.place, "public_key": one.public_key}
         for one in desk.directory.all().edges
@@ -28,7 +28,7 @@ def nodes(desk: Desk, cluster: Cluster, now_ms: int) -> dict[str, Any]:
 
 def streams(desk: Desk, cluster: Cluster, now_ms: int) -> list[dict[str, Any]]:
     names = sorted(cluster.streams)
-    return [_stream(desk, name, cluster.streams[name], now_ms) for name in names]
+    return [stream_row(desk, name, cluster.streams[name], now_ms) for name in names]
 
 
 def state(stream: Stream) -> str:
@@ -40,13 +40,13 @@ def state(stream: Stream) -> str:
     return "running" if stream.here.attached else "starting"
 
 
-def _node(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
+def node_row(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
     bins = cluster.scheduler.bins
     slot = bins.slots[node.name]
     limit, free = bins.limit[:, slot].tolist(), bins.free[:, slot].tolist()
     return {
         "name": node.name,
-        "state": _standing(node),
+        "state": standing(node),
         "draining": node.draining,
         "silent_ms": now_ms - node.heard_ms,
         "load": {
@@ -64,7 +64,8 @@ def _node(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _standing(node: Node) -> str:
+def standing(node: Node) -> str:
+    """`up`, or why no work comes to it."""
     if node.draining:
         return "drained" if node.empty else "draining"
     if node.resting:
@@ -72,7 +73,7 @@ def _standing(node: Node) -> str:
     return "suspect" if node.suspect else "up"
 
 
-def _stream(desk: Desk, name: str, stream: Stream, now_ms: int) -> dict[str, Any]:
+def stream_row(desk: Desk, name: str, stream: Stream, now_ms: int) -> dict[str, Any]:
     wait = desk.waits.get(name) if stream.here is None else None
     earliest_ms = None if wait is None else wait.earliest_ms
     return {

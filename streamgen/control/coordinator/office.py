@@ -63,6 +63,8 @@ class Office:
         secret = blake2b(key.secret, person=b"owners' tokens", digest_size=32).digest()
         self.desk = Desk(Coordinator(secret), Figures(), self._say, self._persist)
         self._wire = Switchboard(place, key, known, self._hear, self.now_ms, telemetry)
+        self.store: Store | None = None
+        """Once it was there."""
         self._lead: Lead | None = None
         self._journal: Journal | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -81,7 +83,7 @@ class Office:
         async with self._wire, AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._wire.run())
             tasks.create_task(self._beat())
-            store = await self._opened(opened)
+            self.store = store = await self._opened(opened)
             self._tasks = tasks
             self._lead = Lead(store, self.owner, self._ttl_ms, self.now_ms)
             tasks.create_task(self._tick())
