@@ -12,7 +12,7 @@ changes. Names, numbers, dates and bytes follow from the packets and the session
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streamgen.deliver.grid import NS, Grid
@@ -75,6 +75,8 @@ class LivePackager:
         self.renditions: dict[str, Rendition] = {}
         """By place: `720p`, `audio-0`."""
         self.ended = False
+        self._reported: set[str] = set()
+        """Places that have published."""
         self._watchers: list[Callable[[Rendition], None]] = []
         self._by_track: dict[str, Rendition] = {}
         for track in tracks:
@@ -133,7 +135,7 @@ class LivePackager:
 
     def page(self, place: str, *, skip: bool) -> Page:
         """The media playlist of now, or its delta update. There is a full segment."""
-        return self.renditions[place].page(lambda: self._reports(place), skip=skip)
+        return self.renditions[place].page(skip=skip)
 
     @property
     def ready(self) -> bool:
@@ -158,11 +160,6 @@ class LivePackager:
                 (rungs if rendition.track.video else sounds).append(said)
         return multivariant(rungs, sounds)
 
-    def _reports(self, place: str) -> Iterator[Report]:
-        for other, rendition in self.renditions.items():
-            if other != place:
-                yield Report(f"../{other}/index.m3u8", rendition.window.position())
-
     def _pass_by(self, front: Rendition) -> None:
         """Let time go on for the rungs that have no pictures."""
         at = front.cutter.end
@@ -180,6 +177,30 @@ class LivePackager:
                 if rendition.window.revision != revision:
                     self._tell(rendition)
 
+    def copied(self, place: str, reports: Sequence[Report]) -> None:
+        """A rendition's window has become what it is where the session is packaged, with these
+        reports of the others."""
+        rendition = self.renditions[place]
+        rendition.report(reports)
+        self._ring(rendition)
+
     def _tell(self, rendition: Rendition) -> None:
+        """The first part of one concerns them all: their reports lacked it."""
+        if rendition.track.place in self._reported or not rendition.window.revision:
+            rendition.report(self._reports(rendition))
+        else:
+            self._reported.add(rendition.track.place)
+            for one in self.renditions.values():
+                one.report(self._reports(one))
+        self._ring(rendition)
+
+    def _reports(self, rendition: Rendition) -> list[Report]:
+        return [
+            Report(f"../{place}/index.m3u8", other.window.position())
+            for place, other in self.renditions.items()
+            if other is not rendition
+        ]
+
+    def _ring(self, rendition: Rendition) -> None:
         for callback in tuple(self._watchers):
             callback(rendition)

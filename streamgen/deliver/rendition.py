@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -73,6 +73,11 @@ class Page:
     def packed(self) -> bytes:
         return gzip.compress(self.text, 5, mtime=0)
 
+    @cached_property
+    def tag(self) -> bytes:
+        """Names this text, wherever it is rendered."""
+        return hashlib.sha256(self.text).hexdigest()[:16].encode()
+
 
 class Rendition:
     """One media playlist and its media. Owned by one thread."""
@@ -100,6 +105,8 @@ class Rendition:
         self._breaks = breaks
         self._count = count
         self._grid = grid
+        self.reports: Sequence[Report] = ()
+        """How far the others are, or were when this one published last."""
         self._wait_after: int | None = None
         self._pages: dict[bool, Page] = {}
         if not track.video:
@@ -141,11 +148,16 @@ class Rendition:
         self._put(Sample(shown, 0, AAC_FRAME, bytes(packet.data), True))
         return None
 
-    def page(self, reports: Callable[[], Iterable[Report]], *, skip: bool) -> Page:
+    def report(self, reports: Sequence[Report]) -> None:
+        """How far the others are, from now on until this one publishes again."""
+        self.reports = reports
+        self._pages.clear()
+
+    def page(self, *, skip: bool) -> Page:
         """The playlist of now. Rendered once for each new part; there is a full segment."""
         page = self._pages.get(skip)
         if page is None or page.revision != self.window.revision:
-            text = media_playlist(self.window, self.facts, reports(), self._breaks, skip=skip)
+            text = media_playlist(self.window, self.facts, self.reports, self._breaks, skip=skip)
             page = self._pages[skip] = Page(text.encode(), self.window.revision)
         return page
 

@@ -99,12 +99,27 @@ class Window:
             if self.pieces[at].parts:
                 yield self.pieces[at]
 
-    def begin(self, number: int, start_ns: int, header: str) -> None:
-        """A segment begins. Numbers that do not follow the last one empty the window."""
+    def begin(
+        self, number: int, start_ns: int, header: str, *, instead_of: int | None = None
+    ) -> None:
+        """A segment begins. Numbers that do not follow the last one empty the window. It may come
+        `instead_of` one that was not to be, and of all behind that."""
+        if instead_of is not None:
+            self._cut(instead_of)
         if self.pieces and number != self.pieces[-1].number + 1:
-            self.pieces.clear()
-            self._length_ns = self._listed_ns = self._hidden = 0
+            self._cut(0)
         self.pieces.append(Piece(number, start_ns, header))
+        if len(self.headers) > 1:
+            used = {piece.header for piece in self.pieces}
+            self.headers = {uri: data for uri, data in self.headers.items() if uri in used}
+
+    def _cut(self, number: int) -> None:
+        """Let go of this segment and those behind it."""
+        while self.pieces and self.pieces[-1].number >= number:
+            gone = self.pieces.pop()
+            self._length_ns -= gone.duration_ns if gone.complete else 0
+        self._hidden, self._listed_ns = 0, self._length_ns
+        self._hide()
 
     def add(self, part: Part) -> None:
         self.pieces[-1].parts.append(part)
@@ -117,14 +132,19 @@ class Window:
         self.revision += 1
         self._length_ns += last.duration_ns
         self._listed_ns += last.duration_ns
-        while self._listed_ns - self.pieces[self._hidden].duration_ns >= self.window_ns:
-            self._listed_ns -= self.pieces[self._hidden].duration_ns
-            self._hidden += 1
+        self._hide()
         while self._length_ns - self.pieces[0].duration_ns >= 2 * self.window_ns:
             self._length_ns -= self.pieces.popleft().duration_ns
             self._hidden -= 1
-            used = {piece.header for piece in self.pieces}
-            self.headers = {uri: data for uri, data in self.headers.items() if uri in used}
+
+    def _hide(self) -> None:
+        """Playlists list no more than the window."""
+        while self._hidden < len(self.pieces):
+            first_ns = self.pieces[self._hidden].duration_ns
+            if self._listed_ns - first_ns < self.window_ns:
+                return
+            self._listed_ns -= first_ns
+            self._hidden += 1
 
     def end(self) -> None:
         """Nothing more comes."""

@@ -81,7 +81,7 @@ class Room:
             return known[1]
         # What a directive asked for is right for a while; what nobody waited for changes soon.
         cache = b"max-age=%d" % (6 * rendition.facts.target_s) if blocking else b"max-age=1"
-        tag = b"%d%b" % (page.revision, b"s" if skip else b"")
+        tag = page.tag  # of the text alone: players may come from another edge
         sheet = Sheet(page.text, lambda: page.packed, tag=tag, cache=cache)
         self._sheets[place, skip, blocking] = page, sheet
         return sheet
