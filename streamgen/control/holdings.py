@@ -1,5 +1,6 @@
 """`Holdings`: which streams a node carries, each by the coordinator's word (`Assign`) that came
-with it; older words than the newest for a stream are refused, so a zombie gets nowhere."""
+with it, and for which edge; older words than the newest for a stream are refused, and edges that
+had it before the newest home: so a zombie gets nowhere."""
 
 from __future__ import annotations
 
@@ -49,20 +50,27 @@ class Holdings:
         self._node = node
         self._lock = threading.Lock()
         self._held: dict[Held, Assign] = {}
+        self._homes: dict[Held, int] = {}
+        """Epochs by which the edges that asked have the streams; those that said none are not here.
+        """
         self._fenced: OrderedDict[str, int] = OrderedDict()
         """By stream, the lowest epoch that may begin."""
+        self._newest: OrderedDict[str, int] = OrderedDict()
+        """By stream, the epoch of its newest home."""
         self._tokens: dict[str, tuple[int, str]] = {}
         """By stream, what the coordinator itself has said last: epoch and token."""
         self._models: dict[str, None] = {}
 
-    def refusal(self, grant: Assign) -> str:
-        """Why a stream may not begin by this word; empty: it may."""
+    def refusal(self, grant: Assign, home: int = 0) -> str:
+        """Why a stream may not begin by this word, at the home of that epoch; empty: it may."""
         name, epoch = grant.work.name, grant.epoch
         if grant.node != self._node:
             return f"it is the word for {grant.node}"
         with self._lock:
             if epoch < self._fenced.get(name, 0):
                 return "a later owner of the stream was seen"
+            if 0 < home < self._newest.get(name, 0):
+                return "a later home of the stream was seen"
             said, token = self._tokens.get(name, (0, ""))
         if said == epoch and not hmac.compare_digest(token.encode(), grant.token.encode()):
             return "its token is not the coordinator's"
@@ -77,10 +85,14 @@ class Holdings:
             self._tokens[grant.work.name] = grant.epoch, grant.token
         self._end(former)
 
-    def begin(self, grant: Assign, stream: Held) -> None:
-        """The stream is here by this word, which was not refused; former owners end."""
+    def begin(self, grant: Assign, stream: Held, home: int = 0) -> None:
+        """The stream is here by this word, which was not refused; what former owners, and former
+        homes, have of it ends."""
         with self._lock:
             former = self._fence(grant.work.name, grant.epoch)
+            if home:
+                former += self._leave_homes(grant.work.name, home)
+                self._homes[stream] = home
             self._held[stream] = grant
             self._models |= dict.fromkeys(sorted(grant.work.profile.models))
         self._end(former)
@@ -89,6 +101,7 @@ class Holdings:
     def ended(self, stream: Held) -> None:
         with self._lock:
             self._held.pop(stream, None)
+            self._homes.pop(stream, None)
         self.changed()
 
     def revoke(self, name: str, epoch: int) -> bool:
@@ -119,6 +132,14 @@ class Holdings:
         while len(self._fenced) > MOST_FENCED:
             self._tokens.pop(self._fenced.popitem(last=False)[0], None)
         return [s for s, one in self._held.items() if one.work.name == name and one.epoch < lowest]
+
+    def _leave_homes(self, name: str, home: int) -> list[Held]:
+        """Whose home is an older one than that."""
+        self._newest[name] = max(home, self._newest.pop(name, 0))
+        while len(self._newest) > MOST_FENCED:
+            self._newest.popitem(last=False)
+        here = ((s, self._homes.get(s, home)) for s, g in self._held.items() if g.work.name == name)
+        return [stream for stream, epoch in here if epoch < home]
 
     def _end(self, former: list[Held]) -> None:
         for stream in former:

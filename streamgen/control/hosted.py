@@ -64,6 +64,8 @@ class Attachment:
     """Name, width and height of each, once a session has any: its tracks never change."""
     opening_ns: int | None = None
     """Output time of the one key frame beside the grid; None: it has been."""
+    home: int = 0
+    """Epoch by which the stream is at that edge; 0: nobody has said."""
 
     @classmethod
     def of(cls, message: Mapping[str, Any], head: bytes) -> Attachment:
@@ -83,6 +85,7 @@ class Attachment:
                 after={str(k): int(v) for k, v in message.get("after", {}).items()},
                 rungs=[(str(n), int(w), int(h)) for n, w, h in message.get("rungs", ())],
                 opening_ns=None if opening_ns is None else int(opening_ns),
+                home=int(message.get("home", 0)),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ConfigError(f"attach is incomplete: {error}") from error

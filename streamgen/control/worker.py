@@ -187,13 +187,15 @@ class Worker:
         word = None
         if self._holdings is not None:
             word = None if grant is None else read(grant)
-            why = self._holdings.refusal(word) if word is not None else "no coordinator says so"
+            why = "no coordinator says so"
+            if word is not None:
+                why = self._holdings.refusal(word, wanted.home)
             if why:
                 log.warning("stream %s may not begin here: %s", wanted.name, why)
                 return None
         stream = HostedStream(wanted, self._lane, self._engines, say, self._wake, self._now)
         if self._holdings is not None and word is not None:
-            self._holdings.begin(word, stream)
+            self._holdings.begin(word, stream, wanted.home)
         return stream
 
     def warm(self, wanted: Attachment) -> None:

@@ -64,6 +64,23 @@ def test_a_word_for_another_node_or_with_a_token_that_the_coordinator_did_not_gi
     assert not holdings.refusal(GRANT)
 
 
+def test_an_edge_that_had_a_stream_before_the_newest_one_may_not_have_it_here() -> None:
+    """Both have the same coordinator's word: the stream's worker stays where its edge changes."""
+    holdings, theirs, ours, other = Holdings("node-1"), Stream(), Stream(), Stream()
+    holdings.begin(replace(GRANT, work=replace(WORK, name="y")), other, home=1)
+    holdings.begin(GRANT, theirs, home=3)
+    assert not holdings.refusal(GRANT, 4)
+    holdings.begin(GRANT, ours, home=4)
+    assert theirs.stopped and not ours.stopped and not other.stopped
+    holdings.ended(theirs)
+    assert "later home" in holdings.refusal(GRANT, 3)
+    assert "later home" in holdings.refusal(replace(GRANT, epoch=9), 3)
+    assert not holdings.refusal(GRANT, 4)  # it asks anew
+    assert not holdings.refusal(GRANT)  # an edge that says nothing of homes
+    holdings.begin(replace(GRANT, epoch=8), Stream(), home=4)
+    assert ours.stopped  # by the coordinator's word, as ever
+
+
 def test_what_is_remembered_of_streams_is_bounded() -> None:
     holdings = Holdings("node-1")
     for number in range(MOST_FENCED + 1):

@@ -57,6 +57,7 @@ class Joined:
         )
         seats.say, seats.now_ms, seats.leads = peer.say, peer.now_ms, lambda: peer.leader
         homes.say = peer.say
+        seats.home = lambda name: 0 if (home := homes.ours(name)) is None else home.epoch
         tasks = [asyncio.create_task(one) for one in (peer.run(), homes.run())]
         for task in tasks:
             task.add_done_callback(lambda task: _stopped(task, link))

@@ -70,7 +70,8 @@ class Claim:
         if grant is None or worker is None:
             return None
         self._why = ""
-        return Seat(worker, {"grant": written(grant)}, grant.epoch)
+        word = {"grant": written(grant), "home": self._seats.home(self.name)}
+        return Seat(worker, word, grant.epoch)
 
     def taken(self, seat: Seat) -> None:
         if self.grant is not None and self.grant.epoch == seat.epoch:
@@ -160,6 +161,8 @@ class ClusterSeats:
         self.say: Say = lambda event: None
         self.leads: Callable[[], int | None] = lambda: None
         self.now_ms: Callable[[], int] = lambda: 0
+        self.home: Callable[[str], int] = lambda name: 0
+        """Epoch by which a stream is at this edge; 0: nobody has said."""
         self._link = link
         self._registered = registered
         self._claims: dict[str, Claim] = {}
