@@ -41,12 +41,12 @@ class Homes(Protocol):
 class Copies(Protocol):
     """What viewers have here of other edges' streams (`mirror.mirrors.Mirrors`)."""
 
-    def give(self, name: str, session: str) -> Viewing | None:
-        """The viewing of this session, which is ours from now on; None: there is none, or it has
-        ended."""
+    def give_up(self, name: str, /) -> Viewing | None:
+        """What viewers here have of a stream, which has its home here from now on; None: nothing,
+        there are none."""
         ...
 
-    def take(self, name: str, session: str, viewing: Viewing) -> None:
+    def adopt(self, name: str, viewing: Viewing, /) -> None:
         """What was ours is another edge's from now on, and so are its viewers here."""
         ...
 
@@ -79,6 +79,7 @@ class Housed(Protocol):
     """A stream that is here (`stream.LiveStream`)."""
 
     error: str
+    reason: EndReason
 
     @property
     def name(self) -> str: ...
@@ -143,10 +144,18 @@ class Homing:
         except ConfigError as error:
             log.warning("stream %s begins anew: %s", home.stream, error)
             return None
-        viewing = None
-        if self.copies is not None:
-            viewing = self.copies.give(home.stream, passport.session)
-        return Legacy(passport, max(0, self._wall_ns() - passport.unix_ns), viewing)
+        elapsed_ns = max(0, self._wall_ns() - passport.unix_ns)
+        return Legacy(passport, elapsed_ns, self._viewing(home.stream, passport.session))
+
+    def _viewing(self, name: str, session: str) -> Viewing | None:
+        """What viewers here have of this session."""
+        viewing = None if self.copies is None else self.copies.give_up(name)
+        packager = None if viewing is None else viewing.packager
+        if packager is not None and packager.start.session == session and not packager.ended:
+            return viewing
+        if viewing is not None:
+            viewing.end()
+        return None
 
     def begun(self, stream: Housed, legacy: Legacy | None) -> None:
         """A stream has its home here."""
@@ -161,7 +170,7 @@ class Homing:
 
     def carry(self, stream: Housed) -> None:
         """Tell what the stream's next home must know."""
-        if self._homes is None:
+        if self._homes is None or (stream.over and stream.reason is EndReason.MOVED):
             return
         wishes = Wishes(self._recordings.wish(stream.name), self._pushes.wishes(stream.name))
         passport = None if stream.over else Passport.of(stream, wishes)
@@ -170,13 +179,18 @@ class Homing:
         elif stream.over:
             self._homes.carry(stream.name, OVER)
 
-    def not_begun(self, name: str) -> None:
-        """What was claimed cannot begin."""
+    def not_begun(self, name: str, legacy: Legacy | None) -> None:
+        """What was claimed cannot begin, unless another publisher has begun it."""
+        stream = self._here(name)
+        if stream is not None and not stream.over:
+            return
+        if legacy is not None and legacy.viewing is not None:
+            legacy.viewing.end()
         if self._homes is not None:
             self._homes.leave(name)
 
     def over(self, stream: Housed) -> None:
-        """It is over, and no other one of its name is here."""
+        """It is not here any more, and no other one of its name is."""
         if self._homes is not None:
             self._homes.leave(stream.name)
 
@@ -184,7 +198,7 @@ class Homing:
         """It was let go of, but for its viewers."""
         self._hooks.moved(stream.ids)
         if self.copies is not None and stream.viewing.packager is not None:
-            self.copies.take(stream.name, stream.session, stream.viewing)
+            self.copies.adopt(stream.name, stream.viewing)
         else:
             stream.viewing.end()
 

@@ -152,6 +152,7 @@ async def _seated(joined: Joined, link: Link, streams: Streams) -> AsyncIterator
 
     async with joined.seats(link) as seats:
         streams.seat = seat
+        streams.homing.join(joined.homes)
         yield
 
 

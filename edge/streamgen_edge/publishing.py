@@ -19,10 +19,12 @@ from streamgen_edge.auth.asking import Asking, Scope
 from streamgen_edge.auth.opening import Opening
 from streamgen_edge.crowd import Refusals
 from streamgen_edge.hls import Viewer
+from streamgen_edge.homing import Homing
 from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.hooks.hooks import Hooks
 from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.outbound.client import Client
+from streamgen_edge.passport import Legacy
 from streamgen_edge.push.pushes import Pushes
 from streamgen_edge.push.settings import PushSettings, named
 from streamgen_edge.recording.recording import Recordings
@@ -74,6 +76,9 @@ class Streams:
         self._metrics = metrics
         self._wall_ns = wall_ns
         self._streams: dict[str, LiveStream] = {}
+        self.homing = Homing(
+            wall_ns, self.recordings, self.pushes, self.hooks, lambda name: self._streams.get(name)
+        )
         self._ended: dict[str, tuple[float, LiveStream]] = {}
         self._chosen: dict[str, dict[str, Any]] = {}
         self._number = secrets.randbelow(1 << 31)  # what a former edge sent for means nothing here
@@ -100,6 +105,7 @@ class Streams:
     def _keep(self, stream: LiveStream) -> None:
         wanted = self.server.recording if self._recorded(stream.name) else None
         self.recordings.apply(stream.name, stream.viewing, stream.telemetry, wanted)
+        self.homing.carry(stream)
 
     def _recorded(self, name: str) -> bool:
         settings = self.server.stream(name)
@@ -116,6 +122,7 @@ class Streams:
 
     def _push(self, stream: LiveStream) -> None:
         self.pushes.apply(stream, self._configured(stream.name), self.server.outbound)
+        self.homing.carry(stream)
 
     def _configured(self, name: str) -> dict[str, PushSettings]:
         settings = self.server.stream(name)
@@ -196,7 +203,7 @@ class Streams:
         await self._refuse_strangers(request, settings)
         if self.pushes.marks.of(request.stream) in request.via:
             raise Looped
-        stream = self._opened(request.stream, settings)
+        stream = await self._home(request.stream, settings)
         former = stream.publisher
         sink = RtmpSink(stream, publisher, Allowance(settings.limits.bitrate))
         stream.arrive(sink)
@@ -224,13 +231,61 @@ class Streams:
         while len(self._chosen) > MOST_CHOSEN:
             del self._chosen[next(iter(self._chosen))]
 
-    def _opened(self, name: str, settings: StreamSettings) -> LiveStream:
+    async def _home(self, name: str, settings: StreamSettings) -> LiveStream:
+        """The stream that is here, or that comes here with its publisher, or begins."""
         stream = self._streams.get(name)
         if stream is not None and not stream.over:
             return stream
+        self._refuse_too_many(name)
+        legacy = await self.homing.claim(name)
+        try:
+            if self.closing:
+                raise Refused("the server stops")
+            return self._opened(name, settings, legacy)
+        except Refused:
+            self.homing.not_begun(name, legacy)
+            raise
+
+    def _refuse_too_many(self, name: str) -> None:
         if name not in self._streams and len(self._streams) >= self.server.limits.streams:
             self.refusals.add("streams")
             raise Refused("this server has as many streams as it may", later=True)
+
+    def _opened(
+        self, name: str, settings: StreamSettings, legacy: Legacy | None = None
+    ) -> LiveStream:
+        stream = self._streams.get(name)
+        if stream is not None and not stream.over:
+            return stream
+        self._refuse_too_many(name)
+        pipeline, hls = self._begins(name, settings, legacy)
+        self._number += 1
+        stream = LiveStream(
+            name,
+            self._number,
+            self._link,
+            pipeline,
+            grace_s=settings.grace / 1e9,
+            hls=hls,
+            wall_ns=self._wall_ns,
+            ended=self._over,
+            seating=self.seat(name),
+            legacy=legacy,
+        )
+        self._streams[name] = stream
+        stream.viewing.began = lambda: self._began(stream)
+        stream.changed = lambda: self.homing.carry(stream)
+        self._metrics.add(name, stream.telemetry)
+        self.homing.begun(stream, legacy)
+        self._carry(stream)
+        return stream
+
+    def _begins(
+        self, name: str, settings: StreamSettings, legacy: Legacy | None
+    ) -> tuple[dict[str, Any], LiveSettings]:
+        """By which pipeline, and how it is cut."""
+        if legacy is not None:
+            return legacy.passport.pipeline, legacy.passport.hls
         try:
             pipeline = self._chosen.pop(name, None)
             pipeline = pipeline or pipeline_value(settings.pipeline or self.server.pipeline)
@@ -238,24 +293,8 @@ class Streams:
         except StreamGenError as error:
             log.error("the pipeline of %s: %s", name, error)
             raise Refused("the pipeline of this stream cannot be used") from error
-        self._number += 1
         hls = self.server.hls
-        stream = LiveStream(
-            name,
-            self._number,
-            self._link,
-            pipeline,
-            grace_s=settings.grace / 1e9,
-            hls=LiveSettings(part_ns=hls.part, window_ns=hls.window, segment_ns=grid_ns),
-            wall_ns=self._wall_ns,
-            ended=self._over,
-            seating=self.seat(name),
-        )
-        self._streams[name] = stream
-        stream.viewing.began = lambda: self._began(stream)
-        self._metrics.add(name, stream.telemetry)
-        self._carry(stream)
-        return stream
+        return pipeline, LiveSettings(part_ns=hls.part, window_ns=hls.window, segment_ns=grid_ns)
 
     def _began(self, stream: LiveStream) -> None:
         publisher = stream.publisher
@@ -265,18 +304,27 @@ class Streams:
     def _over(self, stream: LiveStream) -> None:
         if self._streams.get(stream.name) is stream:
             del self._streams[stream.name]
+        alone = stream.name not in self._streams
+        if alone:
+            self._metrics.remove(stream.name)
+        if stream.reason is EndReason.MOVED:
+            self.homing.moved(stream)
+        else:
+            self._keep_ended(stream)
+            if alone:
+                self.homing.over(stream)
+        if isinstance(stream.publisher, RtmpSink):
+            stream.publisher.close(stream.error or "the stream was ended")
+        if self.closing and not self._streams:
+            self.over.set()
+
+    def _keep_ended(self, stream: LiveStream) -> None:
         self.hooks.ended(stream)
         self._ended.pop(stream.name, None)
         self._ended[stream.name] = (time.monotonic(), stream)
         while len(self._ended) > MOST_ENDED:
             del self._ended[next(iter(self._ended))]
         asyncio.get_running_loop().call_later(KEPT_S + 0.1, self._forget)
-        if stream.name not in self._streams:
-            self._metrics.remove(stream.name)
-        if isinstance(stream.publisher, RtmpSink):
-            stream.publisher.close(stream.error or "the stream was ended")
-        if self.closing and not self._streams:
-            self.over.set()
 
     def _prepare(self, worker: WorkerSeen) -> None:
         """A worker has come: all streams may have need of it."""
