@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +16,14 @@ import av
 import numpy as np
 
 from tests.live.serving import FFMPEG, Server
+from tests.live.stages import shade
 
 SIZE = (320, 180)
 BITS, COLUMNS = 12, 6
 """Of the number, as light and dark cells in two rows."""
 RATE = 25
 _SEGMENT = re.compile(r"^(?:#EXT-X-MAP:URI=\"([^\"]+)\".*|([^#\s]\S*))$", re.MULTILINE)
+_GAP = re.compile(r"^#EXT-X-GAP\n(?:#.*\n)*[^#\s].*\n", re.MULTILINE)
 
 
 def drawn(number: int) -> Any:
@@ -48,6 +51,13 @@ def number_of(picture: Any) -> int:
         for column in range(COLUMNS)
     ]
     return sum(bool(middle > 140) << at for at, middle in enumerate(middles))
+
+
+def signature_of(picture: Any) -> int:
+    """Whose it is, behind the stage `Signed`."""
+    pixels = picture.width * picture.height
+    blue = picture.to_ndarray(format="yuv420p").ravel()[pixels : pixels * 5 // 4]
+    return round((float(blue.mean()) - shade(0)) / (shade(1) - shade(0)))
 
 
 def tape(path: Path, pictures: int, *, gop: int, reordered: int = 0) -> Path:
@@ -85,9 +95,10 @@ class Watched:
     segments: dict[str, bytes] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Fetch what is new; a segment that is listed never changes."""
+        """Fetch what is new; a segment that is listed never changes, and one that is a gap has
+        nothing to fetch."""
         status, text = self.server.get(self.place)
-        for header, uri in _SEGMENT.findall(text) if status == 200 else ():
+        for header, uri in _SEGMENT.findall(_GAP.sub("", text)) if status == 200 else ():
             if header:
                 self.header = self.header or self._fetched(header)
             elif uri not in self.segments:
@@ -101,5 +112,12 @@ class Watched:
 
     def numbers(self) -> list[int]:
         """Of all pictures, in the order in which they are shown."""
+        return [number_of(picture) for picture in self._pictures()]
+
+    def signed(self) -> list[tuple[int, int]]:
+        """Number and signature of all pictures, in the order in which they are shown."""
+        return [(number_of(picture), signature_of(picture)) for picture in self._pictures()]
+
+    def _pictures(self) -> Iterator[Any]:
         with av.open(io.BytesIO(self.header + b"".join(self.segments.values())), "r") as file:
-            return [number_of(picture) for picture in file.decode(video=0)]
+            yield from file.decode(video=0)

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,13 @@ class Server:
     """`streamgen serve` on free ports; `stop` ends it and all of its children."""
 
     def __init__(
-        self, folder: Path, *options: str, config: str = "", workers: int = 2, port: int = 0
+        self,
+        folder: Path,
+        *options: str,
+        config: str = "",
+        workers: int = 2,
+        port: int = 0,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
         """`workers` are waited for; `port` is for HTTP, the next one for RTMP; 0: any."""
         self.errors = folder / "serve.log"
@@ -42,10 +48,10 @@ class Server:
             file.write_text(config)
             command += ["--config", str(file)]
         command += ["--http", str(port), "--rtmp", str(port and port + 1)]
-        environment = {**os.environ, "STREAMGEN_CACHE": str(folder / "cache")}
+        env = {**environment, "STREAMGEN_CACHE": str(folder / "cache")}
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, env=environment, bufsize=0
+                command, stdout=subprocess.PIPE, stderr=errors, env=env, bufsize=0
             )
         try:
             self.rtmp, self.http = (int(self._said(what)) for what in ("publish", "watch"))

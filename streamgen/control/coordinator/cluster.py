@@ -31,8 +31,10 @@ class Limits:
     """A node that was not heard for so long is dead."""
     attach_ms: int = 10_000
     """From the command to a new owner's first picture; networks may have to be loaded."""
+    deaf_ms: int = 1_500
+    """A leader that has heard no node at all for so long is cut off itself."""
     return_ms: int = 8_000
-    """How long nodes have to be heard again after none of them was: it was the leader's network."""
+    """So long nodes have to be heard again after that."""
     settle_ms: int = 2_000
     """How long a new leader listens to nodes before it places what it does not see running."""
     resend_ms: int = 1_000
@@ -130,7 +132,7 @@ class Cluster:
         self.clearing: dict[str, tuple[str, ...]] = {}
         """Nodes that some streams leave so that there is room, and these streams."""
         self.deaf_ms: int | None = None
-        """When no node at all was heard."""
+        """When it was cut off last."""
         self._demand: Counter[str] = Counter()
 
     def add(self, stream: Stream) -> Stream:

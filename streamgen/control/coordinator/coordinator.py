@@ -249,17 +249,17 @@ def _time_went_by(cluster: Cluster, now_ms: int) -> None:
 
 
 def _dead(cluster: Cluster, now_ms: int) -> list[str]:
-    """Nodes that were not heard for too long. Not where that is all of them: then it is we who hear
-    nothing, they run on, and there is nowhere else to go. Nothing new goes to them, either."""
-    silent = cluster.nodes.silent(now_ms - cluster.limits.silence_ms)
-    if silent and len(silent) == len(cluster.nodes):
+    """Nodes that were not heard for too long. None, where no other is heard: then it is we who are
+    cut off, they run on, and there is nowhere else to go. Nothing new goes to them, either."""
+    limits, heard_ms = cluster.limits, cluster.nodes.heard_ms
+    silent = cluster.nodes.silent(now_ms - limits.silence_ms)
+    if heard_ms is not None and now_ms - heard_ms >= limits.deaf_ms:
         cluster.deaf_ms = now_ms
-        for name in silent:
-            _doubt(cluster, name, now_ms)
-        return []
-    if cluster.deaf_ms is not None and now_ms - cluster.deaf_ms < cluster.limits.return_ms:
-        return []
-    return silent
+    if cluster.deaf_ms is None or now_ms - cluster.deaf_ms >= limits.return_ms:
+        return silent
+    for name in silent:
+        _doubt(cluster, name, now_ms)
+    return []
 
 
 def _doubt(cluster: Cluster, name: str, now_ms: int) -> None:

@@ -87,6 +87,11 @@ class Nodes:
                     cleared.append(node)
         return cleared
 
+    @property
+    def heard_ms(self) -> int | None:
+        """When any of them was heard last; None: there are none."""
+        return next((one.heard_ms for one in reversed(self._nodes.values())), None)
+
     def silent(self, before_ms: int) -> list[str]:
         """Those not heard since."""
         found = []

@@ -90,8 +90,9 @@ def test_a_leader_that_hears_no_node_takes_none_for_dead_and_nothing_moves() -> 
         world.want(name, PROFILES[2])
     world.settle()
     before = {name: (world.owner(name), world.fence[name]) for name in ("a", "b")}
-    for machine in world.machines.values():
-        machine.cut_off = True
+    world.machines["one"].cut_off = True  # heard last a little before the other
+    world.pass_time(500)
+    world.machines["two"].cut_off = True
     world.pass_time(60_000)
     wait = world.want("c", patience_ms=60_000)
     assert isinstance(wait[0], Wait)
