@@ -48,7 +48,7 @@ class Open:
         print("open", flush=True)
         return Floor()
 
-    def find(self, name: str, /) -> Playable | None:
+    async def find(self, name: str, /) -> Playable | None:
         return None
 
     async def may_play(self, viewer: object, /) -> int | None:

@@ -104,7 +104,7 @@ class Hub:
     def __init__(self, show: Loop) -> None:
         self.show = show
 
-    def find(self, name: str, /) -> Any:
+    async def find(self, name: str, /) -> Any:
         return self.show
 
     async def may_play(self, viewer: Any, /) -> int | None:

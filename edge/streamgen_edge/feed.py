@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from streamgen.media.packet import Packet
@@ -73,7 +74,14 @@ class Feed:
     """Fan-out of one stream: by track, and the last key frame's GOP of each picture track."""
 
     def __init__(self) -> None:
+        self.changed: Callable[[str], None] = lambda track: None
+        """Called when somebody has joined a track, or left it."""
         self._subscribers: dict[str, set[Subscriber]] = {}
+
+    @property
+    def tracks(self) -> set[str]:
+        """Those that anybody has."""
+        return {track for track, some in self._subscribers.items() if some}
 
     def __len__(self) -> int:
         return sum(len(some) for some in self._subscribers.values())
@@ -86,9 +94,11 @@ class Feed:
     def join(self, track: str, one: Subscriber) -> None:
         """Everything of the track from now on, without a queue in between."""
         self._subscribers.setdefault(track, set()).add(one)
+        self.changed(track)
 
     def leave(self, track: str, one: Subscriber) -> None:
         self._subscribers.get(track, set()).discard(one)
+        self.changed(track)
 
     def put(self, packet: Packet) -> None:
         for one in tuple(self._subscribers.get(packet.track, ())):  # it may leave at this

@@ -31,7 +31,7 @@ from streamgen_edge.configuring import refuse_unusable
 from streamgen_edge.crowd import Crowd
 from streamgen_edge.descriptors import take_descriptors
 from streamgen_edge.egress import Spread
-from streamgen_edge.hls import hls_app
+from streamgen_edge.hls import hls_app, nowhere
 from streamgen_edge.hls.http2 import CONNECTIONS
 from streamgen_edge.jobs import board
 from streamgen_edge.link import Link, remote_of
@@ -112,7 +112,9 @@ async def serve(
         rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port, jobs)
         webrtc = _spread(webrtc_app(streams, server, own), streams, server.webrtc, own)
         leaving.push_async_callback(webrtc.close)
-        hls = hls_app(streams, streams.may_play)
+        viewers = streams.viewers
+        demand = nowhere if joined is None else viewers.demand
+        hls = hls_app(viewers, viewers.may_play, demand=demand)
         front = Front(hls, webrtc, PageApp(), rest, server.http, _http_crowd(streams))
         web = web_server(front, server.http, _http_crowd(streams))
         leaving.push_async_callback(web.close, CLOSE_S)
@@ -125,6 +127,7 @@ async def serve(
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in events]
         ends.append(asyncio.create_task(reloading.run()))
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        rtmp.drain()
         await _drain(streams)
         recorded, _ = await asyncio.gather(
             streams.recordings.finished(RECORD_S), streams.pushes.finished(PUSH_S)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from streamgen.deliver.live import LivePackager, LiveSettings
+from streamgen.deliver.live import LiveSettings
 from streamgen.errors import StreamGenError
 from streamgen.pipeline import parse_pipeline, pipeline_value
 from streamgen.telemetry import Metrics, Telemetry
@@ -18,7 +18,6 @@ from streamgen_edge.auth.access import LATER
 from streamgen_edge.auth.asking import Asking, Scope
 from streamgen_edge.auth.opening import Opening
 from streamgen_edge.crowd import Refusals
-from streamgen_edge.hls import Viewer
 from streamgen_edge.homing import Homing
 from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.hooks.hooks import Hooks
@@ -34,6 +33,7 @@ from streamgen_edge.seats import Seating
 from streamgen_edge.settings import Server, StreamSettings
 from streamgen_edge.sink import RtmpSink
 from streamgen_edge.stream import LiveStream
+from streamgen_edge.viewers import Viewers
 
 KEPT_S = 30.0
 """An ended session can still be played to its end."""
@@ -67,6 +67,7 @@ class Streams:
         """The server closes, and the last stream has finished."""
         self.watching: Callable[[str], int] = lambda _: 0
         """How many viewers a stream has by WebRTC; set by who serves them."""
+        self.viewers = Viewers(self)
         self.hooks = Hooks(self._client, own or Telemetry(), wall_ns)
         self.recordings = Recordings(self.hooks.kept)
         self.pushes = Pushes()
@@ -150,47 +151,6 @@ class Streams:
         if stream is None and name in self._ended:
             stream = self._ended[name][1]
         return stream
-
-    def get(self, name: str, /) -> LivePackager | None:
-        """What plays as HLS under this name (`hls.app.Streams`)."""
-        stream = self.find(name)
-        return None if stream is None else stream.viewing.packager
-
-    async def may_play(self, viewer: Viewer) -> int | None:
-        """Whether a viewer may have a playlist (`hls.app.Authorize`): None, or the status of the
-        refusal, 503 where too many watch already."""
-        status = await self.allows(viewer, "hls")
-        stream, settings = self.find(viewer.stream), self.server.stream(viewer.stream)
-        if status is not None or stream is None or settings is None:
-            return status
-        viewing, now = stream.viewing, time.monotonic()
-        if viewing.audience.goes_on(viewer.token, viewer.address, now):
-            return None
-        most = self.room(viewer.stream, settings) - self.watching(viewer.stream)
-        if viewing.audience.admits(viewer.token, viewer.address, most, now):
-            return None
-        stream.telemetry.count("refused", "viewers")
-        if most < settings.limits.viewers - self.watching(viewer.stream):
-            self.refusals.add("viewers")
-        return 503
-
-    def room(self, name: str, settings: StreamSettings) -> int:
-        """How many viewers a stream may have now, beside those that the others have."""
-        now, most = time.monotonic(), self.server.limits.viewers
-        for other in self:
-            if other.name != name:
-                most -= self.watching(other.name) + other.viewing.audience.count(now)
-        return min(settings.limits.viewers, most)
-
-    async def allows(self, viewer: Viewer, protocol: str) -> int | None:
-        """Whether this viewer may play at all: None, or the status of the refusal."""
-        settings = self.server.stream(viewer.stream)
-        if settings is None:
-            return 403
-        if settings.play == "anyone":
-            return None
-        asking = Asking(Scope.PLAY, viewer.stream, viewer.token, protocol, viewer.address)
-        return await self.access.status(asking, settings.play)
 
     async def publish(self, publisher: Publisher) -> Sink:
         """Let an RTMP publisher in (`rtmp.publisher.OnPublish`). Raises `Refused`."""

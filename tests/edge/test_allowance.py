@@ -114,11 +114,12 @@ def test_a_stream_has_so_many_viewers_by_whatever_protocol(tmp_path: Path) -> No
             streams = Streams(Server(**LIMITED), link, Metrics(), lambda: 0)  # type: ignore[arg-type]
             publisher = Publisher(Publish("live", "cam", None, "::1", "test"), Line(), Limits())
             await streams.publish(publisher)
-            ask = [await streams.may_play(Viewer("cam", None, one)) for one in "abca"]
+            ask = [await streams.viewers.may_play(Viewer("cam", None, one)) for one in "abca"]
             assert ask == [None, None, 503, None]
             streams.watching = lambda name: 1  # somebody by WebRTC
-            assert await streams.may_play(Viewer("cam", None, "d")) == 503
-            assert await streams.may_play(Viewer("none", None, "d")) is None  # 404 is said later
+            assert await streams.viewers.may_play(Viewer("cam", None, "d")) == 503
+            # That there is none is said later.
+            assert await streams.viewers.may_play(Viewer("none", None, "d")) is None
             stream = streams.find("cam")
             assert stream is not None and stream.telemetry.counts("refused") == {"viewers": 2}
 
@@ -141,17 +142,18 @@ def test_the_server_has_so_many_streams_and_viewers_in_all(tmp_path: Path) -> No
                 await streams.publish(published("three"))
             assert refused.value.later
             ask = [
-                await streams.may_play(Viewer(name, None, who))
+                await streams.viewers.may_play(Viewer(name, None, who))
                 for name, who in (("one", "a"), ("one", "b"), ("two", "a"), ("two", "b"))
             ]
             assert ask == [None, None, None, 503]
-            assert await streams.may_play(Viewer("one", None, "a")) is None  # who watches goes on
+            # Who watches goes on.
+            assert await streams.viewers.may_play(Viewer("one", None, "a")) is None
             assert own.counts("refused") == {"streams": 1, "viewers": 1}
             streams.use(Server(**LIMITED))  # type: ignore[arg-type]
             await streams.publish(published("three"))
-            assert await streams.may_play(Viewer("two", None, "b")) is None
+            assert await streams.viewers.may_play(Viewer("two", None, "b")) is None
             streams.watching = lambda name: 2  # by WebRTC; one has as many as a stream may have
-            room = streams.room("one", Server(**LIMITED).stream("one"))  # type: ignore[arg-type]
+            room = streams.viewers.room("one", Server(**LIMITED).stream("one"))  # type: ignore[arg-type]
             assert room == 2
 
     asyncio.run(main())

@@ -44,7 +44,7 @@ class Relay:
 
     # `webrtc.app.Streams`.
 
-    def find(self, name: str, /) -> Relayed | None:
+    async def find(self, name: str, /) -> Relayed | None:
         return self._named.get(name)
 
     async def may_play(self, viewer: Any, /) -> int | None:

@@ -52,6 +52,14 @@ class Streams(Protocol):
     def get(self, name: str, /) -> LivePackager | None: ...
 
 
+Demand = Callable[[str], Awaitable[LivePackager | None]]
+"""Brings a stream here that is elsewhere; None: there is none."""
+
+
+async def nowhere(name: str) -> None:
+    """There is no elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     held: int = 5000
@@ -64,16 +72,24 @@ def hls_app(
     *,
     prefix: str = "/hls",
     limits: Limits | None = None,
+    demand: Demand = nowhere,
 ) -> HlsApp:
     """The application. It runs on the event loop whose thread writes into the packagers."""
-    return HlsApp(streams, authorize, prefix=prefix, limits=limits or Limits())
+    return HlsApp(streams, authorize, prefix=prefix, limits=limits or Limits(), demand=demand)
 
 
 class HlsApp:
     def __init__(
-        self, streams: Streams, authorize: Authorize, *, prefix: str, limits: Limits
+        self,
+        streams: Streams,
+        authorize: Authorize,
+        *,
+        prefix: str,
+        limits: Limits,
+        demand: Demand = nowhere,
     ) -> None:
         self._streams = streams
+        self._demand = demand
         self._authorize = authorize
         self._prefix = prefix
         self._limits = limits
@@ -84,13 +100,20 @@ class HlsApp:
             raise RuntimeError("HLS is served over HTTP only")
         path: str = scope["path"]
         place = path.removeprefix(self._prefix).split("/")[1:]
-        packager = self._streams.get(place[0]) if place else None
         if scope["method"] not in _METHODS:
             if scope["method"] == "OPTIONS":
                 await answers.preflight(send)
             else:
                 await refuse(send, 405, "only GET, HEAD and OPTIONS")
-        elif packager is None:
+            return
+        packager = self._streams.get(place[0]) if place else None
+        if packager is None and self._demand is not nowhere and len(place) in (2, 4):
+            # Nobody makes us fetch a stream who may not have its playlists; media is as public here
+            # as where the stream is.
+            if place[-1] == "index.m3u8" and await self._admitted(scope, send, place[0]) is None:
+                return
+            packager = await self._demand(place[0])
+        if packager is None:
             await refuse(send, 404, "nobody publishes this stream", retry=True)
         elif len(place) == 2 and place[1] == "index.m3u8":
             await self._multivariant(scope, receive, send, place[0], packager)

@@ -56,7 +56,9 @@ log = logging.getLogger("streamgen.edge.webrtc")
 class Streams(Protocol):
     """The server's streams: who plays, who publishes."""
 
-    def find(self, name: str, /) -> Playable | None: ...
+    async def find(self, name: str, /) -> Playable | None:
+        """Once it is here: it may have to come from elsewhere."""
+        ...
 
     async def may_play(self, viewer: Any, /) -> int | None: ...
 
@@ -150,7 +152,7 @@ class WebRtcApp:
         status = await self._streams.may_play(Viewer(name, asked.token, asked.address))
         if status is not None:
             raise http.denied(status, "this viewer may not play this stream, or not now")
-        stream = self._streams.find(name)
+        stream = await self._streams.find(name)
         if stream is None or not stream.tracks or stream.over:
             raise Refusal(404, "nobody publishes this stream", ("retry-after", "1"))
         if self.watching(name) >= self._share(name).viewers:

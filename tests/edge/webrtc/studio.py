@@ -179,7 +179,7 @@ class Hub:
         self.play_token: str | None = None
         self.publish_token: str | None = None
 
-    def find(self, name: str) -> Studio | None:
+    async def find(self, name: str) -> Studio | None:
         return self.shows.get(name)
 
     async def may_play(self, viewer: Any) -> int | None:
@@ -300,9 +300,9 @@ class Played:
 class RelayHub(Hub):
     """Everything that is published plays."""
 
-    def find(self, name: str) -> Any:
+    async def find(self, name: str) -> Any:
         relay = self.baskets.get(name)
-        return Played(relay) if isinstance(relay, Relay) else super().find(name)
+        return Played(relay) if isinstance(relay, Relay) else await super().find(name)
 
     async def publish(self, publisher: Publisher) -> Sink:
         await super().publish(publisher)
