@@ -18,6 +18,7 @@ from streamgen.errors import ConfigError, StreamGenError
 from streamgen.pipeline import load_pipeline, pipeline_value
 from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
+from streamgen_edge.asking import Refusal
 from streamgen_edge.auth.administering import administrator
 from streamgen_edge.events import Events, EventStream
 from streamgen_edge.hooks.routes import hook_routes
@@ -32,7 +33,6 @@ from streamgen_edge.roots import Turned, paths, refuse_outside, usable_pipeline
 from streamgen_edge.sharing import code_routes
 from streamgen_edge.showing import Showing, shown
 from streamgen_edge.stream import LiveStream
-from streamgen_edge.tenure import Refusal
 
 PROBLEM = "application/problem+json"
 
@@ -143,7 +143,8 @@ def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     ) -> dict[str, Any]:
         stream = _found(streams, name)
         try:
-            if stream.tenure.live is None:  # else its worker says so
+            tenure = stream.tenure
+            if tenure.live is None or tenure.replacement.renewing:  # else its worker says so
                 refuse_wrong(stream.pipeline, stream.params, change.node, change.values)
             if not all(isinstance(value, int | float) for value in change.values.values()):
                 _refuse_outside(streams, stream, stream.pipeline, {change.node: change.values})

@@ -128,7 +128,11 @@ class Attachment:
         """The mark behind the last of what the worker gave has come."""
         self._ended: Mapping[str, Any] | None = None
         """That the worker is done, which overtook some of what it gave."""
-        worker.streams[number] = self
+        worker.streams[number, term] = self
+
+    def belongs_to(self, owner: Owner) -> None:
+        """Another one hears of it from now on."""
+        self._owner = owner
 
     def ask(self, message: Mapping[str, Any], head: bytes) -> bool:
         """Say `attach`; the answer is `Owner.attached` or `worker_ended`."""
@@ -164,15 +168,14 @@ class Attachment:
 
     def leave(self) -> None:
         """Let go of the worker, whatever it has."""
-        if self.worker.streams.get(self._number) is self:
+        if self.worker.streams.get((self._number, self.term)) is self:
             self.say({"type": "detach"})
         self.forget()
 
     def forget(self) -> None:
         self._owner = None
         self.outflow = None
-        if self.worker.streams.get(self._number) is self:
-            del self.worker.streams[self._number]
+        self.worker.streams.pop((self._number, self.term), None)
 
     def _put(self, item: Item) -> None:
         if self.outflow is not None:

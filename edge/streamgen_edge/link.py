@@ -71,7 +71,8 @@ class WorkerSeen:
     pid: int
     door: Door
     heard: float
-    streams: dict[int, Attached] = field(default_factory=dict)
+    streams: dict[tuple[int, int], Attached] = field(default_factory=dict)
+    """By a stream's number and the term: one that changes over is here twice."""
     retry: asyncio.TimerHandle | None = None
 
 
@@ -215,18 +216,18 @@ class Link:
     def pump(self, worker: WorkerSeen) -> None:
         """Send what the worker's streams may send, in turn; again soon when its socket is full."""
         now_ns = time.monotonic_ns()
-        sending = [(n, a) for n, a in worker.streams.items() if a.outflow is not None]
+        sending = [(ids, a) for ids, a in worker.streams.items() if a.outflow is not None]
         while sending:
-            for number, attached in list(sending):
+            for ids, attached in list(sending):
                 outflow = attached.outflow
                 item = None if outflow is None else outflow.take(now_ns)
                 if outflow is None or item is None:
-                    sending.remove((number, attached))
+                    sending.remove((ids, attached))
                     continue
                 try:
-                    header = _header(item, number, attached.term)
+                    header = _header(item, *ids)
                 except LinkError as error:  # its publisher's times, say, are beyond all measure
-                    sending.remove((number, attached))
+                    sending.remove((ids, attached))
                     attached.failed(str(error))
                     continue
                 if self._sent(worker.door.media, worker, (header, item.packet.data)):
@@ -284,11 +285,10 @@ class Link:
         if worker is None:
             return
         worker.heard = now
-        attached = worker.streams.get(message.get("stream", -1))
-        if attached is None:
+        if "stream" not in message:
             return
-        if attached.term != message.get("term"):
-            self.old += 1
+        attached = self._attached(worker, message["stream"], message.get("term"))
+        if attached is None:
             return
         if kind == "stuck":  # it ends itself, for this stream's sake
             reason, what = str(message["reason"]), str(message["what"]).partition(" ")[0]
@@ -304,6 +304,12 @@ class Link:
         else:
             self._let(attached, attached.told, message, harmless=NOT_UNDERSTOOD)
 
+    def _attached(self, worker: WorkerSeen, stream: Any, term: Any) -> Attached | None:
+        """Whom this concerns; None: nobody any more, which is counted."""
+        attached = worker.streams.get((stream, term))
+        self.old += attached is None
+        return attached
+
     async def _take_in(self, door: Door) -> None:
         while True:
             parts = await door.media.recv_multipart()
@@ -315,11 +321,9 @@ class Link:
             except LinkError as error:
                 log.warning("%s", error)
                 continue
-            attached = worker.streams.get(envelope.stream)
-            if attached is None or attached.term != envelope.term:
-                self.old += 1
-                continue
-            self._let(attached, attached.received, envelope)
+            attached = self._attached(worker, envelope.stream, envelope.term)
+            if attached is not None:
+                self._let(attached, attached.received, envelope)
 
     async def _beat(self) -> None:
         """Say that we live, look who does, and let stalled streams give up what is too old."""

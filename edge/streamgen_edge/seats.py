@@ -48,6 +48,11 @@ class Seating(Protocol):
         """Nobody wants the stream any more."""
         ...
 
+    def change(self, *, back: bool = False) -> None:
+        """What the stream takes is another now: `reseat` is called once there is room for that,
+        `refused` where there is none. `back`: it is what runs, after all; nothing is called."""
+        ...
+
     def spare(self, worker: WorkerSeen) -> bool:
         """Whether this worker is to be ready for the stream in case that its own one dies."""
         ...
@@ -58,12 +63,14 @@ class Idlest:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._reseat: Callable[[], None] = lambda: None
 
     @property
     def why(self) -> str:
         return "" if self._link.workers else "no worker is here"
 
-    def follow(self, reseat: Callable[[], None], refused: Callable[[str], None]) -> None: ...
+    def follow(self, reseat: Callable[[], None], refused: Callable[[str], None]) -> None:
+        self._reseat = reseat
 
     def find(self, avoid: str | None) -> Seat | None:
         worker = self._link.idlest(avoid)
@@ -74,6 +81,10 @@ class Idlest:
     def lost(self, seat: Seat, *, silent: bool) -> None: ...
 
     def over(self) -> None: ...
+
+    def change(self, *, back: bool = False) -> None:
+        if not back:
+            self._reseat()
 
     def spare(self, worker: WorkerSeen) -> bool:
         return True

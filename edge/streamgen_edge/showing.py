@@ -64,6 +64,7 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "pipeline": stream.pipeline,
         "params": stream.params,
         "version": stream.version,
+        "changing": stream.tenure.replacement.renewing,  # the former pipeline still runs
         "viewers": _viewers(stream, watching),
         "hls": f"/hls/{stream.name}/index.m3u8" if viewing.packager is not None else None,
         "tracks": [track.name for track in viewing.tracks],

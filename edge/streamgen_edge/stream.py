@@ -22,12 +22,14 @@ from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
 from streamgen_edge.attachment import Attachment
 from streamgen_edge.beginning import Beginning
+from streamgen_edge.changeover import cut_after
 from streamgen_edge.gop import Gop
 from streamgen_edge.handover import DEADLY, hand_over, pass_over
 from streamgen_edge.hooks.event import EndReason
 from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link
 from streamgen_edge.passport import Legacy
+from streamgen_edge.replacement import kept
 from streamgen_edge.seats import Seating
 from streamgen_edge.state import Publishing, State
 from streamgen_edge.stills import Stills
@@ -41,8 +43,6 @@ TICK = HZ // 10
 """The sound is told this often how far the picture has come."""
 FINISH_S = 5.0
 """How long a worker may give nothing of what is inside when a stream ends."""
-FIXED = ("ladder", "keyframe_interval", "audio")
-"""Of a pipeline: what a running session cannot change, as its tracks never do."""
 log = logging.getLogger("streamgen.edge.stream")
 
 
@@ -201,16 +201,15 @@ class LiveStream:
                 self.telemetry.count("takeovers", "codec")
                 self._left = "codec_changed"
                 self.tenure.seek(anew=True)
-        attachment = self.tenure.live
-        if attachment is not None:
-            self._send(attachment, packet, now_ns)
+        self._send(packet, now_ns)
 
-    def _send(self, attachment: Attachment, packet: Packet, now_ns: int) -> None:
-        attachment.send(packet, now_ns, self._sound)
+    def _send(self, packet: Packet, now_ns: int) -> None:
+        replacement = self.tenure.replacement
+        replacement.send(packet, now_ns, self._sound)
         at = packet.dts if packet.dts is not None else packet.pts or 0
         if packet.track == VIDEO and not -TICK < at - self._ticked < TICK:
             self._ticked = at
-            attachment.send(Packet(b"", at, at, 0, BASE, True, SOUND, packet.epoch), now_ns)
+            replacement.send(Packet(b"", at, at, 0, BASE, True, SOUND, packet.epoch), now_ns)
 
     def leave(self, publisher: Publishing, *, explicit: bool) -> None:
         """The publisher is gone: for good, or lost, and then it may come back within grace."""
@@ -249,8 +248,8 @@ class LiveStream:
             log.info("the publisher did not come back", extra=self.ids)
             self.end(EndReason.LOST)
             return
-        attachment, now_ns = self.tenure.live, time.monotonic_ns()
-        if attachment is None:
+        now_ns = time.monotonic_ns()
+        if self.tenure.live is None:
             return
         if not self._needs_key:
             self.state = State.GAP if self.stills.stalls(now_ns) else State.LIVE
@@ -262,7 +261,7 @@ class LiveStream:
             self.ledger.frames_in += 1
             key, line = self._needs_key, self._timeline
             still = Packet(b"", at, at, line.still, BASE, key, VIDEO, line.epoch)
-            self._send(attachment, still, now_ns)
+            self._send(still, now_ns)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -292,8 +291,10 @@ class LiveStream:
         }
         return asked, b"" if head is None else bytes(head.data)
 
-    def seated(self, attachment: Attachment) -> None:
+    def seated(self, attachment: Attachment, *, beside: bool = False) -> int | None:
         """A worker is ready: it is told what it must know, then the stream goes on live."""
+        if beside:
+            return self._prepared(attachment)
         now_ns = time.monotonic_ns()
         first = not self._timeline.begun
         if first:
@@ -317,6 +318,14 @@ class LiveStream:
             self._gap()
         else:
             self._resume()
+        return None
+
+    def _prepared(self, attachment: Attachment) -> int | None:
+        """Give the next worker what it has to decode, once that can be done from its beginning."""
+        if not self._blank and not (self._gop.whole and self._attached_codec == self._codec):
+            return None
+        hand_over(self._gop, self._sound, self.viewing, attachment, whole=False)
+        return cut_after(self._timeline.front, self.pipeline)
 
     def vacated(self, error: str) -> None:
         if self.over or not error:
@@ -331,9 +340,9 @@ class LiveStream:
     async def change(self, node: str, values: Mapping[str, Any], over: str) -> dict[str, Any]:
         """Change parameters. `pts` is the first picture's, None while no frames flow.
 
-        Raises `tenure.Refusal`.
+        Raises `asking.Refusal`.
         """
-        pts, base = await self.tenure.change(node, values, over)
+        pts, base = await self.tenure.replacement.change(node, values, over)
         self.params = {**self.params, node: {**self.params.get(node, {}), **values}}
         self.version += 1
         self.changed()
@@ -342,16 +351,12 @@ class LiveStream:
 
     def use(self, pipeline: dict[str, Any]) -> None:
         """Another pipeline from now on. The ladder, and so the tracks, stay as they are."""
-        if self._timeline.begun:
-            pipeline = {k: v for k, v in pipeline.items() if k not in FIXED}
-            pipeline |= {k: v for k, v in self.pipeline.items() if k in FIXED}
-        self.pipeline = pipeline
-        self.params = {}
+        before, begun = (self.pipeline, self.params), self._timeline.begun
+        self.pipeline, self.params = kept(self.pipeline, pipeline) if begun else pipeline, {}
         self.version += 1
         self.changed()
-        if self._timeline.begun:
-            self._left = "pipeline_changed"
-            self.tenure.seek(anew=True)
+        if begun:
+            self.tenure.replacement.renew(before)
 
     # The end.
 
@@ -362,9 +367,7 @@ class LiveStream:
         self.state, self.reason = State.ENDING, reason
         self._stop_timer()
         self.changed()
-        attachment = self.tenure.live
-        if attachment is not None and reason is not EndReason.MOVED:
-            attachment.finish()
+        if reason is not EndReason.MOVED and self.tenure.replacement.finish():
             self._await_rest(None)
         else:
             self._finish()

@@ -9,14 +9,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from streamgen.media.packet import Packet
-from streamgen.telemetry import Telemetry
 from streamgen_edge.attachment import Attachment
-from streamgen_edge.coming import Coming
-from streamgen_edge.ledger import Ledger
 from streamgen_edge.link import Link, WorkerSeen
+from streamgen_edge.replacement import Replaced, Replacement
 from streamgen_edge.seats import Idlest, Seat, Seating
 from streamgen_edge.stills import Stills
-from streamgen_edge.viewing import Viewing
 
 NO_WORKER_S = 0.1
 """Between two looks for a worker."""
@@ -33,32 +30,14 @@ KEYFRAME_S = 1.0
 log = logging.getLogger("streamgen.edge.stream")
 
 
-class Refusal(Exception):
-    """A change was not accepted; the text is for the client."""
-
-
-class Tenant(Protocol):
+class Tenant(Replaced, Protocol):
     """The stream, as its tenure sees it."""
 
-    viewing: Viewing
-    ledger: Ledger
     stills: Stills
-    telemetry: Telemetry
-
-    def wanted(self) -> tuple[Mapping[str, Any], bytes] | None:
-        """What to ask of a worker, and the head; None: nothing now."""
-        ...
-
-    def seated(self, attachment: Attachment) -> None:
-        """A worker is ready for packets."""
-        ...
 
     def vacated(self, error: str) -> None:
         """The worker has ended the stream; `error` is empty when it was told to."""
         ...
-
-    @property
-    def ids(self) -> dict[str, str]: ...
 
 
 class Tenure:
@@ -69,9 +48,9 @@ class Tenure:
     ) -> None:
         """`seating` says which worker it is; default: the idlest one."""
         self.seating: Seating = seating or Idlest(link)
-        self.seating.follow(self._reseat, lambda reason: self._tenant.vacated(reason))
-        self._seat: Seat | None = None
-        self._coming: Coming | None = None
+        self.replacement = Replacement(link, number, tenant, self)
+        self.seating.follow(self.replacement.begin, self._refused)
+        self.seat: Seat | None = None
         self._taken = False
         """Viewers have something from there."""
         self.attachment: Attachment | None = None
@@ -85,13 +64,11 @@ class Tenure:
         self._link = link
         self._number = number
         self._tenant = tenant
-        self._term = 0
+        self.term = 0
         self._seeking: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._lost_at: float | None = None
         self._asked_at = 0.0
-        self._answers: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
-        self._request = 0
 
     @property
     def live(self) -> Attachment | None:
@@ -124,13 +101,13 @@ class Tenure:
         wanted = self._tenant.wanted()
         if wanted is None:
             return
-        seat = self._seat = self.seating.find(avoid)
+        seat = self.seat = self.seating.find(avoid)
         loop = asyncio.get_running_loop()
         if seat is not None:
-            self._term += 1
+            self.term += 1
             self._taken = False
             asked, head = wanted
-            self.attachment = Attachment(self._link, seat.worker, self._number, self._term, self)
+            self.attachment = Attachment(self._link, seat.worker, self._number, self.term, self)
             if self.attachment.ask({**asked, **seat.word}, head):
                 self._deadline = loop.call_later(ATTACH_S, self._too_late)
                 return
@@ -147,43 +124,19 @@ class Tenure:
                 timer.cancel()
         self._seeking = self._deadline = None
 
-    def _reseat(self) -> None:
-        """There is another seat. What runs goes on until that is ready."""
-        if self.live is None:
-            self.seek(anew=self.attachment is not None)
-            return
-        self._forget_coming()
-        wanted, seat = self._tenant.wanted(), self.seating.find(None)
-        if wanted is None or seat is None:
-            return
-        self._term += 1
-        link, number = self._link, self._number
-        self._coming = Coming(link, number, self._term, seat, self._move, self._stay)
-        self._coming.ask(*wanted)
-
-    def _move(self, seat: Seat) -> None:
-        self._coming = None
-        self.seating.taken(seat)  # before the former worker is left, and says so
-        self.seek(anew=True)
-
-    def _stay(self, seat: Seat) -> None:
-        self._coming = None
-        self.seating.lost(seat, silent=not self._link.here(seat.worker))
-
-    def _forget_coming(self) -> None:
-        coming, self._coming = self._coming, None
-        if coming is not None:
-            coming.leave()
+    def _refused(self, reason: str) -> None:
+        if self.attachment is None:
+            self._tenant.vacated(reason)
+        else:
+            self.replacement.unchanged(reason)
 
     def release(self, *, over: bool = False) -> None:
         """Let go of the worker; `over`: and want none any more."""
-        self._forget_coming()
+        self.replacement.forget()
         if over:
             self.seating.over()
         self._forget_timers()
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_result({})
+        self.replacement.asking.forget()
         attachment, self.attachment = self.attachment, None
         if attachment is not None:
             attachment.leave()
@@ -193,7 +146,12 @@ class Tenure:
     def attached(self) -> None:
         assert self.attachment is not None
         self._forget_timers()
-        self._tenant.seated(self.attachment)
+        if self.attachment.live and self.seat is not None:  # by replacement: it gives pictures
+            self._taken = True
+            self.seating.taken(self.seat)
+        else:
+            self.replacement.renewing = False
+            self._tenant.seated(self.attachment)
         loop = asyncio.get_running_loop()
         for worker in self._link.workers.values():
             loop.call_later(WARM_AFTER_S, self.warm, worker)
@@ -204,9 +162,16 @@ class Tenure:
         )
 
     def delivered(self, packet: Packet, received_ns: int) -> None:
-        if not self._taken and self._seat is not None:
+        if not self.replacement.lets(packet):
+            return
+        if not self._taken and self.seat is not None:
             self._taken = True
-            self.seating.taken(self._seat)
+            self.seating.taken(self.seat)
+        self.deliver(packet)
+        self.replacement.heard(packet)
+
+    def deliver(self, packet: Packet) -> None:
+        """To viewers."""
         viewing = self._tenant.viewing
         before = viewing.frames
         if viewing.put(packet) and packet.track.startswith("video/"):
@@ -223,9 +188,7 @@ class Tenure:
                 self._tenant.ledger.reported(message["stats"])
                 self._tenant.viewing.measure()
             case "params" | "refused_params":
-                answer = self._answers.get(message["request"])
-                if answer is not None and not answer.done():
-                    answer.set_result(message)
+                self.replacement.asking.answered(message)
             case "stuck":
                 self.stuck.append(str(message["reason"]))
                 self._blamed = True
@@ -239,12 +202,16 @@ class Tenure:
             self._tenant.ledger.drop(f"link_{reason}")
 
     def worker_ended(self, error: str) -> None:
+        if self.replacement.over():
+            return
         self.release()
         self._tenant.vacated(error)
 
     def worker_lost(self) -> None:
         """The worker died: another one takes the stream, unless the stream kills them all."""
-        former, seat = self.attachment, self._seat
+        if self.replacement.over():
+            return
+        former, seat = self.attachment, self.seat
         self._tenant.telemetry.count("takeovers", "worker_lost")
         self.release()
         if seat is not None:
@@ -266,26 +233,3 @@ class Tenure:
         if self.live is not None and now - self._asked_at > KEYFRAME_S:
             self._asked_at = now
             self.live.say({"type": "keyframe", "reason": reason})
-
-    async def change(
-        self, node: str, values: Mapping[str, Any], over: str, timeout_s: float = 1.0
-    ) -> tuple[int | None, list[int] | None]:
-        """Change parameters on the worker: PTS and time base of the first picture, as far as it
-        is known in time. Raises `Refusal`."""
-        attachment = self.live
-        if attachment is None:
-            return None, None
-        self._request += 1
-        number = self._request
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
-        asked = {"type": "params", "request": number, "node": node, "values": dict(values)}
-        attachment.say({**asked, "over": over})
-        try:
-            told = await asyncio.wait_for(answer, timeout_s)
-        except TimeoutError:
-            told = {}
-        finally:
-            self._answers.pop(number, None)
-        if "error" in told:
-            raise Refusal(str(told["error"]))
-        return told.get("pts"), told.get("time_base")

@@ -66,6 +66,8 @@ class Attachment:
     """Output time of the one key frame beside the grid; None: it has been."""
     home: int = 0
     """Epoch by which the stream is at that edge; 0: nobody has said."""
+    beside: bool = False
+    """The stream goes on elsewhere, or here, until its edge changes over."""
 
     @classmethod
     def of(cls, message: Mapping[str, Any], head: bytes) -> Attachment:
@@ -86,6 +88,7 @@ class Attachment:
                 rungs=[(str(n), int(w), int(h)) for n, w, h in message.get("rungs", ())],
                 opening_ns=None if opening_ns is None else int(opening_ns),
                 home=int(message.get("home", 0)),
+                beside=bool(message.get("beside", False)),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ConfigError(f"attach is incomplete: {error}") from error
@@ -263,7 +266,8 @@ def opened_session(
     source = LinkSource(SourceInfo(wanted.name, "link", video, live=True))
     sounds: dict[str, AudioPath] = {}
     if pipeline.audio.codec != "none":
-        start = begins_at(last_end(_samples(wanted.after)))
+        # Beside one that goes on it begins where the edge's sound does, when it is handed over.
+        start = None if wanted.beside else begins_at(last_end(_samples(wanted.after)))
         sounds[SOUND] = LiveSound(source.sound, pipeline.audio, telemetry, start=start)
     session = open_session(
         pipeline,

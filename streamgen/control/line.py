@@ -154,7 +154,7 @@ class EdgeLine:
     def _attach(self, message: Mapping[str, Any], parts: list[bytes]) -> None:
         wanted = Attachment.of(message, parts[0] if parts else b"")
         for (number, term), former in list(self.streams.items()):
-            if number == wanted.stream and term < wanted.term:
+            if number == wanted.stream and term < wanted.term and not wanted.beside:
                 former.stop()
         stream = self._host.host(wanted, self.say, message.get("grant"))
         if stream is None:

@@ -64,9 +64,10 @@ class LiveSound:
         settings: AudioSettings,
         telemetry: Telemetry,
         *,
-        start: int = 0,
+        start: int | None = 0,
     ) -> None:
-        """`start` is the first sample of the line, a multiple of `GRID`."""
+        """`start` is the first sample of the line, a multiple of `GRID`; None: the last such one
+        before what comes first."""
         self._describe = describe
         self._telemetry = telemetry
         self._encoders = [
@@ -80,7 +81,7 @@ class LiveSound:
         self._heard: tuple[str, str, int] | None = None
         self._epoch: int | None = None
         self._described: Described | None = None
-        self._heard_until = start
+        self._heard_until = start or 0
         """End of the last sound that came; long before now means that none is expected."""
         self._after_silence = True
         """Sound that comes now may begin at its very own time: no click is heard."""
@@ -102,6 +103,8 @@ class LiveSound:
     def push(self, packet: Packet) -> list[Packet]:
         """Give what the packet completes. A damaged one is lost, counted `lost{audio}`."""
         at = round((packet.pts or 0) * packet.time_base * RATE_HZ)
+        if self._line.next is None:
+            self._line.next = self._heard_until = begins_at(at)
         if not packet.size_bytes:
             return self._silent_until(at, packet)
         described = self._describe(packet.epoch, packet.pts or 0)

@@ -145,10 +145,15 @@ def test_a_stream_that_is_moved_runs_on_until_its_next_worker_is_here(tmp_path: 
         scene.ends.picture(120)
         await pictures(one, 1)
         scene.says(Move(WORK, "three", 7, "token-7", Cut.NOTHING, "one"))
-        await seated(three)
-        await asked(one, "detach")
-        await seated(three)
-        await until(lambda: scene.ends.stream.tenure.live)
+        message = await seated(three)
+        await pictures(three, 4)  # what was so far, to be decoded
+        for at in range(160, 1160, 40):
+            scene.ends.picture(at)
+        assert StreamAttached("x", "three", 7) not in scene.said  # the former one is not done
+        await one.say(type="ended", stream=7, term=1, error="", stats=None)
+        await until(lambda: StreamAttached("x", "three", 7) in scene.said)
+        live = scene.ends.stream.tenure.live
+        assert live is not None and live.term == message["term"]
         three.close()
 
     run(tmp_path, test)

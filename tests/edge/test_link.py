@@ -143,7 +143,7 @@ def test_a_stream_without_credit_does_not_hold_up_the_others(tmp_path: Path) -> 
     async def test(link: Link, worker: FakeWorker) -> None:
         stalled, flowing = Seat(window_bytes=100), Seat()
         seen = link.workers["w"]
-        seen.streams[1], seen.streams[2] = stalled, flowing
+        seen.streams[1, 1], seen.streams[2, 1] = stalled, flowing
         for at in range(0, 400, 40):
             stalled.put(at)
             flowing.put(at)
@@ -161,7 +161,7 @@ def test_a_stream_without_credit_does_not_hold_up_the_others(tmp_path: Path) -> 
 def test_more_than_a_socket_holds_leaves_when_the_worker_reads_on(tmp_path: Path) -> None:
     async def test(link: Link, worker: FakeWorker) -> None:
         seat = Seat(window_bytes=64 << 20)
-        link.workers["w"].streams[1] = seat
+        link.workers["w"].streams[1, 1] = seat
         for at in range(0, 8000, 40):
             seat.put(at, size=100_000)
         link.pump(link.workers["w"])
@@ -177,7 +177,7 @@ def test_more_than_a_socket_holds_leaves_when_the_worker_reads_on(tmp_path: Path
 def test_messages_of_former_terms_are_dropped_and_counted(tmp_path: Path) -> None:
     async def test(link: Link, worker: FakeWorker) -> None:
         seat = Seat(term=2)
-        link.workers["w"].streams[1] = seat
+        link.workers["w"].streams[1, 2] = seat
         packet = Packet(b"data", 5, 5, 0, BASE, True, "")
         for term in (1, 2):
             await worker.media.send_multipart((seal(packet, stream=1, term=term, track=0), b"data"))
@@ -193,7 +193,7 @@ def test_messages_of_former_terms_are_dropped_and_counted(tmp_path: Path) -> Non
 def test_what_is_not_understood_harms_nobody(tmp_path: Path) -> None:
     async def test(link: Link, worker: FakeWorker) -> None:
         seat = Seat()
-        link.workers["w"].streams[1] = seat
+        link.workers["w"].streams[1, 1] = seat
         for junk in (b"", b"{", b"[]", b'{"type": 5}', b'{"type": "beat"}', b"\xff" * 100):
             await worker.control.send(junk)
         wrong = {"type": "credit", "stream": 1, "term": 1, "bytes": 0, "ms": 10**400}
@@ -212,7 +212,7 @@ def test_what_is_not_understood_harms_nobody(tmp_path: Path) -> None:
 def test_a_stream_that_breaks_ends_alone(tmp_path: Path) -> None:
     async def test(link: Link, worker: FakeWorker) -> None:
         bad, beaten, good = Seat(), Seat(), Seat()
-        link.workers["w"].streams.update({1: bad, 2: good})
+        link.workers["w"].streams.update({(1, 1): bad, (2, 1): good})
         bad.breaks = RuntimeError("of the stream")
         packet = Packet(b"data", 5, 5, 0, BASE, True, "")
         for number in (1, 2):
@@ -221,7 +221,7 @@ def test_a_stream_that_breaks_ends_alone(tmp_path: Path) -> None:
         await until(lambda: good.envelopes)
         assert "of the stream" in bad.error
         beaten.breaks = RuntimeError("at a beat")
-        link.workers["w"].streams.update({1: beaten})
+        link.workers["w"].streams.update({(1, 1): beaten})
         await until(lambda: beaten.error)
         link.lose("w")
         assert good.gone
@@ -234,7 +234,7 @@ def test_a_stream_that_breaks_ends_alone(tmp_path: Path) -> None:
 def test_a_packet_of_impossible_times_ends_its_stream_alone(tmp_path: Path) -> None:
     async def test(link: Link, worker: FakeWorker) -> None:
         bad, good = Seat(), Seat()
-        link.workers["w"].streams.update({1: bad, 2: good})
+        link.workers["w"].streams.update({(1, 1): bad, (2, 1): good})
         bad.put(1 << 80)
         good.put(0)
         link.pump(link.workers["w"])
@@ -247,7 +247,7 @@ def test_a_packet_of_impossible_times_ends_its_stream_alone(tmp_path: Path) -> N
 def test_streams_of_a_dead_worker_are_told_and_the_other_is_the_idlest(tmp_path: Path) -> None:
     async def test(link: Link, one: FakeWorker, two: FakeWorker) -> None:
         seat = Seat()
-        link.workers["one"].streams[1] = seat
+        link.workers["one"].streams[1, 1] = seat
         idlest = link.idlest()
         assert idlest is not None and idlest.name == "two"
         link.lose("one", pid=1)  # that was an older process of this name
@@ -264,8 +264,8 @@ def test_the_stream_that_a_worker_is_stuck_in_hears_why_and_all_of_its_streams_m
 ) -> None:
     async def test(link: Link, one: FakeWorker, two: FakeWorker) -> None:
         cause, other, elsewhere = Seat(), Seat(), Seat()
-        link.workers["one"].streams |= {1: cause, 2: other}
-        link.workers["two"].streams[3] = elsewhere
+        link.workers["one"].streams |= {(1, 1): cause, (2, 1): other}
+        link.workers["two"].streams[3, 1] = elsewhere
         why = {"reason": "encoder h264 of rung 90p has not come back", "what": "encoder h264"}
         await one.say(type="stuck", stream=1, term=cause.term, **why)
         await until(lambda: "one" not in link.workers)
@@ -278,7 +278,7 @@ def test_the_stream_that_a_worker_is_stuck_in_hears_why_and_all_of_its_streams_m
 def test_a_worker_started_again_under_its_name_is_another_one(tmp_path: Path) -> None:
     async def test(link: Link, worker: FakeWorker) -> None:
         seat = Seat()
-        link.workers["w"].streams[1] = seat
+        link.workers["w"].streams[1, 1] = seat
         await worker.say(type="beat", worker="w", pid=12345)
         await until(lambda: seat.gone)
         assert link.workers["w"].pid == 12345

@@ -15,11 +15,11 @@ import pytest
 from streamgen.deliver.live import LiveSettings
 from streamgen.media.envelope import Envelope, Kind, opened, seal
 from streamgen.media.packet import Packet
+from streamgen_edge.asking import Refusal
 from streamgen_edge.link import Link
 from streamgen_edge.seats import Seating
 from streamgen_edge.state import State
 from streamgen_edge.stream import LiveStream
-from streamgen_edge.tenure import Refusal
 from streamgen_edge.timeline import BASE
 from tests.edge.test_link import FakeWorker, joined, until
 

@@ -20,6 +20,7 @@ def test_parameters_change_at_a_frame_and_its_time_is_told(
     server.until(lambda: server.frames_out("knobs") > 10, "motion")
     status, row = server.get("/v1/streams/knobs", "PUT", {"pipeline": TINTED})
     assert status == 200 and row["pipeline"]["ladder"]  # the ladder stays as it was
+    server.until(lambda: not server.stream("knobs")["changing"], "the other pipeline", 40)
     out = server.frames_out("knobs")
     server.until(lambda: server.frames_out("knobs") > out + 10, "painted motion", 40)
     assert "worker_lost" not in server.stream("knobs")["stats"]["dropped"]  # no worker died

@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
-from streamgen.control.coordinator.commands import Assign, Move, Refuse, Wait
+from streamgen.control.coordinator.commands import Assign, Change, Move, Refuse, Wait
 from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered
 from streamgen.control.coordinator.events import (
     StreamAttached,
+    StreamChanged,
     StreamLost,
     StreamReleased,
     StreamWanted,
@@ -25,6 +27,8 @@ PATIENCE_MS = 20_000
 """How long a stream waits for room; for each leader anew."""
 CONNECTED_S = 0.05
 """Between two looks whether a worker has come that was told to."""
+ANSWER_S = 2.0
+"""A coordinator that says nothing to another pipeline for so long is not waited for."""
 SPARES = 2
 """Workers that are kept ready for a stream, beside its own."""
 log = logging.getLogger("streamgen.edge.cluster")
@@ -43,6 +47,9 @@ class Claim:
         self._lost = 0
         """Epoch that broke off last."""
         self._work: Work | None = None
+        self._former: Work | None = None
+        """What was asked for before, while the coordinator is to say whether it may change."""
+        self._answer: asyncio.TimerHandle | None = None
         self._described, self._seats = work, seats
         self._why = ""
         self._coming: asyncio.TimerHandle | None = None
@@ -95,21 +102,74 @@ class Claim:
 
     def over(self) -> None:
         self._forget_timer()
+        self._decided()
         self._seats.forget(self)
+
+    def change(self, *, back: bool = False) -> None:
+        if self._work is None:
+            return  # nothing was asked for yet
+        former, self._work = self._work, self._described()
+        asks = self._work != former and self._seats.led
+        if asks:
+            self._seats.say(StreamChanged(self._work))
+        if back:
+            self._decided()
+            if self.grant is not None:
+                self.grant = replace(self.grant, work=self._work)
+        elif not asks:
+            self._renew()
+        else:
+            self._former = self._former or former
+            self._answer = asyncio.get_running_loop().call_later(ANSWER_S, self._renew)
 
     def spare(self, worker: WorkerSeen) -> bool:
         return self.grant is None or worker.name in self._seats.spares(self.grant.node)
 
     # What coordinators say.
 
-    def granted(self, grant: Assign) -> None:
+    def heard(self, command: Assign | Change | Wait | Refuse) -> None:
+        match command:
+            case Assign():
+                self._granted(command)
+            case Change():
+                self._changed(command)
+            case Wait():
+                self._why = f"it waits for room: {command.reason}"
+                log.warning("stream %s waits for room: %s", self.name, command.reason)
+            case Refuse():
+                self._refuse(command.reason)
+
+    def _granted(self, grant: Assign) -> None:
         """Its next worker, which may have to come yet; a word that is said again is no other."""
         newest = 0 if self.grant is None else self.grant.epoch
         if grant.epoch == self._lost:  # that was not heard
             self._seats.say(StreamLost(self.name, grant.epoch, "it broke off"))
         elif grant.epoch > newest:
             self.grant = grant
+            if grant.work == self._work:
+                self._decided()
             self._change_over()
+
+    def _changed(self, command: Change) -> None:
+        """It goes on where it is, with another pipeline, or with more or less given up."""
+        if self.grant is None or self.grant.epoch != command.epoch:
+            return
+        self.grant = replace(self.grant, work=command.work, cut=command.cut)
+        if self._former is not None and command.work == self._work:
+            self._renew()
+
+    def _renew(self) -> None:
+        """By the coordinator's word, or as nobody leads."""
+        self._decided()
+        if self.grant is not None and self._work is not None:
+            self.grant = replace(self.grant, work=self._work)
+        self._reseat()
+
+    def _decided(self) -> None:
+        self._former = None
+        if self._answer is not None:
+            self._answer.cancel()
+            self._answer = None
 
     def _change_over(self) -> None:
         """As soon as the worker is here: until then the former one goes on, if it lives."""
@@ -124,16 +184,16 @@ class Claim:
         later = asyncio.get_running_loop().call_later
         self._coming = later(CONNECTED_S, self._change_over)
 
-    def waits(self, reason: str) -> None:
-        self._why = f"it waits for room: {reason}"
-        log.warning("stream %s waits for room: %s", self.name, reason)
-
-    def refused(self, reason: str) -> None:
-        if self._shown:  # it was asked to change, and cannot
+    def _refuse(self, reason: str) -> None:
+        if self._former is not None:  # it was asked to change, and cannot
+            self._work = self._former
+            self._decided()
+            self._refused(f"no room for it: {reason}")
+        elif self._shown:
             log.warning("stream %s goes on as it was: %s", self.name, reason)
-            return
-        self.grant = self._work = None
-        self._refused(f"no room for the stream: {reason}")
+        else:
+            self.grant = self._work = None
+            self._refused(f"no room for the stream: {reason}")
 
     @property
     def wanted(self) -> StreamWanted | None:
@@ -203,19 +263,17 @@ class ClusterSeats:
 
     def heard(self, command: FromCoordinator) -> None:
         match command:
-            case Assign():
-                self._granted(command)
             case Move():
                 owner = command.work, command.node, command.epoch, command.token, command.cut
-                self._granted(Assign(*owner))
-            case Wait() if command.stream in self._claims:
-                self._claims[command.stream].waits(command.reason)
-            case Refuse() if command.stream in self._claims:
-                self._claims[command.stream].refused(command.reason)
-            case _:  # to nodes, or of a stream that is over
+                self.heard(Assign(*owner))
+            case Assign() | Change():
+                self._pass_on(command.work.name, command)
+            case Wait() | Refuse():
+                self._pass_on(command.stream, command)
+            case _:  # to nodes
                 pass
 
-    def _granted(self, grant: Assign) -> None:
-        claim = self._claims.get(grant.work.name)
+    def _pass_on(self, stream: str, command: Assign | Change | Wait | Refuse) -> None:
+        claim = self._claims.get(stream)
         if claim is not None:
-            claim.granted(grant)
+            claim.heard(command)
