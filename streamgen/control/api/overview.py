@@ -102,7 +102,7 @@ class Overview:
             "nodes": {
                 "states": Counter(standing(one) for one in cluster.nodes),
                 "found": len(nodes),
-                "rows": [node_row(cluster, one, now_ms) for one in worst],
+                "rows": [node_row(desk, cluster, one, now_ms) for one in worst],
             },
             "streams": {
                 "states": dict.fromkeys(STATES, 0)

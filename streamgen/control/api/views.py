@@ -14,7 +14,7 @@ STATES = ("running", "starting", "moving", "waiting")
 
 def nodes(desk: Desk, cluster: Cluster, now_ms: int) -> dict[str, Any]:
     """All nodes with their load, and all edges."""
-    rows = [node_row(cluster, node, now_ms) for node in cluster.nodes]
+    rows = [node_row(desk, cluster, node, now_ms) for node in cluster.nodes]
     edges = [
         {"name": one.edge, "place": one.place, "public_key": one.public_key}
         for one in desk.directory.all().edges
@@ -40,7 +40,7 @@ def state(stream: Stream) -> str:
     return "running" if stream.here.attached else "starting"
 
 
-def node_row(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
+def node_row(desk: Desk, cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
     bins = cluster.scheduler.bins
     slot = bins.slots[node.name]
     limit, free = bins.limit[:, slot].tolist(), bins.free[:, slot].tolist()
@@ -59,6 +59,7 @@ def node_row(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
             if limit[i] or free[i]
         },
         "streams": sorted(cluster.scheduler.names(node.name)),
+        "pieces": desk.pieces.get(node.name, 0),
         "models": list(node.models),
         "boot": node.boot,
     }

@@ -17,7 +17,7 @@ async def glance(store: Store, most: int) -> dict[str, Any] | None:
     there are; None: there never was one. Raises `StoreError`."""
     async with store.database.reading() as connection:
         asked = select(jobs.c.state, func.count()).group_by(jobs.c.state)
-        states: dict[str, int] = dict((await connection.execute(asked)).tuples())
+        states: dict[str, int] = dict(list(await connection.execute(asked)))
         if not states:
             return None
         over = jobs.c.state.in_(("done", "cancelled", "failed"))

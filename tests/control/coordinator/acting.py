@@ -12,10 +12,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from streamgen.control.coordinator.commands import Assign, Change, Drained, Move, Refuse, Revoke
 from streamgen.control.coordinator.directory import EdgeRegistered, Edges
@@ -56,6 +56,18 @@ async def until(true: Callable[[], bool], what: str) -> None:
     while not await asyncio.to_thread(true):
         assert time.monotonic() < ends, f"not within {WITHIN_S:g} s: {what}"
         await asyncio.sleep(0.02)
+
+
+class Wire(Protocol):
+    """Coordinators that a peer may come to."""
+
+    def peer(
+        self,
+        name: str,
+        kind: Kind,
+        heard: Callable[[FromCoordinator], None],
+        hello: Callable[[], tuple[ToCoordinator, ...]],
+    ) -> AbstractAsyncContextManager[Peer]: ...
 
 
 class Coordinator:
@@ -189,7 +201,7 @@ class Node:
         self.peer.say(NodeReport(self.name, tuple(self.running.values())))
 
     @asynccontextmanager
-    async def there(self, cluster: Cluster) -> AsyncIterator[Node]:
+    async def there(self, cluster: Wire) -> AsyncIterator[Node]:
         async with cluster.peer(self.name, "worker", self.heard, self.hello) as self.peer:
             yield self
 
@@ -240,7 +252,7 @@ class Edge:
         await until(lambda: set(names) <= set(self.owners), f"owners of {names}")
 
     @asynccontextmanager
-    async def there(self, cluster: Cluster) -> AsyncIterator[Edge]:
+    async def there(self, cluster: Wire) -> AsyncIterator[Edge]:
         async with cluster.peer(self.name, "edge", self.heard, self.hello) as self.peer:
             yield self
 

@@ -26,7 +26,7 @@ export function showNodes(nodes, find) {
   const shown = Object.keys(DIMENSIONS).filter((one) => nodes.rows.some((row) => row.load[one]));
   const loads = shown.map((one) => [one, DIMENSIONS[one][0]]);
   const columns = [["name", "Node"], ["standing", "State"], ...loads];
-  columns.push(["number", "Streams"], ["act", ""]);
+  columns.push(["number", "Streams"], ["act", "Drain", "unseen"]);
   byId("nodes").hidden = nodes.rows.length === 0;
   byId("nodes-none").hidden = nodes.rows.length > 0;
   say(byId("nodes-none"), find ? "No node has that in its name." : "No node has come in.");

@@ -15,7 +15,8 @@ export class Table {
     this.fill = fill;
   }
 
-  // `columns`: [class, title] of each; `rows` have a `name`.
+  // `columns`: [class, title] of each, and the class of a title that is not to be seen; `rows` have
+  // a `name`.
   show(columns, rows) {
     this.#heads(columns);
     const there = new Set(rows.map((row) => row.name));
@@ -40,9 +41,10 @@ export class Table {
     this.#columns = known;
     this.#rows.clear();
     this.body.replaceChildren();
-    const heads = columns.map(([name, title]) =>
-      element("th", { role: "columnheader", scope: "col", className: name }, title),
-    );
+    const heads = columns.map(([name, title, className = ""]) => {
+      const words = element("span", { className }, title);
+      return element("th", { role: "columnheader", scope: "col", className: name }, words);
+    });
     const head = element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ...heads));
     this.place.replaceChildren(head, this.body);
   }
