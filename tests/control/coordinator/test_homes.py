@@ -329,6 +329,17 @@ def test_a_store_that_is_older_than_the_truth_takes_no_stream_back_to_a_former_h
     assert scene.told("edge-b").epoch > new.epoch
 
 
+def test_an_older_store_does_not_give_a_home_an_epoch_that_it_had_before() -> None:
+    scene = Scene()
+    scene.claim("s", "edge-a")
+    rows = scene.remembered()
+    scene.claim("s", "edge-b")
+    newest = scene.claim("s", "edge-a")
+    scene.next_leader(rows, *EDGES)
+    scene.say(StreamClaimed("s", "edge-a", newest.epoch))
+    assert scene.told("edge-a").epoch > newest.epoch
+
+
 def test_a_leader_that_sees_a_home_of_a_later_leader_leads_no_more() -> None:
     for message in (
         StreamClaimed("s", "edge-a", 9 << 32 | 1),
