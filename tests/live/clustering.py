@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +19,11 @@ LEASE = "4s"
 
 
 class Cluster:
-    """Two coordinators of which one leads, two edges, two workers; `with` ends all of them."""
+    """Two coordinators of which one leads, some edges, two workers; `with` ends all of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, edges: Sequence[str] = ("edge-a", "edge-b")) -> None:
         self.folder = folder
+        self._names = edges
         self.places = [folder / "c0", folder / "c1"]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.edges: dict[str, Server] = {}
@@ -31,7 +33,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         try:
             self.coordinator(0)
-            for name in ("edge-a", "edge-b"):
+            for name in self._names:
                 self.edges[name] = self._edge(name)
             for name in ("node-1", "node-2"):
                 self.worker(name)
@@ -92,6 +94,15 @@ class Cluster:
     def kill(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGKILL)
         self.processes[name].wait(10)
+
+    def kill_edge(self, name: str) -> None:
+        """And who would start it again."""
+        edge = self.edges[name]
+        number = edge.pids()["edge"]
+        os.kill(number, signal.SIGSTOP)  # else it would see that its parent is gone, and say so
+        edge.process.kill()
+        os.kill(number, signal.SIGKILL)
+        edge.process.wait(10)
 
     def logs(self) -> str:
         """The ends of all that was said."""
