@@ -126,15 +126,15 @@ class Homing:
         self._homes = homes
         homes.lost = self._lost
 
-    async def claim(self, name: str) -> Legacy | None:
+    async def claim(self, name: str, grace_s: float) -> Legacy | None:
         """A publisher of a stream that is not here has come: what it goes on from, if it was at
-        another edge. Raises `Refused` where a newer one has come elsewhere meanwhile."""
+        another edge, within `grace`. Raises `Refused` where a newer one has come elsewhere."""
         if self._homes is None:
             return None
         home = await self._homes.claim(name)
         if home.edge != self._homes.edge:
             raise Refused(TAKEN, later=True)
-        return self._legacy(home)
+        return None if home.alone_ms > grace_s * 1000 else self._legacy(home)
 
     def _legacy(self, home: Home) -> Legacy | None:
         if home.passport in ("", OVER):

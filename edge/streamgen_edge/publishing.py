@@ -197,7 +197,7 @@ class Streams:
         if stream is not None and not stream.over:
             return stream
         self._refuse_too_many(name)
-        legacy = await self.homing.claim(name)
+        legacy = await self.homing.claim(name, settings.grace / 1e9)
         try:
             if self.closing:
                 raise Refused("the server stops")

@@ -45,7 +45,7 @@ class Homes:
         self.lost: Callable[[str, Home], None] = lambda stream, home: None
         self.passport = passport
         self.at = self.edge
-        self.epoch = 0
+        self.epoch = self.alone_ms = 0
         self.claimed: list[str] = []
         self.carried: list[str] = []
         self.left: list[str] = []
@@ -56,7 +56,7 @@ class Homes:
         self.claimed.append(stream)
         await self.pause.wait()
         self.epoch += 1
-        return Home(stream, self.at, self.epoch, passport=self.passport)
+        return Home(stream, self.at, self.epoch, passport=self.passport, alone_ms=self.alone_ms)
 
     def carry(self, stream: str, passport: str) -> None:
         self.passport = passport
@@ -162,6 +162,17 @@ async def test_a_stream_of_which_nothing_is_said_begins(said: str) -> None:
         stream = await one.publish()
         assert stream.session != PASSPORT.session
         assert stream.viewing.packager is None and not one.homes.carried
+
+
+@looped
+@pytest.mark.parametrize(("alone_s", "goes_on"), [(19, True), (21, False)])
+async def test_a_stream_whose_edge_was_gone_for_longer_than_grace_begins_anew(
+    alone_s: int, goes_on: bool
+) -> None:
+    async with edge(Homes(passport())) as one:
+        one.homes.alone_ms = alone_s * 1000
+        stream = await one.publish()
+        assert (stream.session == PASSPORT.session) is goes_on
 
 
 @looped

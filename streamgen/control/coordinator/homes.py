@@ -85,6 +85,8 @@ class Home:
     """What was said of the stream last, by this home or the one before it."""
     ask: str = ""
     """The claim that is answered by this."""
+    alone_ms: int = 0
+    """In an answer: for so long, as far as is known, the home before was gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ class _Held:
     shown: int = 0
     """The epoch by which it was taken up, where that was of a former leader."""
     ask: str = ""
+    alone_ms: int = 0
+    """So long the stream had been alone."""
     former: tuple[tuple[str, str], ...] = ()
     """Claims that it superseded: each edge and what it asked."""
 
@@ -136,6 +140,7 @@ class Homes:
         """Edges by stream."""
         self._seeks: dict[str, dict[str, None]] = {}
         """Streams by edge."""
+        self._now_ms = now_ms
         self._listened = False
         self._said: list[tuple[str, Home]] = []
         self._changed: dict[str, None] = {}
@@ -167,6 +172,7 @@ class Homes:
 
     def time_went_by(self, now_ms: int) -> None:
         """What nobody came back to is forgotten."""
+        self._now_ms = now_ms
         while self._alone and self._listened:
             stream, since_ms = next(iter(self._alone.items()))
             if len(self._alone) <= MOST_ALONE and now_ms - since_ms < KEPT_MS:
@@ -227,6 +233,7 @@ class Homes:
         held.shown = held.shown or held.epoch
         also = []
         if former is not None:
+            held.alone_ms = self._now_ms - self._alone.get(event.stream, self._now_ms)
             held.passport = held.passport or former.passport
             held.former = (*former.former, (former.edge, former.ask))[-MOST_FORMER:]
             also = [former.edge] if former.edge != event.edge else []
@@ -296,7 +303,9 @@ class Homes:
         return Home(stream, held.edge, held.epoch, place, key, held.passport)
 
     def _answer(self, event: StreamClaimed) -> None:
-        self._said.append((event.edge, replace(self._home(event.stream), ask=event.ask)))
+        home, held = self._home(event.stream), self._held.get(event.stream)
+        alone_ms = 0 if held is None else held.alone_ms
+        self._said.append((event.edge, replace(home, ask=event.ask, alone_ms=alone_ms)))
 
     def _tell(self, stream: str, *also: str, but: str = "") -> None:
         """All that seek it, and these, at once: it is one message."""

@@ -199,6 +199,17 @@ def test_the_streams_of_an_edge_that_died_are_its_until_others_claim_them() -> N
     assert scene.told("edge-c").edge == "edge-b"
 
 
+def test_who_claims_a_stream_is_told_for_how_long_its_home_was_gone() -> None:
+    scene = Scene()
+    scene.claim("s", "edge-a", passport="first")
+    assert scene.claim("s", "edge-b").alone_ms == 0  # that lives
+    scene.hear("edge", "edge-b", EdgeLeft("edge-b"))
+    scene.later(30_000, HERE)
+    answer = scene.claim("s", "edge-c")
+    assert answer.passport == "first" and 29_000 <= answer.alone_ms <= 31_000
+    assert scene.claim("s", "edge-b").alone_ms == 0
+
+
 def test_what_a_dead_edge_said_is_kept_a_while_and_no_longer() -> None:
     scene = Scene()
     gone = scene.claim("s", "edge-a", passport="first")
