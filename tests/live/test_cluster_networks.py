@@ -89,7 +89,7 @@ def test_a_worker_s_host_that_was_cut_off_comes_back_and_shows_nothing(
         cut(show, hosts, first)
         show.until(lambda: show.row["worker"] == second and show.row["took_over_s"], "takeover")
         here = f"worker {first} is here"
-        show.until(lambda: cluster.edge.log().count(here) == 2, "who was cut off is back")
+        show.until(lambda: cluster.edge.log().count(here) >= 2, "who was cut off is back")
         show.shows(2 * RATE)
         before = show.row["took_over_s"]
         cut(show, hosts, "coordinator")
