@@ -201,6 +201,14 @@ def cache_dir() -> Path:
     return Path(os.environ.get("STREAMGEN_CACHE") or Path.home() / ".cache" / "streamgen")
 
 
+def own_database(name: str) -> str:
+    """URL of a database of this user on this machine; its folder is made."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    folder = Path(state) / "streamgen"
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / f'{name}.db'}"
+
+
 def cores() -> int:
     """Processors this process may use (affinity mask, not the machine's count)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

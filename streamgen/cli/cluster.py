@@ -11,11 +11,11 @@ import typer
 from streamgen.cli.listing import show as show_rows
 from streamgen.config import parse_duration
 from streamgen.control.coordinator.places import keyed
-from streamgen.control.launch.fleet import Fleet, Launcher, check_cluster
+from streamgen.control.launch.fleet import USUAL_NAME, Fleet, Launcher, check_cluster
 from streamgen.errors import ConfigError
 from streamgen.plugins import find_launcher
 
-NAME = typer.Option("streamgen", help="Of the cluster: its processes are found again by it.")
+NAME = typer.Option(USUAL_NAME, help="Of the cluster: its processes are found again by it.")
 RAY = typer.Option(False, "--ray", help="Short for --launcher ray.")
 LAUNCHER = typer.Option("local", help="Who starts processes: local, ray, or a package's.")
 ADDRESS = typer.Option("", help="Where: with --ray, its head; default: as Ray finds it.")
@@ -50,10 +50,15 @@ def up(
     outlive: str = typer.Option("10min", help="Workers run on so long when nobody holds them."),
     wait: str = typer.Option("1min", help="So long for machines with room; with --ray."),
     store: str | None = typer.Option(
-        None, envvar="STREAMGEN_STORE", help="URL of the database of a coordinator started here."
+        None,
+        envvar="STREAMGEN_STORE",
+        help="URL of the database of a coordinator started here, and of jobs.",
     ),
     http: str | None = typer.Option(None, help="[host:]port of its API; default: none."),
     edge: Path | None = typer.Option(None, help="Start an edge here, too: its streamgen.yaml."),
+    jobs: bool = typer.Option(
+        True, help="Workers of this machine make pieces of jobs in what streams leave."
+    ),
 ) -> None:
     """Start workers; on this machine a coordinator, too, until Ctrl-C."""
     fleet = Fleet(
@@ -68,9 +73,10 @@ def up(
         drain_s=drain,
         outlive_s=_seconds("--outlive", outlive),
         wait_s=_seconds("--wait", wait),
-        store=None if coordinators else store,
+        store=None if coordinators and (ray or launcher != "local") else store,
         http=http,
         edge=edge,
+        jobs=jobs,
     )
     one = _launcher(ray, launcher, address)
     one.start(fleet)

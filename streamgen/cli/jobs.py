@@ -16,7 +16,7 @@ import typer
 
 from streamgen.cli.lines import one_line
 from streamgen.cli.served import TOKEN, ServedJobs
-from streamgen.config import cores
+from streamgen.config import cores, own_database
 from streamgen.control.jobs.board import JobBoard
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.jobs.submitting import FINAL, submit
@@ -227,7 +227,7 @@ def _with_board(where: str, server: str, work: Callable[[Board], Awaitable[T]]) 
     async def opened() -> T:
         if server:
             return await work(ServedJobs(server))
-        async with JobBoard(where or _own_file(), _wall(datetime.now)) as board:
+        async with JobBoard(where or own_database("state"), _wall(datetime.now)) as board:
             return await work(board)
 
     return asyncio.run(opened())
@@ -235,18 +235,10 @@ def _with_board(where: str, server: str, work: Callable[[Board], Awaitable[T]]) 
 
 def _with_store(where: str, work: Callable[[Store], Awaitable[T]]) -> T:
     async def opened() -> T:
-        async with Store(where or _own_file(), _wall(datetime.now)) as store:
+        async with Store(where or own_database("state"), _wall(datetime.now)) as store:
             return await work(store)
 
     return asyncio.run(opened())
-
-
-def _own_file() -> str:
-    """The database of this user on this machine."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    folder = Path(state) / "streamgen"
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'state.db'}"
 
 
 def _wall(now: Callable[[], datetime]) -> Callable[[], int]:

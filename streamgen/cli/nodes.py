@@ -26,7 +26,7 @@ def list_(as_json: bool = JSON, coordinator: list[str] = WHERE) -> None:
     rows = Coordinators(coordinator).nodes()["nodes"]
     if not as_json:
         rows = [row | _shares(row) | {"streams": len(row["streams"])} for row in rows]
-    show_rows(rows, ["name", "state", "streams", "cpu", "gpu", "memory"], as_json=as_json)
+    show_rows(rows, ["name", "state", "streams", "pieces", "cpu", "gpu", "memory"], as_json=as_json)
 
 
 @app.command()

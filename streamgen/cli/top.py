@@ -68,11 +68,11 @@ def picture(nodes: dict[str, Any], streams: list[dict[str, Any]]) -> Group:
 
 def _nodes(rows: list[dict[str, Any]]) -> Table:
     dimensions = [one for one in _SHORT if any(one in row["load"] for row in rows)]
-    table = _table("node", "state", *(_SHORT[one] for one in dimensions), "streams")
+    table = _table("node", "state", *(_SHORT[one] for one in dimensions), "streams", "pieces")
     for row in rows[:MOST_ROWS]:
         bars = [_bar(row["load"].get(one)) for one in dimensions]
-        number = Text(str(len(row["streams"])))
-        table.add_row(Text(row["name"]), Text(row["state"]), *bars, number)
+        numbers = (Text(str(len(row["streams"]))), Text(str(row["pieces"])))
+        table.add_row(Text(row["name"]), Text(row["state"]), *bars, *numbers)
     return _more(table, len(rows))
 
 

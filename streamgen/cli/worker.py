@@ -15,6 +15,7 @@ from types import FrameType
 
 import typer
 
+from streamgen.control.filler import Filler
 from streamgen.control.holdings import Holdings
 from streamgen.control.keys import new_key, public_key, read_key
 from streamgen.control.line import Proof
@@ -60,6 +61,11 @@ def worker(
     drain: float = typer.Option(
         10.0, min=0, help="Seconds for others to take over on SIGTERM; with --cluster."
     ),
+    jobs_store: str | None = typer.Option(
+        None,
+        envvar="STREAMGEN_JOBS_STORE",
+        help="URL of a database: what streams leave idle makes pieces of its jobs; with --cluster.",
+    ),
     supervised: bool = typer.Option(False, help="End when standard input ends."),
 ) -> None:
     """Work on the live streams of an edge, or of a cluster; part of 'streamgen serve'."""
@@ -76,7 +82,9 @@ def worker(
         membership = _membership(cluster, key, coordinator_key)
         holdings = Holdings(name)
         one = Worker(name, {}, now=datetime.now, lifeline=lifeline, holdings=holdings)
-        node = Node(one, holdings, membership, capacity(share), drain_s=drain)
+        room = capacity(share)
+        filler = Filler(jobs_store, name, room) if jobs_store else None
+        node = Node(one, holdings, membership, room, drain_s=drain, filler=filler)
         log_as_json()
         _on_signals(node.drain)
         with node:

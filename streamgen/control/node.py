@@ -9,10 +9,11 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from streamgen.config import cores
 from streamgen.control.coordinator.commands import Assign, Change, Drained, Move, Revoke, Warm
@@ -26,6 +27,7 @@ from streamgen.control.coordinator.events import (
 )
 from streamgen.control.coordinator.messages import FromCoordinator, ToCoordinator
 from streamgen.control.coordinator.peer import Peer
+from streamgen.control.filler import Filler, taken
 from streamgen.control.holdings import Holdings
 from streamgen.control.keys import LinkKey, public_key
 from streamgen.control.line import Proof
@@ -76,12 +78,15 @@ class Node:
         capacity: Resources,
         *,
         drain_s: float,
+        filler: Filler | None = None,
     ) -> None:
-        """`drain_s` is how long others have to take over what runs, when `drain` is asked for."""
+        """`drain_s` is how long others have to take over what runs, when `drain` is asked for;
+        `filler` has pieces of jobs made in what streams leave."""
         self._worker, self._holdings = worker, holdings
         self._key = membership.key
         self._capacity = capacity
         self._drain_s = drain_s
+        self._filler = filler
         self._boot = secrets.token_hex(8)
         self._edges: dict[str, EdgeRegistered] = {}
         self._unlisted: dict[str, float] = {}
@@ -139,7 +144,10 @@ class Node:
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        works = (self._peer.run(), self._report(), self._over.wait())
+        works: list[Coroutine[Any, Any, object]]
+        works = [self._peer.run(), self._report(), self._over.wait()]
+        if self._filler is not None:
+            works.append(self._filler.run())
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -159,16 +167,21 @@ class Node:
         while True:
             running, models = self._holdings.running(), self._holdings.models()
             ended = tuple(one for one in former if one not in running)
-            self._peer.say(NodeReport(self._worker.name, running + ended, models))
+            pieces = 0 if self._filler is None else self._filler.at_work
+            self._peer.say(NodeReport(self._worker.name, running + ended, models, pieces))
             former = running
             self._leave_unlisted()
             await asyncio.sleep(REPORT_S)
 
     def _changed(self) -> None:
+        if self._filler is not None and not self._draining:
+            self._filler.beside(taken(self._holdings.running()))
         if self._draining and not len(self._holdings):
             self._worker.stop()
 
     def _drain(self) -> None:
+        if self._filler is not None:
+            self._filler.leave()
         if not len(self._holdings):
             self._worker.stop()
             return
@@ -194,7 +207,8 @@ class Node:
             case Drained() if self._draining:
                 self._worker.stop()
             case Change():
-                log.info("stream %s is to give up: %s", command.work.name, command.cut.name)
+                if self._holdings.change(command):
+                    log.info("stream %s gives up: %s", command.work.name, command.cut.name)
             case Warm():
                 # A network is loaded for a size: the edges, which know it, say so to their workers.
                 log.debug("in demand: %s", ", ".join(command.models))

@@ -14,7 +14,8 @@ def load(used: int) -> dict[str, int]:
 
 
 def node(name: str, used: int) -> dict[str, Any]:
-    return {"name": name, "state": "up", "load": {"cpu_ms": load(used)}, "streams": ["s"]}
+    row = {"name": name, "state": "up", "load": {"cpu_ms": load(used)}}
+    return row | {"streams": ["s"], "pieces": 2}
 
 
 def stream(name: str, state: str = "running", **more: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from streamgen.control.coordinator.nodes import Node
 from streamgen.control.placement.resources import DIMENSIONS
 
 STATES = ("running", "starting", "moving", "waiting")
+STANDINGS = ("up", "draining", "drained", "resting", "suspect")
 
 
 def nodes(desk: Desk, cluster: Cluster, now_ms: int) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def node_row(desk: Desk, cluster: Cluster, node: Node, now_ms: int) -> dict[str,
 
 
 def standing(node: Node) -> str:
-    """`up`, or why no work comes to it."""
+    """One of `STANDINGS`: `up`, or why no work comes to it."""
     if node.draining:
         return "drained" if node.empty else "draining"
     if node.resting:

@@ -83,6 +83,8 @@ class Desk:
         """Who wants each stream."""
         self.waits: dict[str, Wait] = {}
         """What those that wait were told last."""
+        self.pieces: dict[str, int] = {}
+        """Of jobs, that each node makes beside its streams, as it said last."""
         self._say, self._persist = say, persist
         self.chronicle = Chronicle()
         self._since_ms = 0
@@ -104,6 +106,7 @@ class Desk:
         self.homes = Homes(Epochs(0, b""))
         self.edge_of.clear()
         self.waits.clear()
+        self.pieces.clear()
 
     def tick(self, alive: Iterable[str], silent_ms: dict[str, int], now_ms: int) -> None:
         """Some times a second: the nodes that were heard since the last one, and for how long
@@ -175,6 +178,12 @@ class Desk:
                 self._handle(message, now_ms)
                 if owner is not None and owner.epoch != message.epoch:
                     self._tell_owner(message.work.name, owner)
+            case NodeReport():
+                self.pieces[name] = message.pieces
+                self._handle(message, now_ms)
+            case NodeLeft():
+                self.pieces.pop(name, None)
+                self._handle(message, now_ms)
             case NodeRegistered():
                 self._handle(message, now_ms)
                 if self._told:

@@ -93,6 +93,8 @@ class NodeReport:
     node: str
     running: tuple[Running, ...]
     models: tuple[str, ...] = ()
+    pieces: int = 0
+    """Of jobs, that it makes in what streams leave: they are in nobody's way, and not counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,9 @@ from streamgen.media.queue import Cancelled
 
 TTL_MS = 15_000
 """A worker that is silent for so long has lost its pieces."""
-IDLE_S = 0.5
-"""Between two questions for work where there was none."""
+IDLE_S, LONGEST_IDLE_S = 0.5, 4.0
+"""Between two questions for work where there was none: longer each time, as there may be many who
+ask."""
 KEEPS_S = 20.0
 """Processes without work are kept for so long."""
 ELSEWHERE_S = 60.0
@@ -71,6 +72,7 @@ class Workshop:
         self._joiners = Joiners()
         self._elsewhere: dict[str, float] = {}
         self._busy_s = 0.0
+        self._idle_s = IDLE_S
         self._away = False
         self._say: Callable[[str], None] = lambda line: None
         self.pieces = 0
@@ -108,7 +110,7 @@ class Workshop:
                 began = await self._reached()
                 if not began and not self._works and not self._wait and not self._away:
                     return
-                await self._pause()
+                await self._pause(began)
         finally:
             for work in self._works.values():
                 work.leave.set()
@@ -167,7 +169,7 @@ class Workshop:
             assert task is not None
             self._works.pop(task, None)
 
-    async def _pause(self) -> None:
+    async def _pause(self, began: int) -> None:
         self._changed.clear()
         changed = asyncio.create_task(self._changed.wait())
         if self._stopped.is_set():
@@ -176,10 +178,11 @@ class Workshop:
         full = len(self._works) >= min(self._begins, len(self._hands))
         await asyncio.wait(
             [changed, *self._works],
-            timeout=None if full and self._works else IDLE_S,
+            timeout=None if full and self._works else self._idle_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
         changed.cancel()
+        self._idle_s = IDLE_S if began else min(self._idle_s * 1.25, LONGEST_IDLE_S)
         if self._works:
             self._busy_s = time.monotonic()
         elif time.monotonic() - self._busy_s > KEEPS_S:

@@ -16,6 +16,7 @@ from streamgen.control.coordinator.places import keyed
 from streamgen.control.keys import public_key
 from streamgen.errors import ConfigError
 
+USUAL_NAME = "streamgen"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,19}")
 
 
@@ -48,6 +49,8 @@ class Fleet:
     http: str | None = None
     edge: Path | None = None
     """Configuration file of an edge to start, too."""
+    jobs: bool = True
+    """Workers make pieces of jobs in what streams leave."""
 
     def __post_init__(self) -> None:
         check_cluster(self.name)

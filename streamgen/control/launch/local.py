@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from streamgen.config import own_database
 from streamgen.control.launch.berths import Berths
-from streamgen.control.launch.fleet import Fleet, Launched
+from streamgen.control.launch.fleet import USUAL_NAME, Fleet, Launched
 from streamgen.control.launch.holder import machine
 from streamgen.control.launch.keeper import Keeper, Taken
 from streamgen.control.logs import log_as_json
@@ -60,10 +61,13 @@ def children(fleet: Fleet, folder: Path) -> list[Child]:
     """The processes of a cluster; `folder` has their sockets."""
     ours = [sys.executable, "-m", "streamgen.cli"]
     found = []
+    # In their environment: a URL may have a password, and others see command lines.
+    # That of the cluster that has no name of its own is where `streamgen jobs` looks, too.
+    own = "state" if fleet.name == USUAL_NAME else f"cluster-{fleet.name}"
+    store = os.environ["STREAMGEN_STORE"] = fleet.store or own_database(own)
+    os.environ["STREAMGEN_JOBS_STORE"] = store if fleet.jobs else ""
     if not fleet.coordinators:
         place = folder / "coordinator"
-        # In its environment: a URL may have a password, and others see command lines.
-        os.environ["STREAMGEN_STORE"] = fleet.store or _own_store(fleet.name)
         command = [*ours, "coordinator", "--folder", str(place), "--supervised"]
         if fleet.http is not None:
             command += ["--http", fleet.http]
@@ -86,11 +90,3 @@ def _edge(fleet: Fleet, ours: Sequence[str], link: Path) -> Child:
     config = ["--config", str(Path(str(fleet.edge)).absolute())]
     command = [*ours, "edge", "--link", str(link), "--supervised", *config]
     return Child("edge", command, hears_deaths=True, reloads=True)
-
-
-def _own_store(cluster: str) -> str:
-    """The database of this user's cluster on this machine."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    folder = Path(state) / "streamgen"
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / f'cluster-{cluster}.db'}"

@@ -12,8 +12,10 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 pytest.importorskip("fastapi")
@@ -21,6 +23,8 @@ pytest.importorskip("zmq")
 pytest.importorskip("sqlalchemy")
 
 from streamgen.cli import app
+from streamgen.testing import synthetic_clip
+from tests.control.chunks.work import FAST, packets
 from tests.control.coordinator.acting import free_port
 from tests.control.launch.waiting import until
 
@@ -47,8 +51,8 @@ class Machine:
             )
         return self.started[-1]
 
-    def ask(self, *arguments: str) -> str:
-        line = [*STREAMGEN, "cluster", *arguments]
+    def ask(self, *arguments: str, of: str = "cluster") -> str:
+        line = [*STREAMGEN, of, *arguments]
         told = subprocess.run(
             line, env=self.environment, capture_output=True, text=True, check=True
         )
@@ -59,14 +63,17 @@ class Machine:
 
     def seen(self, what: str = "nodes") -> list[str]:
         """By the coordinator."""
+        rows = self.rows(what)
+        return sorted(row["name"] for row in rows if row.get("state", "up") == "up")
+
+    def rows(self, what: str) -> list[dict[str, Any]]:
         url = f"http://127.0.0.1:{self.http}/v1/nodes"
         try:
             with urllib.request.urlopen(url, timeout=10) as answer:
-                found = json.loads(answer.read())
+                found: list[dict[str, Any]] = json.loads(answer.read())[what]
         except OSError:
             return []
-        rows = found[what]
-        return sorted(row["name"] for row in rows if row.get("state", "up") == "up")
+        return found
 
 
 @pytest.fixture
@@ -134,6 +141,20 @@ def test_an_edge_joins_when_it_is_asked_for(machine: Machine) -> None:
     until(lambda: machine.seen() == ["streamgen-0"], "a worker joins")
     until(lambda: machine.seen("edges"), "an edge joins")
     assert set(machine.processes()) == {"coordinator", "edge", "streamgen-0"}
+
+
+@pytest.mark.timeout(600)  # beside other work jobs are given little
+def test_workers_make_pieces_of_jobs_where_they_have_time(machine: Machine) -> None:
+    machine.up("--workers", "2")
+    work, clip = machine.folder / "fast.yaml", machine.folder / "in.mp4"
+    work.write_text(yaml.safe_dump(FAST))
+    synthetic_clip(clip, width=64, height=48, frames=260, audio=None)
+    output = machine.folder / "out.mp4"
+    name = machine.ask("submit", str(work), str(clip), "-o", str(output), of="jobs").strip()
+    until(lambda: any(row["pieces"] for row in machine.rows("nodes")), "they begin", 300)
+    assert machine.ask("wait", name, of="jobs").strip().endswith("done")
+    assert len(packets(output)) == 260
+    machine.ask("down")
 
 
 @pytest.mark.parametrize(
