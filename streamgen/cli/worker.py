@@ -29,6 +29,7 @@ from streamgen.control.worker import Worker
 from streamgen.errors import ConfigError, Stuck
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+COORDINATOR_KEY = typer.Option(None, help="The coordinators' public key; with --cluster host:port.")
 log = logging.getLogger("streamgen.worker")
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -46,9 +47,7 @@ def worker(
     ),
     key: Path | None = typer.Option(None, help="Our key; with --connect or --cluster."),
     edge_key: str | None = typer.Option(None, help="The edge's public key; with --connect."),
-    coordinator_key: str | None = typer.Option(
-        None, help="The coordinators' public key; with --cluster host:port."
-    ),
+    coordinator_key: str | None = COORDINATOR_KEY,
     new_key_: Path | None = typer.Option(
         None, "--new-key", help="Make a key in this file, print its public key, and leave."
     ),
@@ -64,7 +63,7 @@ def worker(
     jobs_store: str | None = typer.Option(
         None,
         envvar="STREAMGEN_JOBS_STORE",
-        help="URL of a database: what streams leave idle makes pieces of its jobs; with --cluster.",
+        help="URL of a database: what streams leave makes pieces of its jobs; with --cluster.",
     ),
     supervised: bool = typer.Option(False, help="End when standard input ends."),
 ) -> None:
