@@ -29,12 +29,17 @@ def read(name: str) -> Any:
     return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
 
 
+ALERTS = ("alerts.yaml", "cluster-alerts.yaml")
+BOARDS = ("streamgen.json", "cluster.json")
+
+
 def rules() -> list[dict[str, Any]]:
-    return [rule for group in read("prometheus/alerts.yaml")["groups"] for rule in group["rules"]]
+    groups = [group for name in ALERTS for group in read(f"prometheus/{name}")["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
 
 
-def board() -> dict[str, Any]:
-    path = DEPLOY / "grafana" / "dashboards" / "streamgen.json"
+def board(name: str) -> dict[str, Any]:
+    path = DEPLOY / "grafana" / "dashboards" / name
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -121,9 +126,10 @@ def test_every_alert_says_what_it_is_and_how_bad() -> None:
         assert rule["annotations"]["summary"]
 
 
-def test_no_panel_lies_on_another() -> None:
+@pytest.mark.parametrize("name", BOARDS)
+def test_no_panel_lies_on_another(name: str) -> None:
     taken: set[tuple[int, int]] = set()
-    panels = board()["panels"]
+    panels = board(name)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     for panel in panels:
         at = panel["gridPos"]
@@ -135,21 +141,32 @@ def test_no_panel_lies_on_another() -> None:
         taken |= cells
 
 
-def test_the_board_asks_the_source_that_is_provided() -> None:
+def test_prometheus_reads_all_alerts() -> None:
+    assert tuple(read("prometheus/prometheus.yaml")["rule_files"]) == ALERTS
+
+
+def test_boards_are_told_apart() -> None:
+    for key in ("uid", "title"):
+        assert len({board(name)[key] for name in BOARDS}) == len(BOARDS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_board_asks_the_source_that_is_provided(name: str) -> None:
     [source] = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
-    used = set(re.findall(r'"type": "prometheus",\s*"uid": "(\w+)"', json.dumps(board())))
+    used = set(re.findall(r'"type": "prometheus",\s*"uid": "(\w+)"', json.dumps(board(name))))
     assert used == {source["uid"]}
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_prometheus_takes_rules_and_they_fire_when_they_should(tmp_path: Path) -> None:
     folder = DEPLOY / "prometheus"
-    shutil.copy(Path(__file__).with_name("alerts_test.yaml"), tmp_path)
-    shutil.copy(folder / "alerts.yaml", tmp_path)
+    tests = [f"{Path(name).stem}_test.yaml" for name in ALERTS]
+    for path in (*(Path(__file__).with_name(one) for one in tests), *map(folder.joinpath, ALERTS)):
+        shutil.copy(path, tmp_path)
     for command in (
         ["check", "config", "--syntax-only", str(folder / "prometheus.yaml")],
-        ["check", "rules", "alerts.yaml"],
-        ["test", "rules", "alerts_test.yaml"],
+        ["check", "rules", *ALERTS],
+        ["test", "rules", *tests],
     ):
         done = subprocess.run(
             ["promtool", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60

@@ -14,7 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from streamgen.control.api.views import STATES, state
+from streamgen.control.api.views import STANDINGS, STATES, standing, state
 from streamgen.control.coordinator.chronicle import Kind
 from streamgen.control.coordinator.office import Office
 from streamgen.control.placement.resources import DIMENSIONS
@@ -68,8 +68,9 @@ class ClusterMetrics(Collector):
         cluster = desk.coordinator.cluster
         if cluster is None:
             return
-        nodes = Counter("draining" if node.draining else "up" for node in cluster.nodes)
-        yield _by("nodes", "Nodes, by state.", "state", {"up": 0, "draining": 0} | nodes)
+        nodes = Counter(standing(node) for node in cluster.nodes)
+        by_standing = dict.fromkeys(STANDINGS, 0) | nodes
+        yield _by("nodes", "Nodes, by state.", "state", by_standing)
         streams = Counter(state(stream) for stream in cluster.streams.values())
         by_state = dict.fromkeys(STATES, 0) | streams
         yield _by("streams", "Streams, by state.", "state", by_state)

@@ -32,10 +32,10 @@ async def asked(path: str, method: str = "GET", **headers: str) -> Answer:
 
 @looped
 async def test_every_file_of_the_page_is_served_and_nothing_else() -> None:
-    for name, path in FILES.items():
+    for name, file in FILES.items():
         answer = await asked("/" if name == "index.html" else f"/page/{name}")
         assert answer.status == 200
-        assert answer.text == path.read_text(encoding="utf-8")
+        assert answer.text == file.read_text(encoding="utf-8")
     for path in (
         "/page/",
         "/page/../door.py",
