@@ -45,8 +45,11 @@ class Coordinators:
         assert isinstance(found, list)
         return found
 
-    def drain(self, node: str, *, wanted: bool) -> None:
-        self._ask("POST" if wanted else "DELETE", f"/v1/nodes/{quote(node, safe='')}/drain")
+    def drain(self, node: str, *, wanted: bool) -> dict[str, Any]:
+        path = f"/v1/nodes/{quote(node, safe='')}/drain"
+        found = self._ask("POST" if wanted else "DELETE", path)
+        assert isinstance(found, dict)
+        return found
 
     def _ask(self, method: str, path: str) -> Any:
         """Of the one that leads. Raises `StreamGenError`."""

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from streamgen.cli.asking import WHERE, Coordinators
+from streamgen.cli.lines import one_line
 from streamgen.cli.listing import show as show_rows
 from streamgen.errors import ConfigError
 
@@ -31,24 +32,40 @@ def list_(as_json: bool = JSON, coordinator: list[str] = WHERE) -> None:
 
 @app.command()
 def show(
-    name: str = typer.Argument(..., help="Name of a node."), coordinator: list[str] = WHERE
+    name: str = typer.Argument(..., help="Name of a node."),
+    as_json: bool = JSON,
+    coordinator: list[str] = WHERE,
 ) -> None:
-    """All that is known of a node, as JSON."""
+    """All that is known of a node: what it has, what is in use of that, and what it carries."""
     found = [row for row in Coordinators(coordinator).nodes()["nodes"] if row["name"] == name]
     if not found:
         raise ConfigError(f"there is no node '{name}'")
-    typer.echo(json.dumps(found[0], indent=2))
+    [row] = found
+    if as_json:
+        typer.echo(json.dumps(row, indent=2))
+        return
+    heard = f"heard {row['silent_ms'] / 1000:.1f} s ago"
+    typer.echo(one_line(f"{row['name']}: {row['state']}, {heard}"))
+    for title, names in (("models", row["models"]), ("streams", row["streams"])):
+        if names:
+            typer.echo(one_line(f"{title}: {', '.join(names)}"))
+    loads = [{"name": key, "share": _share(load), **load} for key, load in row["load"].items()]
+    show_rows(loads, ["name", "used", "limit", "capacity", "share"], as_json=False)
 
 
 @app.command()
 def drain(
     name: str = typer.Argument(..., help="Name of a node."),
     undo: bool = typer.Option(False, "--undo", help="After all, use it again."),
+    as_json: bool = JSON,
     coordinator: list[str] = WHERE,
 ) -> None:
     """Empty a node: nothing new comes to it, and its streams move, one at a time."""
-    Coordinators(coordinator).drain(name, wanted=not undo)
-    typer.echo(f"{name} {'is used again' if undo else 'drains'}")
+    told = Coordinators(coordinator).drain(name, wanted=not undo)
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        typer.echo(f"{name} {'is used again' if undo else 'drains'}")
 
 
 def _shares(row: dict[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from typing import Any
@@ -35,10 +36,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def top(
     once: bool = typer.Option(False, "--once", help="Print it once and leave."),
     every: float = typer.Option(1.0, min=0.2, max=60.0, help="Seconds between two looks."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON, once."),
     coordinator: list[str] = WHERE,
 ) -> None:
     """A cluster as it is now: nodes, how full they are, streams, and who waits for what."""
     coordinators, console = Coordinators(coordinator), Console()
+    if as_json:
+        typer.echo(json.dumps(listed(coordinators.nodes(), coordinators.streams()), indent=2))
+        return
     if once:
         console.print(picture(coordinators.nodes(), coordinators.streams()))
         return
@@ -50,6 +55,15 @@ def top(
                 shown = Group(Text(str(error), style="yellow"))
             live.update(shown, refresh=True)
             time.sleep(every)
+
+
+def listed(nodes: dict[str, Any], streams: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All there is, whatever it is, in one listing."""
+    return [
+        *({"kind": "node"} | one for one in nodes["nodes"]),
+        *({"kind": "edge"} | one for one in nodes["edges"]),
+        *({"kind": "stream"} | one for one in streams),
+    ]
 
 
 def picture(nodes: dict[str, Any], streams: list[dict[str, Any]]) -> Group:

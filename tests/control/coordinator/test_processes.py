@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import sqlite3
@@ -252,11 +253,16 @@ def test_the_command_line_shows_a_cluster_and_empties_a_node(
             await edge.gets("a", "b")
             await until(lambda: owners(leader) == edge.owners, "both run")
             assert "node-1" in await says("nodes", "list")
-            assert '"cpu_ms"' in await says("nodes", "show", "node-2")
+            assert '"cpu_ms"' in await says("nodes", "show", "node-2", "--json")
+            told = await says("nodes", "show", "node-2")
+            assert told.startswith("node-2: up") and re.search(r"\ncpu_ms +\d+ +3600 +4000 ", told)
             text = await says("top", "--once")
             assert "2 nodes, 1 edges" in text and "2 running" in text
+            listed = json.loads(await says("top", "--json"))
+            assert {one["kind"]: one["name"] for one in listed}.keys() == {"node", "edge", "stream"}
             [busy] = {node for node, _ in edge.owners.values()}
-            await says("nodes", "drain", busy)
+            told = await says("nodes", "drain", busy, "--json")
+            assert json.loads(told) == {"name": busy, "draining": True}
             await until(lambda: busy not in {n for n, _ in edge.owners.values()}, "it is empty")
 
     asyncio.run(work())
