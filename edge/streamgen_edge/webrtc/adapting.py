@@ -115,7 +115,7 @@ class Adapting:
                 self.estimate.proved(rate)
                 self._do(self._climb.passed(self._tried, needs, now))
             else:
-                self._do(self._climb.failed(self._tried, now))
+                self._do(self._climb.failed(self._tried, needs, self.estimate.bps, now))
 
     def _do(self, step: Move | Try | None) -> None:
         if isinstance(step, Move):

@@ -13,11 +13,14 @@ SETTLE_US = 3_000_000
 """After a change, and after the way was full, nothing is tried for so long."""
 RETRY_US = 5_000_000
 """Between two tries."""
-HOLDS_US = (0, 12_000_000, 120_000_000, 240_000_000, 480_000_000)
+HOLDS_US = (0, 7_000_000, 120_000_000, 240_000_000, 480_000_000)
 """How long a rung is left alone after so many falls from it."""
-PASSES = (1, 1, 3, 6, 10)
+PASSES = (1, 3, 10, 12, 12)
 """How many tries in a row must have found room for it then: a way that is narrow now and then fails
-one of them."""
+one of them. What flaps more slowly than the later ones look costs few changes anyway."""
+SHUT_US = 12_000_000
+"""A way that was narrow for so long, and then is wide, does not flap: one try is enough after the
+first fall."""
 FORGIVEN_US = 300_000_000
 """A rung that was kept for so long has one fall less."""
 SEVERE = 0.7
@@ -61,6 +64,21 @@ class Record:
     falls: int = 0
     fell_us: int = 0
     passes: int = 0
+    """Tries in a row that found room."""
+    wavers: bool = False
+    """Room was found since the fall, and then was not."""
+    shut: bool = False
+    """It was not found for `SHUT_US`, ever."""
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is room, for all that is known."""
+        return self.passes >= (1 if self.falls == 1 and self.shut else PASSES[self.falls])
+
+    def failed(self, now_us: int) -> None:
+        self.wavers = self.wavers or self.passes > 0
+        self.shut = not self.wavers and now_us - self.fell_us >= SHUT_US
+        self.passes = 0
 
 
 @dataclass(slots=True)
@@ -101,18 +119,19 @@ class Climb:
         if not lower:
             return None
         to = next((rung for rung in lower if (needs[rung] or 0) <= bps), lower[-1])
-        for rung in range(to):
+        falls = 0
+        for rung in reversed(range(to)):
             if (needs[rung] or 0) > bps:
-                self._fell(rung, rung >= at, now_us)
+                falls = self._fell(rung, rung >= at, falls, now_us)
         self.changed_us = now_us
         return Move(to, "full", need * SEVERE > bps)
 
-    def _fell(self, rung: int, was_there: bool, now_us: int) -> None:
-        record = self.records.setdefault(rung, Record())
-        record.passes = 0
-        if was_there:
-            record.falls = min(record.falls + 1, len(HOLDS_US) - 1)
-            record.fell_us = now_us
+    def _fell(self, rung: int, was_there: bool, smaller: int, now_us: int) -> int:
+        """A rung is no easier to keep than a smaller one, of whose falls it is told."""
+        former = self.records.get(rung, Record()).falls + was_there
+        falls = min(max(former, smaller), len(HOLDS_US) - 1)
+        self.records[rung] = Record(falls, now_us)
+        return falls
 
     def _forgive(self, at: int, now_us: int) -> None:
         record = self.records.get(at)
@@ -139,9 +158,16 @@ class Climb:
         self.found = rung
         return self._next(rung, needs, now_us) or self._go(now_us)
 
-    def failed(self, rung: int, now_us: int) -> Move | None:
-        """There is none for this one; perhaps a smaller one was found to have it."""
-        self.records.setdefault(rung, Record()).passes = 0
+    def failed(
+        self, rung: int, needs: Sequence[int | None], bps: int | None, now_us: int
+    ) -> Move | None:
+        """There is none for this one, and for no larger one; perhaps a smaller one was found to
+        have it, unless the way has become too narrow for that, too: `bps`, if that is known."""
+        found = self.found
+        if found is not None and bps is not None and (needs[found] or 0) > bps:
+            rung, self.found = found, None
+        for larger in range(rung + 1):
+            self.records.setdefault(larger, Record()).failed(now_us)
         self.tried_us = now_us
         return self._go(now_us)
 
@@ -150,7 +176,7 @@ class Climb:
         if found is None:
             return None
         record = self.records[found]
-        if record.passes < PASSES[record.falls]:
+        if not record.enough:
             return None
         record.passes = 0
         self.changed_us = now_us

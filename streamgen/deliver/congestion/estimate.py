@@ -153,6 +153,7 @@ class Estimate:
 
     def _lost(self) -> int | None:
         """What comes through where more is lost than can be mended."""
-        if self.losing.share(300_000) > HEAVY_LOSS or self.losing.share() > LOSS:
+        losing = self.losing
+        if losing.share(300_000) > HEAVY_LOSS or losing.share(least_us=DULL_US) > LOSS:
             return int(self.received_bps * BACK_OFF) or None
         return None

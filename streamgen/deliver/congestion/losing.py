@@ -44,11 +44,14 @@ class Losing:
         self._judged = self._sent.next
         self._steps.clear()
 
-    def share(self, most_us: int = WINDOW_US, least: int = 20) -> float:
-        """Of those that left within so long; 0 where they are too few to say."""
+    def share(self, most_us: int = WINDOW_US, least: int = 20, least_us: int = 0) -> float:
+        """Of those that left within so long; 0 where they are too few to say, or left within less
+        than `least_us`."""
         if not self._steps:
             return 0.0
         end = self._steps[-1][0]
+        if end - self._steps[0][0] < least_us:
+            return 0.0
         some = [step for step in self._steps if end - step[0] <= most_us]
         packets = sum(step[1] for step in some)
         return sum(step[2] for step in some) / packets if packets >= least else 0.0

@@ -14,6 +14,8 @@ ANSWER_US = 1_000_000
 REACHED = 0.93
 """Part of the rate that must have been sent, and have come."""
 MOST_LOSS = 0.08
+OVERTAKEN_US = 100_000
+"""The last packet may come before others of the probe, which are waited for so long."""
 
 
 class Verdict(Enum):
@@ -39,6 +41,7 @@ class Probe:
         self._octets = self._sent.octets
         self._first = self._sent.next
         self._last = 0
+        self._heard_us: int | None = None
 
     def due(self, now_us: int) -> int:
         """Octets to send now; 0 also when enough was sent."""
@@ -60,8 +63,11 @@ class Probe:
         if limited or estimate.queue_ms >= QUEUE_MS:
             self._end(Verdict.NO_ROOM)
         elif not self.sending and estimate.highest >= self._last:
+            if self._heard_us is None:
+                self._heard_us = now_us
             if self._came() < REACHED or estimate.losing.share(LOOK_US) > MOST_LOSS:
-                self._end(Verdict.NO_ROOM)
+                if now_us - self._heard_us >= OVERTAKEN_US:
+                    self._end(Verdict.NO_ROOM)
             elif self._long:
                 self._end(Verdict.ROOM)
             else:

@@ -160,7 +160,8 @@ class Show:
                 self.estimate.proved(rate)
                 self._do(self.climb.passed(self._tried, self.rungs, self.now_us))
             else:
-                self._do(self.climb.failed(self._tried, self.now_us))
+                bps = self.estimate.bps
+                self._do(self.climb.failed(self._tried, self.rungs, bps, self.now_us))
 
     def _do(self, step: Move | Try | None) -> None:
         if isinstance(step, Move):
