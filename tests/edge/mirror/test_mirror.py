@@ -1,0 +1,260 @@
+"""Viewers at any edge get the same playlists, parts and packets, which come once from the home."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+import zmq.asyncio
+
+from streamgen.control.wire import encoded
+from streamgen.media.packet import Packet
+from streamgen_edge.attachment import OutTrack
+from streamgen_edge.mirror import outlets, replica
+from streamgen_edge.mirror.mirrors import address
+from tests.edge.hls.asking import ask
+from tests.edge.webrtc.peers import looped
+
+from .edges import NAME, SESSION, HomeEdge, OtherEdge, home, other, tape, until
+
+TOP = f"/hls/{NAME}/index.m3u8"
+RUNG = f"/hls/{NAME}/{SESSION}/180p"
+Tape = tuple[list[OutTrack], list[Packet]]
+PART = re.compile(r'#EXT-X-PART:.*URI="([^"]+)"(?!.*GAP)')
+
+
+@pytest.fixture(scope="module")
+def taped() -> Tape:
+    return tape()
+
+
+async def same(one: HomeEdge, *others: OtherEdge, place: str = RUNG, query: str = "") -> str:
+    """A playlist that reads the same everywhere, once all has come."""
+    for edge in others:
+        await edge.get(TOP)
+        await until(lambda edge=edge: edge.level(one), "all has come")  # type: ignore[misc]
+    (first, *rest) = await asyncio.gather(
+        ask(one.app, f"{place}/index.m3u8", query),
+        *(edge.get(f"{place}/index.m3u8", query) for edge in others),
+    )
+    assert first.status == 200, first.text
+    for answer in rest:
+        assert (answer.status, answer.text) == (200, first.text)
+        assert answer.headers["etag"] == first.headers["etag"]
+    return first.text
+
+
+@looped
+async def test_a_player_that_changes_the_edge_at_each_request_sees_one_stream(
+    taped: Tape, tmp_path: Path
+) -> None:
+    async with (
+        home(tmp_path / "a", *taped) as one,
+        other(tmp_path / "b") as two,
+        other(tmp_path / "c") as three,
+    ):
+        one.begin()
+        one.send(2.7)
+        for edge in (two, three):
+            edge.word.moved(one)
+        tops = [await edge.get(TOP) for edge in (two, three)] + [await ask(one.app, TOP)]
+        assert [top.status for top in tops] == [200] * 3 and len({top.text for top in tops}) == 1
+        text = await same(one, two, three)
+        at_s, segments = 2.7, set()
+        for turn in range(18):
+            at_s += 1 / 3
+            assert one.viewing.packager is not None
+            number, index = one.viewing.packager.renditions["180p"].window.following()
+            wanted = f"_HLS_msn={number}&_HLS_part={index}"
+            asked = [
+                asyncio.ensure_future(edge.get(f"{RUNG}/index.m3u8", wanted))
+                for edge in (two, three)
+            ]
+            await asyncio.sleep(0.02)
+            assert not any(one.done() for one in asked), "answered too soon"
+            one.send(at_s)
+            for answer in await asyncio.gather(*asked):
+                assert answer.status == 200
+            for skip in ("", "_HLS_skip=YES"):
+                text = await same(one, two, three, query=skip)
+                await same(one, two, three, place=RUNG.replace("180p", "audio-aac"), query=skip)
+            uri = PART.findall(text)[-1]
+            parts = [await ask(one.app, f"{RUNG}/{uri}")]
+            parts += [await edge.get(f"{RUNG}/{uri}") for edge in (two, three)]
+            assert [part.status for part in parts] == [200] * 3
+            assert len({part.body for part in parts}) == 1
+            segments.add(number)
+            edge = (two, three)[turn % 2]
+            whole = await edge.get(f"{RUNG}/{number - 1}.m4s")
+            assert whole.body == (await ask(one.app, f"{RUNG}/{number - 1}.m4s")).body
+        assert len(segments) > 4
+        (header,) = set(re.findall('MAP:URI="([^"]+)"', text))
+        assert (await two.get(f"{RUNG}/{header}")).body == (
+            await ask(one.app, f"{RUNG}/{header}")
+        ).body
+        one.viewing.end()
+        await until(lambda: (copy := two.mirrors.find(NAME)) is not None and copy.over)
+        assert "#EXT-X-ENDLIST" in await same(one, two)
+
+
+@looped
+async def test_many_viewers_cost_one_copy_which_goes_with_the_last(
+    taped: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "LINGER_S", 0.5)
+    async with home(tmp_path / "a", *taped) as one, other(tmp_path / "b") as two:
+        one.begin()
+        one.send(3)
+        two.word.moved(one)
+        answers = await asyncio.gather(*(two.get(f"{RUNG}/index.m3u8") for _ in range(50)))
+        assert {answer.status for answer in answers} == {200}
+        assert one.wants == ["parts", "stream"]
+        stored = sum(
+            len(part.data)
+            for rendition in one.viewing.packager.renditions.values()  # type: ignore[union-attr]
+            for piece in rendition.window.pieces
+            for part in piece.parts
+        )
+        assert stored < two.own.counts("mirror_bytes")["received"] < 1.1 * stored
+        assert "streamgen_mirrored" not in two.metrics.text().decode()  # that is the server's own
+        await until(lambda: two.own.gauges().get(("mirrored", "here")) == 1)
+        await until(lambda: one.wants == [], "nobody wants anything")
+        await until(lambda: not two.word.sought)
+        one.send(5)
+        assert (await two.get(f"{RUNG}/index.m3u8")).status == 200  # and comes with the next
+        await same(one, two)
+
+
+@looped
+async def test_what_nobody_has_is_not_waited_for(taped: Tape, tmp_path: Path) -> None:
+    async with home(tmp_path / "a", *taped) as one, other(tmp_path / "b") as two:
+        two.word.moved(None, "")
+        assert (await two.get(TOP)).status == 404
+        assert await two.streams.viewers.demanded(NAME, hls=False) is None
+        two.word.moved(one)  # its home does not know it (any more)
+        async with asyncio.timeout(2.5):
+            assert (await two.get(TOP)).status == 404
+        one.begin()
+        one.send(2)
+        await until(lambda: two.mirrors.find(NAME))
+        assert (await two.get(TOP)).status == 200
+
+
+@looped
+async def test_packets_come_once_for_all_who_watch_by_webrtc(
+    taped: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "LINGER_S", 0.5)
+    async with home(tmp_path / "a", *taped) as one, other(tmp_path / "b") as two:
+        one.begin()
+        one.send(2.1)
+        two.word.moved(one)
+        viewers = two.streams.viewers
+        stream = await viewers.demanded(NAME, hls=False)
+        assert stream is not None and stream.session == SESSION
+        assert [track.name for track in stream.viewing.tracks] == [one.name for one in one.tracks]
+        some = [stream.viewing.feed.subscribe("video/180p") for _ in range(3)]
+        viewers.request_keyframe(NAME, "viewer")
+        await until(lambda: one.wants == ["packets video/180p", "stream"])
+        await until(lambda: one.asked == [f"{NAME} viewer"])
+        sent = [packet for packet in one.packets if packet.track == "video/180p"]
+        one.send(4)
+        got = [[await anext(feed) for _ in range(40)] for feed in some]
+        first = next(at for at, packet in enumerate(sent) if packet.keyframe)
+        assert got[0] == got[1] == got[2]
+        assert [(p.pts, bytes(p.data)) for p in got[0]] == [
+            (p.pts, bytes(p.data)) for p in sent[first : first + 40]
+        ]
+        some.append(stream.viewing.feed.subscribe("audio/aac"))
+        await until(lambda: "packets audio/aac" in one.wants)
+        one.packets = [packet for packet in one.packets if packet.track != "video/180p"]
+        one.send(5.5)
+        await until(lambda: stream.viewing.resting == {"video/180p"}, "it rests here, too")
+        for feed in some:
+            feed.close()
+        await until(lambda: one.wants == [], "nobody wants anything")
+
+
+@looped
+async def test_an_edge_that_reads_nothing_holds_up_nobody_and_goes_on_with_what_there_is(
+    taped: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlets, "WINDOW_BYTES", 20_000)
+    async with home(tmp_path / "a", *taped) as one, other(tmp_path / "b") as two:
+        one.begin()
+        one.send(1)
+        context: Any = zmq.asyncio.Context()
+        slow = context.socket(zmq.DEALER)
+        slow.connect(address(str(one.folder)))
+        for message in (
+            {"type": "hello"},
+            {"type": "want", "sub": 1, "stream": NAME, "what": "parts"},
+            {"type": "want", "sub": 2, "stream": NAME, "what": "packets", "track": "video/180p"},
+        ):
+            await slow.send(encoded(message))
+        await until(lambda: one.wants == ["packets video/180p", "parts"])
+        (guest,) = one.door.guests.values()
+        two.word.moved(one)
+        assert (await two.get(TOP)).status == 200
+        for at_s in range(2, 13):
+            one.send(at_s)
+            await slow.send(encoded({"type": "beat"}))
+            await asyncio.sleep(0.05)
+            await same(one, two)
+        flows = [want.outlet.flow for want in guest.wants.values() if want.outlet is not None]
+        assert flows and all(flow.full for flow in flows)
+        for number, flow in zip((1, 2), flows, strict=True):
+            had = {"type": "had", "sub": number, "bytes": flow._sent, "messages": flow._messages}
+            await slow.send(encoded(had))
+        await until(lambda: one.own.counts("mirror_resyncs").get("too_slow", 0) == 2)
+        slow.close(0)
+        context.term()
+
+
+@looped
+async def test_without_its_home_a_stream_stays_for_grace_and_goes_on_at_the_next(
+    taped: Tape, tmp_path: Path
+) -> None:
+    async with other(tmp_path / "b") as two:
+        async with home(tmp_path / "a", *taped) as one:
+            one.begin()
+            one.send(4.4)
+            two.word.moved(one)
+            before = await same(one, two)
+        assert (await two.get(f"{RUNG}/index.m3u8")).text == before
+        async with home(tmp_path / "c", *taped) as next_home:
+            next_home.begin()
+            next_home.send(3.9)  # so far it had come there
+            next_home.viewing.go_on(SESSION, 0, next_home.tracks)
+            next_home.skip(6.2)
+            two.word.moved(next_home, "edge-c")
+            next_home.send(8.2)
+            await until(lambda: next_home.wants == ["parts", "stream"])
+            after = await same(next_home, two)
+            assert "GAP=YES" in after
+            numbers = [int(n) for n in re.findall(r"\n(\d+)\.m4s", after)]
+            assert numbers == list(range(numbers[0], numbers[-1] + 1))
+            for edge_text in (before, after):
+                assert "#EXT-X-ENDLIST" not in edge_text
+
+
+@looped
+async def test_a_stream_whose_home_does_not_come_back_ends(taped: Tape, tmp_path: Path) -> None:
+    async with other(tmp_path / "b", grace_s=0.3) as two:
+        async with home(tmp_path / "a", *taped) as one:
+            one.begin()
+            one.send(3)
+            two.word.moved(one)
+            await same(one, two)
+            stream = await two.streams.viewers.demanded(NAME, hls=False)
+            assert stream is not None
+            sound = stream.viewing.feed.subscribe("audio/aac")
+            two.word.moved(None, "")  # the coordinators know of no home
+        async with asyncio.timeout(20):
+            assert [packet async for packet in sound] == []
+        assert "#EXT-X-ENDLIST" in (await two.get(f"{RUNG}/index.m3u8")).text
+        assert stream.over
