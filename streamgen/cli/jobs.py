@@ -181,6 +181,9 @@ def wait(
 def work_(
     processes: int = typer.Option(0, min=0, help="Pieces at once; default: one for two cores."),
     until_idle: bool = typer.Option(False, "--until-idle", help="End when there is no work left."),
+    yields: bool = typer.Option(
+        True, "--yield/--no-yield", help="Take only what everything else on the machine leaves."
+    ),
     where: str = WHERE,
 ) -> None:
     """Make pieces of jobs until told to end. Any number of these may run, on any machine that
@@ -189,7 +192,7 @@ def work_(
     async def work(store: Store) -> None:
         owner = f"{socket.gethostname()[:60]}-{os.getpid()}"
         many = processes or max(1, cores() // 2)
-        workshop = Workshop(store, owner, processes=many, wait=not until_idle)
+        workshop = Workshop(store, owner, processes=many, wait=not until_idle, yields=yields)
         workshop.follow(lambda line: typer.echo(one_line(line)))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,8 +2,8 @@
 
 It hears orders on its standard input, one at a time, and says on its standard output, each in one
 line of JSON, what became of them. The end of its input is the death of its parent: it ends at once.
-It yields to the rest of the machine, as those do that make the pieces; who started it does not wait
-in that line, and holds the job meanwhile.
+With `--yield` it takes only what the rest of the machine leaves, as those do that make the pieces;
+who started it does not wait in that line, and holds the job meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from streamgen.report import Report
 from streamgen.telemetry import Telemetry
 
 MODULE = "streamgen.control.jobs.joining"
+YIELD = "--yield"
 LONGEST_REPORT = 16 << 20
 
 
@@ -42,7 +43,8 @@ class Joiners:
     """Processes that join. One that is idle is kept, as it takes a second of work to start.
     Close it."""
 
-    def __init__(self) -> None:
+    def __init__(self, yields: bool) -> None:
+        self._line = [sys.executable, "-m", MODULE, *([YIELD] if yields else [])]
         self._kept: list[tuple[Process, int]] = []
 
     async def join(self, order: JobOrder) -> dict[str, Any] | None:
@@ -69,7 +71,7 @@ class Joiners:
 
     async def _said(self, order: JobOrder) -> bytes:
         """A line of a process that joins; less than a line of one that dies."""
-        process, orders = self._kept.pop() if self._kept else (await _started(), 0)
+        process, orders = self._kept.pop() if self._kept else (await self._started(), 0)
         assert process.stdin is not None and process.stdout is not None
         well = False
         try:
@@ -85,13 +87,11 @@ class Joiners:
             else:
                 await _end(process)
 
-
-async def _started() -> Process:
-    pipe = asyncio.subprocess.PIPE
-    line = [sys.executable, "-m", MODULE]
-    return await asyncio.create_subprocess_exec(
-        *line, stdin=pipe, stdout=pipe, start_new_session=True, limit=LONGEST_REPORT
-    )
+    async def _started(self) -> Process:
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            *self._line, stdin=pipe, stdout=pipe, start_new_session=True, limit=LONGEST_REPORT
+        )
 
 
 async def _end(process: Process) -> None:
@@ -110,7 +110,8 @@ async def ended(joining: asyncio.Future[Any]) -> None:
 
 def main() -> None:
     """Join jobs until standard input ends."""
-    yield_to_others()
+    if YIELD in sys.argv[1:]:
+        yield_to_others()
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes elsewhere
     lines: Queue[bytes] = Queue(maxsize=1)

@@ -16,9 +16,8 @@ def order_of(job: Job) -> JobOrder:
     return JobOrder.model_validate(job.facts["order"])
 
 
-def work_of(job: Job, share: tuple[int, ...]) -> Order:
-    """What a process that makes pieces of a job is told; it yields. Raises `ConfigError`,
-    `OutputError`."""
+def work_of(job: Job, share: tuple[int, ...], yields: bool) -> Order:
+    """What a process that makes pieces of a job is told. Raises `ConfigError`, `OutputError`."""
     order = order_of(job)
     folder = Path(order.place)
     adopt(folder, owner_name(job.name))
@@ -29,7 +28,7 @@ def work_of(job: Job, share: tuple[int, ...]) -> Order:
         not order.ladder,
         processors=share,
         identity=order.identity,
-        yields=True,
+        yields=yields,
     )
 
 

@@ -55,21 +55,30 @@ class Workshop:
     """Works on jobs with up to `processes` pieces at once, until `stop`."""
 
     def __init__(
-        self, store: Store, owner: str, *, processes: int, ttl_ms: int = TTL_MS, wait: bool = True
+        self,
+        store: Store,
+        owner: str,
+        *,
+        processes: int,
+        ttl_ms: int = TTL_MS,
+        wait: bool = True,
+        yields: bool = True,
     ) -> None:
-        """Without `wait` it ends when there is no work."""
+        """Without `wait` it ends when there is no work. `yields`: its processes take only what all
+        else leaves of the machine."""
         self._store = store
         self._owner = owner
         self._begins = processes
         self._ttl_ms = ttl_ms
         self._wait = wait
+        self._yields = yields
         self._stopped = asyncio.Event()
         self._changed = asyncio.Event()
         self._works: dict[asyncio.Task[None], Work] = {}
         """In the order in which they began."""
         self._shares = shares(sorted(usable()), processes)
         self._hands: dict[tuple[int, ...], list[Hand]] = {one: [] for one in self._shares}
-        self._joiners = Joiners()
+        self._joiners = Joiners(yields)
         self._elsewhere: dict[str, float] = {}
         self._busy_s = 0.0
         self._idle_s = IDLE_S
@@ -247,7 +256,7 @@ class Workshop:
         found = await asyncio.to_thread(made_of, job, claim.number, check=True)
         if found is None:
             chunk = order.planned().chunks[claim.number]
-            what, kept = work_of(job, work.share), self._hands[work.share]
+            what, kept = work_of(job, work.share, self._yields), self._hands[work.share]
             crew = work.crew = Crew(what, [chunk], 1, place=claim.number, kept=kept)
             making = asyncio.ensure_future(asyncio.to_thread(crew.run))
             ours = False

@@ -54,7 +54,7 @@ def with_store(tmp_path: Path, work: Callable[[Store], Awaitable[T]]) -> T:
 
 
 def workshop(store: Store, owner: str = "one", *, ttl_ms: int = 15_000) -> Workshop:
-    return Workshop(store, owner, processes=2, ttl_ms=ttl_ms, wait=False)
+    return Workshop(store, owner, processes=2, ttl_ms=ttl_ms, wait=False, yields=False)
 
 
 def kill_one() -> None:
@@ -277,7 +277,7 @@ def test_a_piece_of_another_job_in_the_same_folder_is_not_taken(
     async def work(store: Store) -> None:
         again = await submit(store, strange, now_ms=1)
         place, kept = Path(again.facts["order"]["place"]), tmp_path / "kept"
-        task = asyncio.create_task(Workshop(store, "one", processes=1).run())
+        task = asyncio.create_task(Workshop(store, "one", processes=1, yields=False).run())
         await until(lambda: pieces_of(again))
         shutil.copytree(place, kept)
         give_up_place(await cancel(store, again))
@@ -318,7 +318,7 @@ def test_pieces_above_the_limit_go_back_at_once_and_nothing_begins(
 
     async def work(store: Store) -> None:
         job = await submit(store, order(clip, output), now_ms=1)
-        one = Workshop(store, "one", processes=2)
+        one = Workshop(store, "one", processes=2, yields=False)
         working = asyncio.create_task(one.run())
         await until(lambda: len(child_processes()) == 2)
         one.limit(0, 0)

@@ -115,7 +115,7 @@ def test_pieces_of_jobs_are_made_by_processes_that_yield(clip: Path, tmp_path: P
 
 
 def test_who_joins_a_job_yields_and_ends_with_its_parent() -> None:
-    line = [sys.executable, "-m", joining.MODULE]
+    line = [sys.executable, "-m", joining.MODULE, joining.YIELD]
     process = subprocess.Popen(line, stdin=subprocess.PIPE, start_new_session=True)
     assert process.stdin is not None
     while process.poll() is None and set(policies(process.pid).values()) != {os.SCHED_IDLE}:
