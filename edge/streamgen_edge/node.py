@@ -11,7 +11,12 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,7 @@ from streamgen.control.placement.scheduler import Work
 from streamgen.errors import ConfigError
 from streamgen.telemetry import Metrics, Telemetry
 from streamgen_edge.api import api
-from streamgen_edge.app import Front
+from streamgen_edge.app import Asgi, Front
 from streamgen_edge.certificate import tls_context
 from streamgen_edge.cluster.joined import Joined
 from streamgen_edge.cluster.works import work_of
@@ -35,6 +40,9 @@ from streamgen_edge.hls import hls_app, nowhere
 from streamgen_edge.hls.http2 import CONNECTIONS
 from streamgen_edge.jobs import board
 from streamgen_edge.link import Link, remote_of
+from streamgen_edge.mirror.mirrors import Mirrors
+from streamgen_edge.mirror.opened import mirrors
+from streamgen_edge.mirror.passing import Passing, answered
 from streamgen_edge.page import PageApp
 from streamgen_edge.publishing import Streams
 from streamgen_edge.reloading import Reloading
@@ -115,7 +123,11 @@ async def serve(
         viewers = streams.viewers
         demand = nowhere if joined is None else viewers.demand
         hls = hls_app(viewers, viewers.may_play, demand=demand)
-        front = Front(hls, webrtc, PageApp(), rest, server.http, _http_crowd(streams))
+        all_edges: Asgi = rest
+        if joined is not None:
+            ways = _mirrored(joined, link, streams, metrics, own, rest)
+            all_edges = Passing(rest, streams, await leaving.enter_async_context(ways))
+        front = Front(hls, webrtc, PageApp(), all_edges, server.http, _http_crowd(streams))
         web = web_server(front, server.http, _http_crowd(streams))
         leaving.push_async_callback(web.close, CLOSE_S)
         await leaving.enter_async_context(_listening(rtmp, server.rtmp))
@@ -148,7 +160,8 @@ async def _seated(joined: Joined, link: Link, streams: Streams) -> AsyncIterator
     def work(name: str) -> Work:
         stream = streams.find(name)
         assert stream is not None  # it asks
-        return work_of(stream, joined.profiles)
+        settings = streams.server.stream(name)
+        return work_of(stream, joined.profiles, paid=settings is None or settings.paid)
 
     def seat(name: str) -> Seating:
         return seats.of(name, lambda: work(name))
@@ -157,6 +170,22 @@ async def _seated(joined: Joined, link: Link, streams: Streams) -> AsyncIterator
         streams.seat = seat
         streams.homing.join(joined.homes)
         yield
+
+
+def _mirrored(
+    joined: Joined, link: Link, streams: Streams, metrics: Metrics, own: Telemetry, api: Asgi
+) -> AbstractAsyncContextManager[Mirrors]:
+    """Streams of other edges are served here, and ours there."""
+    return mirrors(
+        joined.settings,
+        joined.registered,
+        joined.homes,
+        streams,
+        lambda asked: answered(api, asked),
+        own=own,
+        metrics=metrics,
+        broken=link.broken.set,
+    )
 
 
 def _spread(app: WebRtcApp, streams: Streams, settings: WebRtc, own: Telemetry) -> Spread:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.edge.rtmp.client import HANDSHAKE, command, connect
+from tests.edge.rtmp.client import publish as named
 from tests.live.playlists import renditions
 from tests.live.serving import Publisher, Server, needs_ffmpeg
 
@@ -102,15 +105,29 @@ def test_the_edge_comes_back_when_it_dies(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+def knows_how_to_reconnect(server: Server) -> socket.socket:
+    """A publisher that was let in and says so (E-RTMP v2, capsEx)."""
+    line = socket.create_connection(("127.0.0.1", server.rtmp), 20)
+    line.sendall(HANDSHAKE + connect(capsEx=1) + command("createStream", 4, None) + named("able"))
+    heard = b""
+    while b"is now published" not in heard:
+        heard += (said := line.recv(65_536))
+        assert said, heard[-200:]
+    return line
+
+
 def test_a_server_that_is_told_to_end_finishes_its_streams(tmp_path: Path) -> None:
     server = Server(tmp_path, "--pipeline", "transcode")
     publisher = Publisher(server, "last")
     try:
         server.until(lambda: renditions(server, "last"), "playlists")
         pids = server.pids()
+        able = knows_how_to_reconnect(server)
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < 15
+        with able:
+            assert b"ReconnectRequest" in b"".join(iter(lambda: able.recv(65_536), b""))
         assert "the stream ended" in server.log()
         assert "internal error" not in server.log() and "Traceback" not in server.log()
         assert not any(alive(pid) for pid in pids.values())

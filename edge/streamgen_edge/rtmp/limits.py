@@ -50,7 +50,7 @@ class Limits(Settings):
     """From the connection to the end of the handshake, TLS included."""
     publish_s: float = Field(default=10.0, gt=0)
     """From the handshake to `publish`, for the owner's answer, and from that to the first media."""
-    idle_s: float = Field(default=30.0, gt=0)
+    idle_s: float = Field(default=15.0, gt=0)
     """Without one complete message of sound or picture."""
     connections: int = Field(default=512, ge=1)
     connections_per_address: int = Field(default=64, ge=1)
