@@ -10,6 +10,7 @@ import av
 
 from tests.live.playlists import renditions
 from tests.live.serving import FFMPEG, Publisher, Server, needs_ffmpeg
+from tests.live.watching import View, until, watched
 
 pytestmark = needs_ffmpeg
 
@@ -58,3 +59,29 @@ def test_a_stream_without_sound_has_silence(
             loudest = max(loudest, float(abs(frame.to_ndarray()).max()))
     assert loudest < 0.001
     assert server.stream("mute")["stats"]["corrected"]["silence"] > 0
+
+
+def test_a_stream_may_have_no_sound_and_a_rung_that_is_not_for_webrtc(
+    server: Server, publish: Callable[..., Publisher]
+) -> None:
+    """`audio: none`, and High on the top rung, which HLS has and WHEP leaves alone."""
+    high = {"height": 180, "bitrate": "400k", "profile": "high"}
+    ladder = [high, {"height": 90, "bitrate": "150k"}]
+    pipeline = {"name": "still", "ladder": ladder, "audio": {"codec": "none"}}
+    assert server.get("/v1/streams/still", "PUT", {"pipeline": pipeline})[0] in (200, 202)
+    publish("still")
+    places = server.until(lambda: len(p := renditions(server, "still")) == 2 and p, "playlists")
+    assert all("/audio" not in place for place in places)
+    text = server.get("/hls/still/index.m3u8")[1]
+    assert 'CODECS="avc1.6400' in text and 'CODECS="avc1.42C0' in text and "AUDIO" not in text
+    with av.open(f"http://127.0.0.1:{server.http}/hls/still/index.m3u8") as player:
+        assert not player.streams.audio
+        profiles = {one.codec_context.height: one.codec_context.profile for one in player.streams}
+        assert profiles == {180: "High", 90: "Constrained Baseline"}
+        pictures = itertools.islice(player.decode(player.streams.video[0]), 30)
+        assert len(list(pictures)) == 30
+
+    async def scene(view: View) -> None:
+        await until(lambda: len(view.shown) > 25, "pictures")
+
+    assert watched(server, "/whep/still", scene).heights() == {90}

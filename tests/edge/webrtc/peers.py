@@ -10,6 +10,7 @@ from typing import Any
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from streamgen_edge.webrtc.stack import use_network
+from streamgen_edge.webrtc.whep import preferred
 from tests.edge.webrtc.serving import network
 from tests.edge.webrtc.studio import Answer, ask
 
@@ -51,12 +52,17 @@ class Watching:
         return str(self.answer.headers["location"])
 
 
-async def publish(post: Post, path: str, *tracks: Any) -> tuple[RTCPeerConnection, Answer]:
+async def publish(
+    post: Post, path: str, *tracks: Any, codec: str = ""
+) -> tuple[RTCPeerConnection, Answer]:
+    """`codec`: the only one of the picture that is offered."""
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     for track in tracks:
         peer.addTrack(track)
     for line in peer.getTransceivers():
         line.direction = "sendonly"
+        if codec and line.kind == "video":
+            line.setCodecPreferences(preferred("video", codec, "rtx"))
     use_network(peer, network())
     await peer.setLocalDescription(await peer.createOffer())
     answer = await post(path, peer.localDescription.sdp)

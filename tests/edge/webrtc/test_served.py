@@ -91,21 +91,25 @@ async def _ask(server: Server, path: str) -> Answer:
     return answer
 
 
-async def _both(server: Server) -> tuple[int, float, set[int]]:
-    peer, answer = await publish(
-        over_http(server), "/whip/mine", VideoStreamTrack(), AudioStreamTrack()
-    )
-    assert answer.status == 201
+async def _both(server: Server, codec: str) -> tuple[int, float, set[int], str]:
+    tracks = VideoStreamTrack(), AudioStreamTrack()
+    peer, answer = await publish(over_http(server), f"/whip/{codec}", *tracks, codec=codec)
+    assert answer.status == 201, answer.text
     try:
         await asyncio.to_thread(
-            server.until, lambda: server.frames_out("mine") > 5, "pictures of the worker"
+            server.until, lambda: server.frames_out(codec) > 5, "pictures of the worker"
         )
-        return await watch(server, "/whep/mine", 4)
+        seen = await watch(server, f"/whep/{codec}", 4)
+        publisher = (await asyncio.to_thread(server.stream, codec))["publisher"]
+        (coded,) = (one["codec"] for one in publisher["tracks"] if one["name"] == "video/0")
+        return *seen, coded
     finally:
         await peer.close()
 
 
-def test_what_comes_by_whip_plays_by_whep(server: Server) -> None:
-    number, took, heights = asyncio.run(_both(server))
-    print("first picture", took, number, heights, server.stream("mine")["publisher"])
+@pytest.mark.parametrize("codec", ["H264", "VP8"])
+def test_what_comes_by_whip_plays_by_whep(server: Server, codec: str) -> None:
+    number, took, heights, coded = asyncio.run(_both(server, codec))
+    print("first picture", took, number, heights)
+    assert coded == codec.lower()
     assert len(heights) == 1 and took < 2.5 and number > 60
