@@ -6,6 +6,7 @@ from typing import Any
 
 from streamgen.control.coordinator.cluster import Cluster, Holding, Stream
 from streamgen.control.coordinator.desk import Desk
+from streamgen.control.coordinator.homes import Home
 from streamgen.control.coordinator.nodes import Node
 from streamgen.control.placement.resources import DIMENSIONS
 
@@ -17,7 +18,13 @@ def nodes(desk: Desk, cluster: Cluster, now_ms: int) -> dict[str, Any]:
     """All nodes with their load, and all edges."""
     rows = [node_row(desk, cluster, node, now_ms) for node in cluster.nodes]
     edges = [
-        {"name": one.edge, "place": one.place, "public_key": one.public_key}
+        {
+            "name": one.edge,
+            "place": one.place,
+            "public_key": one.public_key,
+            "mirror": one.mirror,
+            "homes": desk.homes.number(one.edge),
+        }
         for one in desk.directory.all().edges
     ]
     return {
@@ -84,11 +91,17 @@ def stream_row(desk: Desk, name: str, stream: Stream, now_ms: int) -> dict[str, 
         "profile": stream.work.profile.name,
         "standing": stream.work.standing.name.lower(),
         "edge": desk.edge_of.get(name),
+        "home": _home(desk.homes.get(name)),
         "owner": _owner(stream.here, now_ms),
         "next": _owner(stream.coming, now_ms),
         "reason": None if wait is None else wait.reason,
         "earliest_in_ms": None if earliest_ms is None else max(earliest_ms - now_ms, 0),
     }
+
+
+def _home(home: Home | None) -> dict[str, Any] | None:
+    """The edge where its publisher is, or was last."""
+    return None if home is None else {"edge": home.edge, "epoch": home.epoch}
 
 
 def _owner(held: Holding | None, now_ms: int) -> dict[str, Any] | None:

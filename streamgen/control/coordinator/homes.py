@@ -245,7 +245,11 @@ class Homes:
 
     def _over(self, event: StreamLeft) -> None:
         held = self._held.get(event.stream)
-        if held is not None and held.edge == event.edge and event.epoch in (0, held.epoch):
+        if held is None:
+            return
+        its_own = held.edge == event.edge and event.epoch in (0, held.epoch)
+        # Or a newer home's, of which there was no row any more.
+        if its_own or (event.epoch > held.shown and not self._epochs.mine(event.epoch)):
             self._forget(event.stream)
 
     def _seek(self, event: StreamSought) -> None:
@@ -274,6 +278,10 @@ class Homes:
     def get(self, stream: str) -> Home | None:
         """None: nobody has it."""
         return self._home(stream) if stream in self._held else None
+
+    def number(self, edge: str) -> int:
+        """Of the streams that are there."""
+        return len(self._of.get(edge, ()))
 
     def _hold(self, stream: str, held: _Held) -> None:
         self._held[stream] = held

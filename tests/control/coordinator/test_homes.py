@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from streamgen.control.api import views
 from streamgen.control.coordinator import homes as homes_module
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.desk import EDGE_GONE_MS, LISTEN_MS
@@ -23,6 +24,7 @@ from streamgen.control.coordinator.homes import (
 )
 from streamgen.control.coordinator.messages import opened, sealed
 from streamgen.media.envelope import LinkError
+from tests.control.coordinator.acting import work
 from tests.control.coordinator.test_desk import Told
 
 EDGES = ("edge-a", "edge-b", "edge-c")
@@ -351,6 +353,18 @@ def test_an_older_store_does_not_give_a_home_an_epoch_that_it_had_before() -> No
     assert scene.told("edge-a").epoch > newest.epoch
 
 
+def test_a_stream_that_is_over_is_not_given_back_by_an_older_store() -> None:
+    scene = Scene()
+    scene.claim("s", "edge-a")
+    rows = scene.remembered()
+    newest = scene.claim("s", "edge-b")
+    scene.next_leader(rows, *EDGES)
+    scene.say(StreamLeft("s", "edge-c", 0))
+    assert scene.desk.homes.get("s") is not None
+    scene.say(StreamLeft("s", "edge-b", newest.epoch))
+    assert scene.desk.homes.get("s") is None
+
+
 def test_a_leader_that_sees_a_home_of_a_later_leader_leads_no_more() -> None:
     for message in (
         StreamClaimed("s", "edge-a", 9 << 32 | 1),
@@ -379,6 +393,24 @@ def test_passports_and_homes_of_nobody_go_over_the_wire_within_their_bounds() ->
     ):
         with pytest.raises(LinkError):
             opened(sealed(wrong, 0), 0)
+
+
+def test_the_api_says_where_streams_are_and_how_many_each_edge_has() -> None:
+    scene = Scene()
+    scene.node()
+    scene.want("edge-a", work("s"))
+    home = scene.claim("s", "edge-a")
+    scene.claim("t", "edge-a")
+    cluster = scene.desk.coordinator.cluster
+    assert cluster is not None
+    [row] = views.streams(scene.desk, cluster, scene.now_ms)
+    assert row["home"] == {"edge": "edge-a", "epoch": home.epoch}
+    edges = views.nodes(scene.desk, cluster, scene.now_ms)["edges"]
+    assert [(one["name"], one["homes"]) for one in edges] == [
+        ("edge-a", 2),
+        ("edge-b", 0),
+        ("edge-c", 0),
+    ]
 
 
 def test_what_is_remembered_is_said_once_for_each_change() -> None:
