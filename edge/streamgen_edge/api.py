@@ -88,14 +88,22 @@ def _found(streams: Streams, name: str) -> LiveStream:
     return stream
 
 
+def _row(streams: Streams, stream: LiveStream) -> dict[str, Any]:
+    return {**shown(stream, streams.watching(stream.name)), "home": streams.viewers.edge}
+
+
 def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     @app.get("/v1/streams", dependencies=admin)
     async def list_streams() -> list[dict[str, Any]]:
-        return [shown(stream, streams.watching(stream.name)) for stream in streams]
+        return [*(_row(streams, stream) for stream in streams), *streams.viewers.rows()]
 
     @app.get("/v1/streams/{name}", dependencies=admin)
     async def one_stream(name: str) -> dict[str, Any]:
-        return shown(_found(streams, name), streams.watching(name))
+        if streams.find(name) is None:  # another edge has it, which does not answer, say
+            for row in streams.viewers.rows():
+                if row["name"] == name:
+                    return row
+        return _row(streams, _found(streams, name))
 
     @app.delete("/v1/streams/{name}", dependencies=admin, status_code=204)
     async def end_stream(name: str) -> None:
@@ -121,7 +129,8 @@ def _picture(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     )
     async def picture(name: str) -> Response:
         """The key frame of the newest segment, as JPEG; a new one once a second at most."""
-        packager = _found(streams, name).viewing.packager
+        stream = await streams.viewers.demanded(name, hls=True) or _found(streams, name)
+        packager = stream.viewing.packager
         try:
             if packager is None:
                 raise NoPicture("there is no picture yet", 503)
@@ -174,7 +183,7 @@ def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
             response.status_code = 202
             return {"name": name, "state": None, "pipeline": value}
         stream.use(value)
-        return shown(stream, streams.watching(name))
+        return _row(streams, stream)
 
 
 def _refuse_outside(
@@ -215,7 +224,7 @@ def _health(
     @app.get("/metrics", dependencies=admin)
     async def prometheus() -> Response:
         now = time.monotonic()
-        for stream in streams:
+        for stream in streams.viewers.all():
             gauge = stream.telemetry.gauge
             gauge("viewers", "webrtc", streams.watching(stream.name))
             gauge("viewers", "hls", stream.viewing.audience.count(now))

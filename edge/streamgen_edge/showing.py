@@ -25,15 +25,18 @@ class Showing:
         return tuple(
             (one.session, one.state, one.version, len(one.viewing.tracks), one.publisher is None)
             for one in self._streams
-        )
+        ) + tuple((row["session"], row["state"]) for row in self._streams.viewers.rows())
 
     def rows(self) -> Iterator[dict[str, Any]]:
         for one in self._streams:
             yield brief(one, self._streams.watching(one.name))
+        yield from self._streams.viewers.rows()
 
     def row(self, name: str) -> dict[str, Any] | None:
         one = self._streams.find(name)
-        return None if one is None else shown(one, self._streams.watching(name))
+        if one is None:
+            return next((row for row in self._streams.viewers.rows() if row["name"] == name), None)
+        return shown(one, self._streams.watching(name))
 
 
 def brief(stream: LiveStream, watching: int) -> dict[str, Any]:

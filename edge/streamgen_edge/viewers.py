@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from streamgen.deliver.live import LivePackager
 from streamgen.telemetry import Telemetry
@@ -48,6 +48,10 @@ class Copies(Protocol):
 
     def request_keyframe(self, name: str, reason: str, /) -> None: ...
 
+    def rows(self, watching: Callable[[str], int], /) -> Iterator[dict[str, Any]]:
+        """Each in a few words; so many are `watching` it by WebRTC."""
+        ...
+
 
 class Hosting(Protocol):
     """The streams whose home is here, and what the configuration says."""
@@ -69,13 +73,18 @@ class Viewers:
     def __init__(self, hosting: Hosting) -> None:
         self.copies: Copies | None = None
         """None: there are no other edges."""
+        self.edge: str | None = None
+        """Our own name among them."""
         self._hosting = hosting
 
     def all(self) -> Iterator[Watched]:
         """All that can be watched, each name once."""
-        yield from self._hosting
+        names = set()
+        for stream in self._hosting:
+            names.add(stream.name)
+            yield stream
         for copy in () if self.copies is None else self.copies:
-            if self._hosting.find(copy.name) is None:
+            if copy.name not in names:
                 yield copy
 
     def find(self, name: str, /, *, hls: bool) -> Watched | None:
@@ -93,6 +102,14 @@ class Viewers:
         if found is None or found.over:
             return await self.copies.demand(name, hls=hls) or found
         return found
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Streams of other edges that are watched here, for the API."""
+        if self.copies is not None:
+            for row in self.copies.rows(self._hosting.watching):
+                found = self._hosting.find(row["name"])
+                if found is None or found.over:
+                    yield row
 
     def request_keyframe(self, name: str, reason: str) -> None:
         """Viewers of this stream need one, wherever it is made."""

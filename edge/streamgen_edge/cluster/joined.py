@@ -30,15 +30,15 @@ class Joined:
 
     def __init__(self, settings: ClusterSettings, server: Server, folder: Path | None) -> None:
         self.profiles = Profiles.of(settings.profiles)
-        self._settings = settings
-        self._registered = _registered(settings, server, folder)
-        self.homes = ClusterHomes(self._registered)
+        self.settings = settings
+        self.registered = _registered(settings, server, folder)
+        self.homes = ClusterHomes(self.registered)
 
     @asynccontextmanager
     async def seats(self, link: Link) -> AsyncIterator[ClusterSeats]:
         """Those of this link, as long as the block runs."""
-        settings, homes = self._settings, self.homes
-        seats = ClusterSeats(link, self._registered)
+        settings, homes = self.settings, self.homes
+        seats = ClusterSeats(link, self.registered)
 
         def heard(command: FromCoordinator) -> None:
             seats.heard(command)

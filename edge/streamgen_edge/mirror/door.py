@@ -207,7 +207,7 @@ class MirrorDoor:
             case "ask" if len(guest.asked) < MOST_ASKED:
                 task = asyncio.get_running_loop().create_task(self._asked(guest, message))
                 guest.asked.add(task)
-                task.add_done_callback(guest.asked.discard)
+                task.add_done_callback(lambda task: _done(guest, task))
 
     def _wanted(self, guest: Guest, message: Mapping[str, Any]) -> None:
         want = Want(
@@ -295,3 +295,9 @@ class MirrorDoor:
             self._lose(guest)
         else:
             raise error
+
+
+def _done(guest: Guest, task: asyncio.Task[None]) -> None:
+    guest.asked.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("what another edge asked for failed", exc_info=error)

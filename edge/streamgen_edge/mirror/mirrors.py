@@ -18,6 +18,7 @@ from streamgen.errors import ConfigError
 from streamgen.telemetry import Metrics, Telemetry
 from streamgen_edge.mirror.line import Line
 from streamgen_edge.mirror.replica import Replica
+from streamgen_edge.mirror.row import row
 from streamgen_edge.viewing import Viewing
 
 DEMAND_S = 3.0
@@ -86,11 +87,8 @@ class Mirrors:
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        for name in list(self._replicas):
-            replica = self._replicas[name]
+        for replica in list(self._replicas.values()):
             self._drop(replica)
-            if replica.begun and not replica.over:
-                replica.viewing.end()
         for line in self._lines.values():
             line.close()
         self._context.term()
@@ -124,6 +122,11 @@ class Mirrors:
         if replica is not None and replica.line is not None:
             replica.line.say({"type": "keyframe", "stream": name, "reason": reason})
 
+    def rows(self, watching: Callable[[str], int], /) -> Iterator[dict[str, Any]]:
+        """Each in a few words; so many are `watching` it by WebRTC."""
+        for replica in self:
+            yield row(replica, watching(replica.name))
+
     def find(self, name: str) -> Replica | None:
         """The copy that is here, whoever needs it."""
         replica = self._replicas.get(name)
@@ -131,17 +134,17 @@ class Mirrors:
 
     # Whose streams become ours, and ours become others' (`homing.Copies`).
 
-    def give(self, name: str, session: str) -> Viewing | None:
-        """The viewing of this session, which is ours from now on; None: there is none, or it has
-        ended."""
+    def give_up(self, name: str) -> Viewing | None:
+        """The stream has its home here now: what viewers here have of it, which is the home's from
+        now on. None: there is nothing."""
         replica = self._replicas.get(name)
-        if replica is None or not replica.begun or replica.over or replica.session != session:
+        if replica is None:
             return None
         self._drop(replica)
-        return replica.give()
+        return replica.give_up()
 
-    def take(self, name: str, session: str, viewing: Viewing) -> None:
-        """What was ours is another edge's from now on, and so are its viewers here."""
+    def adopt(self, name: str, viewing: Viewing) -> None:
+        """The stream has its home elsewhere now: its viewers here go on with what comes of it."""
         former = self._replicas.get(name)
         if former is not None:
             self._drop(former)

@@ -110,6 +110,11 @@ class Replica:
         return self.begun and (self.synced or self.over or not hls)
 
     @property
+    def alone(self) -> bool:
+        """Its home is not heard, or does not know it any more."""
+        return self.line is None or self.line.silent or self._absent
+
+    @property
     def nowhere(self) -> bool:
         """There is nothing, and nothing to wait for."""
         nobody = self._absent or (self.home is not None and not self.home.place)
@@ -166,7 +171,7 @@ class Replica:
         self.synced = self._doubt = True
         viewing.feed.changed = self._join
 
-    def give(self) -> Viewing | None:
+    def give_up(self) -> Viewing | None:
         """The stream has its home here now: its viewers are that one's."""
         self.leave()
         viewing, self._viewing = self._viewing, None
@@ -239,8 +244,7 @@ class Replica:
 
     def _look_for_home(self, now: float) -> None:
         """Without one it goes on for `grace`."""
-        here = self.line is not None and not self.line.silent and not self._absent
-        if here or not self.begun or self.over:
+        if not self.alone or not self.begun or self.over:
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now
