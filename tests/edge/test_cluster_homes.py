@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -12,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from streamgen.control.coordinator.homes import Home, StreamLeft, StreamSought
 from streamgen.errors import ConfigError
 from streamgen_edge.cluster import homes as homes_module
-from streamgen_edge.cluster.homes import PATIENCE_S
+from streamgen_edge.cluster.homes import PATIENCE_S, ClusterHomes
+from tests.edge.clustered import Processes, edge, processes, until
 from tests.edge.homed import Homeland
 
 A, B, C = EDGES = ("edge-a", "edge-b", "edge-c")
@@ -208,6 +214,48 @@ def test_an_edge_seeks_so_many_streams_and_no_more(
     assert c.seen["s2"] == [Home("s2", "", 0)]
 
 
+def test_over_real_wires_what_a_home_said_outlives_the_leader_that_heard_it(tmp_path: Path) -> None:
+    async def test(some: Processes, a: ClusterHomes, b: ClusterHomes) -> None:
+        seen: list[Home] = []
+        lost: list[str] = []
+        a.lost = lambda stream, home: lost.append(home.edge)
+        b.seek("s", seen.append)
+        await a.claim("s")
+        await until(lambda: epoch(a) > 0, "a home")
+        first = epoch(a)
+        a.carry("s", "what it said")
+        await until(lambda: bool(seen) and seen[-1].passport == "what it said", "word of it")
+        assert (seen[-1].edge, seen[-1].epoch) == (A, first)
+        assert seen[-1].place == str(tmp_path / "a")
+        await until(lambda: remembered() == [("s", A, first, "what it said")], "a row of it")
+        some.kill("c0")
+        some.coordinator(1)  # which leads once the lease of the other one has ended
+        await b.claim("s")
+        await until(lambda: epoch(b) > 0, "the next leader's word")
+        assert epoch(b) > first
+        await until(lambda: lost == [B], "that it is another's now")
+        assert seen[-1].passport == "what it said" and a.ours("s") is None
+
+    def remembered() -> list[Any]:
+        with closing(sqlite3.connect(tmp_path / "state.db")) as store:
+            return store.execute("SELECT name, edge, epoch, passport FROM homes").fetchall()
+
+    def epoch(homes: ClusterHomes) -> int:
+        home = homes.ours("s")
+        return 0 if home is None else home.epoch
+
+    async def main(some: Processes) -> None:
+        some.coordinator(0)
+        async with (
+            edge(tmp_path / "a", A, some.places) as a,
+            edge(tmp_path / "b", B, some.places) as b,
+        ):
+            await test(some, a.joined.homes, b.joined.homes)
+
+    with processes(tmp_path) as some:
+        asyncio.run(main(some))
+
+
 SITES = st.sampled_from(EDGES)
 STREAMS = st.sampled_from(["s", "t"])
 
@@ -279,7 +327,7 @@ class Anything(RuleBasedStateMachine):
 
     @rule(site=SITES, stream=STREAMS)
     def publish_where_all_goes_well(self, site: str, stream: str) -> None:
-        self.deliver()
+        self.land.settle(32)  # what was lost of former ones has been said again
         coming = self.land.sites[site].publish(stream)
         self.land.deliver()
         assert coming.result().edge == site, "the newest publisher wins"
