@@ -177,22 +177,35 @@ class Show:
         want = self.server.frames_out(self.name) + pictures
         self.until(lambda: self.server.frames_out(self.name) >= want, f"{pictures} pictures")
 
-    def given_up(self) -> int:
-        """Pictures that the machine had no time for, or that a cut network held back for too
-        long: what is told as lost."""
+    def given_up(self) -> dict[str, int]:
+        """Pictures that are told as lost, by reason: the machine had no time for them, or a cut
+        network held them back for too long."""
         dropped = dict(self.row["stats"]["dropped"])
         dropped.pop("starting", None)
-        return sum(dropped.values())
+        return dropped
 
 
-def one_owner_at_a_time(rung: Watched) -> Sequence[int]:
-    """Whose pictures came, one after the other. Fails where a picture comes after a later one, or
-    of two owners: somebody published beside the owner. One owner may show one picture for longer:
-    by it a gap is filled up to where the next segment begins."""
-    shown = rung.signed()
-    for (number, owner), (later, other) in pairwise(shown):
-        assert number < later or (number, owner) == (later, other), (rung.place, shown)
+def out_of_turn(shown: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Pictures, number and signature, that come after a later one, or of two owners: somebody
+    published beside the owner. One owner may show one picture for longer: by it a gap is filled
+    up to where the next segment begins."""
+    return [
+        (number, owner)
+        for (before, former), (number, owner) in pairwise(shown)
+        if before >= number and (before, former) != (number, owner)
+    ]
+
+
+def owners(shown: Sequence[tuple[int, int]]) -> list[int]:
+    """Whose pictures came, one after the other."""
     return [owner for owner, _ in groupby(owner for _, owner in shown)]
+
+
+def one_owner_at_a_time(rung: Watched) -> list[int]:
+    """Whose pictures came, one after the other, and never one in between."""
+    shown = rung.signed()
+    assert out_of_turn(shown) == [], rung.place
+    return owners(shown)
 
 
 def missing(rung: Watched) -> int:
