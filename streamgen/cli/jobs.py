@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,20 +15,23 @@ from typing import Any, Protocol, TypeVar
 import typer
 
 from streamgen.cli.lines import one_line
-from streamgen.cli.served import TOKEN, ServedJobs
+from streamgen.cli.listing import show as show_rows
+from streamgen.cli.served import TOKEN, ServedJobs, Unreachable
+from streamgen.cli.waiting import Watched, found, summary, wait_for
 from streamgen.config import cores, own_database
 from streamgen.control.jobs.board import JobBoard
 from streamgen.control.jobs.order import JobOrder
-from streamgen.control.jobs.submitting import FINAL, submit
+from streamgen.control.jobs.submitting import submit
 from streamgen.control.jobs.working import Workshop
-from streamgen.control.offline import Sound, check_fragmented, file_name, plan
+from streamgen.control.offline import Job, Sound, check_fragmented, file_name, plan
 from streamgen.control.store import Store
-from streamgen.errors import ConfigError, StreamGenError
+from streamgen.errors import ConfigError, StoreError, StreamGenError
 from streamgen.ingest.address import local_path
 from streamgen.pipeline import load_pipeline, pipeline_value
 from streamgen.plugins import pipeline_files
 
-POLL_S = 0.5
+MOST_REASONS = 5
+STATES = ("waiting", "running", "joining", "done", "failed", "cancelled")
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 T = TypeVar("T")
 WHERE = typer.Option(
@@ -42,11 +45,9 @@ SERVER = typer.Option(
 )
 
 
-class Board(Protocol):
+class Board(Watched, Protocol):
     """Jobs of a store, or of a server."""
 
-    async def rows(self) -> list[dict[str, Any]]: ...
-    async def row(self, name: str) -> dict[str, Any] | None: ...
     async def cancel(self, name: str) -> dict[str, Any] | None: ...
 
 
@@ -75,24 +76,28 @@ def submit_(
         ours: str | dict[str, Any] = value
         if not overrides and pipeline in pipeline_files():
             ours = pipeline
-        for source, target in _absolute(inputs, output):
-            row = ServedJobs(server).submit(
+        served = ServedJobs(server)
+
+        async def ask(pair: tuple[str, str]) -> str:
+            row = served.submit(
                 pipeline=ours,
-                input=source,
-                output=target,
+                input=pair[0],
+                output=pair[1],
                 audio=audio.value,
                 fragmented=fragmented,
                 overwrite=overwrite,
                 priority=priority,
             )
-            typer.echo(row["name"])
+            return str(row["name"])
+
+        asyncio.run(_each(_absolute(inputs, output), ask))
         return
     wanted = plan(inputs, output)
     if fragmented:
         check_fragmented(wanted)
 
     async def work(store: Store) -> None:
-        for one in wanted:
+        async def order(one: Job) -> str:
             order = JobOrder(
                 pipeline=value,
                 input=str(local_path(one.input).absolute()),
@@ -102,30 +107,62 @@ def submit_(
                 fragmented=fragmented,
                 overwrite=overwrite,
             )
-            job = await submit(store, order, priority=priority, now_ms=_wall(datetime.now)())
-            typer.echo(job.name)
+            now_ms = _wall(datetime.now)()
+            return (await submit(store, order, priority=priority, now_ms=now_ms)).name
+
+        await _each(wanted, order)
 
     _with_store(where, work)
 
 
+async def _each(wanted: Sequence[T], order: Callable[[T], Awaitable[str]]) -> None:
+    """Order one after the other, and print the names of the jobs. One that cannot be a job does not
+    stop the others. Raises the error of the only one, or how many there were."""
+    wrong = 0
+    for one in wanted:
+        try:
+            typer.echo(await order(one))
+        except (StoreError, Unreachable):
+            raise
+        except StreamGenError as error:
+            if len(wanted) == 1:
+                raise
+            typer.echo(f"streamgen: {one_line(str(error))}", err=True)
+            wrong += 1
+    if wrong:
+        raise StreamGenError(f"{wrong} of {len(wanted)} inputs are no jobs")
+
+
 @app.command(name="list")
 def list_(
+    state: list[str] = typer.Option(
+        [], help="Only those that stand so, as waiting or failed; more than once for several."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print a JSON array."),
     where: str = WHERE,
     server: str = SERVER,
 ) -> None:
-    """Every job and how it stands."""
+    """Jobs and how they stand, from old to new, and how many stand how."""
+    if unknown := set(state) - set(STATES):
+        raise ConfigError(f"no state of a job: '{min(unknown)}' (there are: {', '.join(STATES)})")
 
     async def work(board: Board) -> None:
-        rows = await board.rows()
+        every = await board.rows()
+        rows = [row for row in every if not state or row["state"] in state]
         if as_json:
             typer.echo(json.dumps(rows, indent=2))
             return
-        for row in rows:
-            done = f"{row['pieces_done']}/{row['pieces']}"
-            typer.echo(one_line(f"{row['name']}  {row['state']:<9}  {done:>9}  {row['output']}"))
+        cells = [row | {"made": _made(row), "output": one_line(row["output"])} for row in rows]
+        if cells:
+            show_rows(cells, ["name", "state", "made", "output"], as_json=False)
+        typer.echo(summary(every), err=True)
 
     _with_board(where, server, work)
+
+
+def _made(row: dict[str, Any]) -> str:
+    share = row["frames_done"] / row["frames"] if row["frames"] else 0.0
+    return f"{int(100 * share):3d} %"
 
 
 @app.command()
@@ -137,7 +174,7 @@ def show(
     """All that is known of a job, as JSON."""
 
     async def work(board: Board) -> None:
-        typer.echo(json.dumps(_found(await board.row(name), name), indent=2))
+        typer.echo(json.dumps(found(await board.row(name), name), indent=2))
 
     _with_board(where, server, work)
 
@@ -151,28 +188,25 @@ def cancel_(
     """End a job; what was made of it is thrown away."""
 
     async def work(board: Board) -> None:
-        typer.echo(_found(await board.cancel(name), name)["state"])
+        typer.echo(found(await board.cancel(name), name)["state"])
 
     _with_board(where, server, work)
 
 
 @app.command()
 def wait(
-    names: list[str] = typer.Argument(..., help="Names of jobs."),
+    names: list[str] = typer.Argument(None, help="Names of jobs; none: all that are not over."),
     where: str = WHERE,
     server: str = SERVER,
 ) -> None:
-    """Until jobs are over; fails when one has no output."""
+    """Until jobs are over, with their progress; fails when one has no output."""
 
     async def work(board: Board) -> None:
-        failed = []
-        for name in names:
-            row = await _over(board, name)
-            typer.echo(f"{name} {row['state']}")
-            if row["state"] != "done":
-                failed.append(f"{name}: {row.get('error', row['state'])}")
-        if failed:
-            raise StreamGenError("; ".join(failed))
+        failed = [row for row in await wait_for(board, names or []) if row["state"] != "done"]
+        reasons = [f"{row['name']}: {row.get('error', row['state'])}" for row in failed]
+        if reasons:
+            more = f"; and {len(reasons) - MOST_REASONS} more" * (len(reasons) > MOST_REASONS)
+            raise StreamGenError("; ".join(reasons[:MOST_REASONS]) + more)
 
     _with_board(where, server, work)
 
@@ -200,20 +234,6 @@ def work_(
         await workshop.run()
 
     _with_store(where, work)
-
-
-async def _over(board: Board, name: str) -> dict[str, Any]:
-    while True:
-        row = _found(await board.row(name), name)
-        if row["state"] in FINAL:
-            return row
-        await asyncio.sleep(POLL_S)
-
-
-def _found(row: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    if row is None:
-        raise ConfigError(f"there is no job '{name}'")
-    return row
 
 
 def _absolute(inputs: list[str], output: str) -> list[tuple[str, str]]:

@@ -71,7 +71,11 @@ class ServedJobs:
             raise StreamGenError(f"{self._url}: {reason}") from error
         except (OSError, ValueError) as error:
             reason = str(getattr(error, "reason", None) or error)
-            raise StreamGenError(f"{self._url}: {reason}") from error
+            raise Unreachable(f"{self._url}: {reason}") from error
+
+
+class Unreachable(StreamGenError):
+    """The server does not answer at all."""
 
 
 class _Missing(StreamGenError): ...

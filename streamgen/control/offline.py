@@ -262,10 +262,13 @@ def manifest_of(pipeline: Pipeline, job: Job, choices: Choices, address: Address
 def _models_of(pipeline: Pipeline) -> dict[str, str]:
     """Digest of every file of every network that the stages name, and the version of every stage
     that comes from somebody else's package."""
+    nodes = pipeline.nodes()[0].values()
+    if not nodes:
+        return {}
     known = models()
     plugins = {one.name: one for one in stage_plugins()}
     digests: dict[str, str] = {}
-    for node in pipeline.nodes()[0].values():
+    for node in nodes:
         plugin = plugins.get(node.stage)
         if plugin is not None and not plugin.ours:
             digests[f"stage {node.stage}"] = f"{plugin.package} {plugin.version}"

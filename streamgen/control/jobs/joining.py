@@ -28,7 +28,7 @@ from streamgen.control.jobs.order import JobOrder
 from streamgen.control.offline import Sound
 from streamgen.control.yielding import yield_to_others
 from streamgen.deliver.atomic import sweep
-from streamgen.deliver.manifest import matches
+from streamgen.deliver.manifest import Manifest, matches
 from streamgen.errors import OutputError, StreamGenError
 from streamgen.ingest.container import open_source
 from streamgen.report import Report
@@ -139,7 +139,7 @@ def joined(order: JobOrder) -> Report | None:
     or is there now: who was taken for dead may have finished it. Raises what outlets raise."""
     output, manifest = Path(order.output), order.manifest()
     try:
-        return None if matches(output, manifest) else _assembled(order)
+        return None if matches(output, manifest) else _assembled(order, manifest)
     except OutputError:
         if not matches(output, manifest):
             raise
@@ -149,7 +149,7 @@ def joined(order: JobOrder) -> Report | None:
             sweep(output)
 
 
-def _assembled(order: JobOrder) -> Report:
+def _assembled(order: JobOrder, manifest: Manifest) -> Report:
     planned = order.planned()
     pieces = _pieces(order, [chunk.number for chunk in planned.chunks])
     telemetry, notes = Telemetry(), list[str]()
@@ -157,7 +157,7 @@ def _assembled(order: JobOrder) -> Report:
     pipeline, every = order.loaded(), order.sound is Sound.ALL
     whole = Assembly(pipeline, Path(order.place), pieces, every, telemetry)
     with closing(open_source(order.input)) as source:
-        outlet = order.outlet(source.info)
+        outlet = order.outlet(source.info, manifest)
         try:
             sound = whole.into(source, outlet, notes)
         finally:

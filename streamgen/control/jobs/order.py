@@ -74,7 +74,7 @@ class JobOrder(BaseModel):
         """What the output depends on, now. Raises `SourceError` where the input is gone."""
         return manifest_of(self.loaded(), self.job, self.choices, address_of(self.input))
 
-    def outlet(self, info: SourceInfo) -> Outlet:
+    def outlet(self, info: SourceInfo, manifest: Manifest) -> Outlet:
         """Where the output goes; its name is checked. Raises `ConfigError`, `OutputError`."""
         paths = [local_path(self.input)]
-        return outlet_of(self.job, self.choices, info, self.manifest(), paths)
+        return outlet_of(self.job, self.choices, info, manifest, paths)

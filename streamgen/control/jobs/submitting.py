@@ -20,6 +20,7 @@ from streamgen.control.chunks.folder import (
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.store import Chunk, Job, Store
 from streamgen.control.store.jobs import OVER
+from streamgen.deliver.manifest import Manifest
 from streamgen.errors import ConfigError
 from streamgen.ingest.address import is_url, local_path
 from streamgen.ingest.container import open_source
@@ -35,7 +36,8 @@ async def submit(store: Store, order: JobOrder, *, priority: int = 0, now_ms: in
     """
     if is_url(order.input) or not local_path(order.input).is_file():
         raise ConfigError(f"{order.job.name}: jobs are made of files")
-    identity = identity_of(order.manifest())
+    manifest = order.manifest()
+    identity = identity_of(manifest)
     key = hashlib.sha256(f"{identity} {order.output}".encode()).hexdigest()
     before = await store.jobs.under(key)
     for job in before:
@@ -44,7 +46,7 @@ async def submit(store: Store, order: JobOrder, *, priority: int = 0, now_ms: in
     place = place_of(Path(order.output))
     await _take(store, order, place)
     with Workplace(Path(order.output)) as workplace:
-        planned = _planned(order, identity, workplace)
+        planned = _planned(order, manifest, workplace)
         full = _full(order, place, planned)
         name = f"{now_ms:011x}{secrets.token_hex(2)}"  # in the order of time: older ones go first
         job = Job(
@@ -77,12 +79,13 @@ async def _take(store: Store, order: JobOrder, place: Path) -> None:
         raise ConfigError(f"{order.output} is being made by {owner}")
 
 
-def _planned(order: JobOrder, identity: str, workplace: Workplace) -> Planned:
+def _planned(order: JobOrder, manifest: Manifest, workplace: Workplace) -> Planned:
     """How the input is cut, which stands in the folder then. Pieces of a job that failed stay, if
     they are of the same."""
+    identity = identity_of(manifest)
     source = open_source(order.input)
     try:
-        order.outlet(source.info)
+        order.outlet(source.info, manifest)
         before = workplace.load()
         if before is not None and before.identity == identity:
             return before
