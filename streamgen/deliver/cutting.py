@@ -145,6 +145,19 @@ class Cutter:
             self.end = max(self.end, self._start(last.number + 1))
         self.absent, self._first_seen = True, last.number + 1
 
+    def bridge(self, number: int) -> bool:
+        """Another packager goes on with this segment: gaps fill what is missing before it, so that
+        numbers go on. False where that is more than anybody looks back."""
+        pieces, most = self._window.pieces, self._window.window_ns // self._grid.segment_ns
+        if not pieces or not pieces[0].number <= number <= pieces[-1].number + most:
+            return False
+        if number > pieces[-1].number:
+            self.resume()
+            self._return(number)
+            if self._window.growing is not None:
+                self._window.finish()
+        return True
+
     def returns(self, at: int) -> int | None:
         """Where the segment begins in which the rendition returns with a sample of this time, if
         it does, however far inside that lies."""

@@ -173,10 +173,7 @@ class Mirrors:
             if idle is None:
                 return None
             self._drop(idle)
-        telemetry = Telemetry() if viewing is None else viewing.telemetry
-        replica = self._replicas[name] = Replica(name, self._grace_s(name), telemetry)
-        if viewing is not None:
-            replica.begin_with(viewing)
+        replica = self._replicas[name] = Replica(name, self._grace_s(name), viewing)
         self._homes.seek(name, lambda home: self._found(replica, home))
         return replica
 

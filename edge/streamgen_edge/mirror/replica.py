@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from streamgen.control.coordinator.homes import Home
-from streamgen.deliver.copying import Position, Step, copy, position
+from streamgen.deliver.copying import Act, Position, Step, copy, position
 from streamgen.deliver.h264 import parameters
 from streamgen.deliver.live import LivePackager
 from streamgen.deliver.live_playlist import Report
@@ -42,17 +42,19 @@ log = logging.getLogger("streamgen.edge.mirror")
 class Replica:
     """Implements `viewers.Watched` once it has `begun`. On the loop's thread."""
 
-    def __init__(self, name: str, grace_s: float, telemetry: Telemetry) -> None:
-        """`telemetry` is the stream's here."""
+    def __init__(self, name: str, grace_s: float, viewing: Viewing | None = None) -> None:
+        """`viewing` is what viewers have here already: it goes on."""
         self.name = name
-        self.telemetry = telemetry
+        self.telemetry = Telemetry() if viewing is None else viewing.telemetry
         self.home: Home | None = None
         """None: that is not known yet."""
         self.over = False
-        self.synced = False
+        self.synced = viewing is not None
         """There is what HLS viewers need."""
         self.line: Line | None = None
-        self._viewing: Viewing | None = None
+        self._viewing = viewing
+        if viewing is not None:
+            viewing.feed.changed = self._join
         self._grace_s = grace_s
         self._stream: Sub | None = None
         self._parts: Sub | None = None
@@ -61,10 +63,10 @@ class Replica:
         """It is here now, as another session: who watches this one is not to be kept long."""
         self._absent = False
         """The home says that it has no such stream."""
-        self._doubt = False
+        self._doubt = viewing is not None
         """Another home than the one whose parts these are."""
-        self._unfit = False
-        """What is here does not fit what comes."""
+        self._unfit: set[str] = set()
+        """Places where what is here does not fit what comes."""
         self._pending: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
         """By place, what is only half there: nobody may see it."""
         now = time.monotonic()
@@ -165,12 +167,6 @@ class Replica:
         self._packets.clear()
         self._pending.clear()
 
-    def begin_with(self, viewing: Viewing) -> None:
-        """What viewers have here already goes on."""
-        self._viewing = viewing
-        self.synced = self._doubt = True
-        viewing.feed.changed = self._join
-
     def give_up(self) -> Viewing | None:
         """The stream has its home here now: its viewers are that one's."""
         self.leave()
@@ -200,10 +196,12 @@ class Replica:
     def _has(self) -> dict[str, Position | None]:
         """By place, what need not come again."""
         self._pending.clear()
-        if not self.begun or self._unfit:
-            self._unfit = False
+        if not self.begun:
             return {}
-        has = {place: position(one.window) for place, one in self._packager.renditions.items()}
+        has = {
+            place: None if place in self._unfit else position(one.window)
+            for place, one in self._packager.renditions.items()
+        }
         if self._doubt:
             for place, at in has.items():
                 has[place] = None if at is None else (at[0] - DOUBT - 1, 0, True)
@@ -272,6 +270,7 @@ class Replica:
         if former is not None and not self.over:
             former.end()
         self._pending.clear()
+        self._unfit.clear()
         self.over, self._over_since = False, None
         viewing = Viewing(self.telemetry, facts.hls)
         if former is not None:
@@ -322,7 +321,10 @@ class Replica:
             sps, pps = (bytes.fromhex(text) for text in message["parameters"])
             rendition.parameters = parameters(sps, pps)
         for step in steps:
+            if step.act is Act.BEGIN and step.anew and place not in self._unfit:
+                step = replace(step, anew=not rendition.cutter.bridge(step.number))
             copy(step, rendition.window)
+        self._unfit.discard(place)
         reports = [Report(str(uri), (int(a), int(b))) for uri, a, b in message["reports"]]
         packager.copied(place, reports)
 
@@ -331,7 +333,7 @@ class Replica:
         if now - self._again < AGAIN_S or self._parts is None or self.line is None:
             return
         self._again = now
-        self._unfit = True
+        self._unfit = set(self._packager.renditions)
         self.line.again(self._parts)
 
     def _rests(self, message: Mapping[str, Any], frames: Sequence[bytes]) -> None:

@@ -86,8 +86,9 @@ class HomeEdge:
         self.tracks = tracks
         self.packets = list(packets)
 
-    def begin(self, session: str = SESSION) -> None:
-        self.viewing.begin(session, UNIX_NS, self.tracks)
+    def begin(self, session: str = SESSION, *, begun: bool = False) -> None:
+        if not begun:
+            self.viewing.begin(session, UNIX_NS, self.tracks)
         self.stream = Shown(self.viewing, session=session)
 
     def send(self, until_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import zmq
 import zmq.asyncio
 
 from streamgen.control.wire import encoded
+from streamgen.deliver.grid import NS
 from streamgen.media.packet import Packet
 from streamgen_edge.attachment import OutTrack
 from streamgen_edge.mirror import outlets, replica
@@ -19,7 +21,7 @@ from streamgen_edge.mirror.mirrors import address
 from tests.edge.hls.asking import ask
 from tests.edge.webrtc.peers import looped
 
-from .edges import NAME, SESSION, HomeEdge, OtherEdge, home, other, tape, until
+from .edges import NAME, SESSION, UNIX_NS, HomeEdge, OtherEdge, home, other, tape, until
 
 TOP = f"/hls/{NAME}/index.m3u8"
 RUNG = f"/hls/{NAME}/{SESSION}/180p"
@@ -240,6 +242,41 @@ async def test_without_its_home_a_stream_stays_for_grace_and_goes_on_at_the_next
             assert numbers == list(range(numbers[0], numbers[-1] + 1))
             for edge_text in (before, after):
                 assert "#EXT-X-ENDLIST" not in edge_text
+
+
+@looped
+async def test_the_next_home_need_not_have_seen_the_stream_before(
+    taped: Tape, tmp_path: Path
+) -> None:
+    """What it lacks viewers have elsewhere; up to its first segment they get gaps."""
+    async with other(tmp_path / "b") as two:
+        async with home(tmp_path / "a", *taped) as one:
+            one.begin()
+            one.send(4.4)
+            two.word.moved(one)
+            before = await same(one, two)
+        async with home(tmp_path / "c", *taped) as next_home:
+            next_home.viewing.go_on(SESSION, UNIX_NS, next_home.tracks)
+            next_home.begin(begun=True)
+            next_home.skip(5.2)
+            two.word.moved(next_home, "edge-c")
+            for at_s in (5.9, 6.4, 7.9):
+                next_home.send(at_s)
+                for place in (RUNG, RUNG.replace("180p", "audio-aac")):
+                    answer = await two.get(f"{place}/index.m3u8")
+                    assert answer.status == 200
+            await until(lambda: two.level(next_home))
+            after = (await two.get(f"{RUNG}/index.m3u8")).text
+        numbers = [int(n) for n in re.findall(r"\n(\d+)\.m4s", before + after)]
+        assert set(numbers) == set(range(numbers[0], numbers[-1] + 1))
+        found = two.mirrors.find(NAME)
+        assert found is not None and found.viewing.packager is not None
+        for rendition in found.viewing.packager.renditions.values():
+            pieces = [*rendition.window.pieces]
+            assert all(piece.complete for piece in pieces[:-1])
+            assert [piece.number for piece in pieces if piece.gap] == [5, 6]
+            for piece, following in pairwise(pieces):
+                assert abs(piece.start_ns + piece.duration_ns - following.start_ns) < NS // 40
 
 
 @looped
