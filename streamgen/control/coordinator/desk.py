@@ -41,7 +41,7 @@ from streamgen.control.coordinator.events import (
     Tick,
     WorkerLost,
 )
-from streamgen.control.coordinator.fencing import Epochs
+from streamgen.control.coordinator.fencing import Epochs, leader_shown
 from streamgen.control.coordinator.figures import Figures
 from streamgen.control.coordinator.homes import (
     FromEdge,
@@ -51,7 +51,13 @@ from streamgen.control.coordinator.homes import (
     StreamSought,
     StreamUnsought,
 )
-from streamgen.control.coordinator.messages import Alive, FromCoordinator, Letter, ToCoordinator
+from streamgen.control.coordinator.messages import (
+    Alive,
+    FromCoordinator,
+    HeardLater,
+    Letter,
+    ToCoordinator,
+)
 from streamgen.control.coordinator.places import Kind
 
 LISTEN_MS = 3_000
@@ -77,6 +83,8 @@ class Desk:
         self.coordinator, self.figures = coordinator, figures
         self.epoch = 0
         """Of the lease under which it leads; 0: it does not."""
+        self.outdone = 0
+        """The latest leader that peers have shown."""
         self.directory = Directory()
         self.homes = Homes(Epochs(0, b""))
         self.edge_of: dict[str, str] = {}
@@ -156,6 +164,10 @@ class Desk:
         """What a peer says. What was meant for another leader is not listened to: to this one
         the peer says hello first."""
         message = letter.message
+        if isinstance(message, HeardLater):
+            if message.leader > self.epoch > 0:
+                self._outdone_by(message.leader, now_ms)
+            return
         if isinstance(message, Alive) or not self.epoch or letter.leader != self.epoch:
             return
         if not isinstance(message, ToCoordinator) or not self._may(kind, name, message):
@@ -194,9 +206,15 @@ class Desk:
 
     def _of_home(self, message: FromEdge, now_ms: int) -> None:
         if self.homes.later(message):
-            self.lost(now_ms)
+            self._outdone_by(leader_shown(message), now_ms)
         else:
             self.homes.hear(message)
+
+    def _outdone_by(self, leader: int, now_ms: int) -> None:
+        """Somebody showed the epoch of a later leader. Where that one is none of this store, the
+        next leader has to be later still, or nobody would listen to it."""
+        self.outdone = max(self.outdone, leader)
+        self.lost(now_ms)
 
     def drain(self, node: str, wanted: bool, now_ms: int) -> bool:
         """Empty a node, or leave that after all; False: there is none of that name."""
@@ -242,7 +260,7 @@ class Desk:
         for command in commands:
             self._pass_on(command)
         if self.epoch and self.coordinator.cluster is None and not isinstance(event, LeaseLost):
-            self.lost(now_ms)  # somebody showed the epoch of a later leader
+            self._outdone_by(leader_shown(event), now_ms)
 
     def _pass_on(self, command: Command) -> None:
         match command:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Any
 
 COUNTER_BITS = 32
+
+
+def leader_shown(message: Any) -> int:
+    """The latest leader whose owners or homes are named in what somebody says; 0: none is."""
+    epochs = [one.epoch for one in getattr(message, "running", ())]
+    return max(epochs, default=getattr(message, "epoch", 0)) >> COUNTER_BITS
 
 
 class Epochs:

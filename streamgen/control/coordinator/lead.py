@@ -17,6 +17,9 @@ from streamgen.errors import Fenced, StoreError
 NAME = "coordinator"
 RENEWALS = 4
 """In the time of a lease."""
+FURTHEST = 10_000
+"""So many leaders later than its own a leader takes another one for, at once: a peer that lies
+cannot use up all epochs there are."""
 log = logging.getLogger("streamgen.coordinator")
 
 
@@ -30,11 +33,14 @@ class Lead:
         self._until_ms = 0
         self._away = False
         self._resigned = False
+        self._above = self._epoch = 0
 
-    def resign(self) -> None:
+    def resign(self, outdone: int = 0) -> None:
         """Whoever leads by it has stopped: only another lease makes a leader again, as the epochs
-        of this one may have been used up."""
+        of this one may have been used up. Its epoch will be higher than `outdone`, that of a later
+        leader that peers have seen: the store may be another one, or an older copy."""
         self._resigned = True
+        self._above = max(self._above, min(outdone, self._epoch + FURTHEST))
 
     def ended(self) -> bool:
         """Somebody else may lead."""
@@ -49,7 +55,9 @@ class Lead:
             if self._lease is None:
                 self._resigned = False
                 await self._ask(gained)
-            elif not await self._renew() or self.ended() or self._resigned:
+            elif self._resigned or not await self._renew() or self.ended():
+                if self._resigned:
+                    await self.give_back(self._ttl_ms / RENEWALS / 1000)
                 self._lease = None
                 lost("its lease was not renewed in time, or is somebody else's")
                 continue
@@ -59,7 +67,9 @@ class Lead:
         asked_ms = self._now_ms()
         try:
             async with asyncio.timeout(self._ttl_ms / 1000):
-                lease = await self._store.leases.acquire(NAME, self._owner, self._ttl_ms)
+                lease = await self._store.leases.acquire(
+                    NAME, self._owner, self._ttl_ms, above=self._above
+                )
                 if lease is None:
                     self._there()
                     return
@@ -71,6 +81,7 @@ class Lead:
             self._gone(error)
             return
         self._lease, self._until_ms = lease, asked_ms + self._ttl_ms
+        self._epoch = lease.epoch
         if await self._renew():  # there may have been many rows
             self._there()
             gained(lease, known)

@@ -39,6 +39,14 @@ class Alive:
 
 
 @dataclass(frozen=True, slots=True)
+class HeardLater:
+    """To a leader that a peer does not listen to, as it has heard a later one."""
+
+    leader: int
+    """The epoch of the latest one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """A leader lives, and leads."""
 
@@ -46,7 +54,7 @@ class Beat:
     """It does not know who is told so: that one has to say hello again."""
 
 
-ToCoordinator = Event | EdgeRegistered | EdgeLeft | FromEdge | Alive
+ToCoordinator = Event | EdgeRegistered | EdgeLeft | FromEdge | Alive | HeardLater
 FromCoordinator = Command | Edges | Home | Beat
 Message = ToCoordinator | FromCoordinator
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Message)}

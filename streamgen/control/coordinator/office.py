@@ -126,7 +126,7 @@ class Office:
             self.desk.lost(self.now_ms())
         self._journal = None
         if self._lead is not None:
-            self._lead.resign()
+            self._lead.resign(self.desk.outdone)
         if self._writing is not None:
             self._writing.cancel()
             self._writing = None

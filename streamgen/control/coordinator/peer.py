@@ -29,6 +29,7 @@ from streamgen.control.coordinator.messages import (
     Alive,
     Beat,
     FromCoordinator,
+    HeardLater,
     Letter,
     ToCoordinator,
     opened,
@@ -205,6 +206,8 @@ class Peer:
         message = letter.message
         if letter.leader == 0 or letter.leader < self._newest:
             line.leader = 0
+            if letter.leader:
+                line.put(HeardLater(self._newest))
             return
         silent = now_ms - self._heard_ms > DEAD_S * 1000
         if letter.leader > self._newest:

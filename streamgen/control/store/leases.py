@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamgen.control.store.database import Database
@@ -23,8 +23,11 @@ class Leases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def acquire(self, name: str, owner: str, ttl_ms: int) -> Lease | None:
+    async def acquire(self, name: str, owner: str, ttl_ms: int, *, above: int = 0) -> Lease | None:
         """The lease, if nobody has it or its owner has let it expire; None: somebody has it.
+
+        Its epoch is higher than the last one of this store, and than `above`: other epochs may have
+        been seen than this store knows.
 
         Asking twice gives None: the owner holds it. Raises `StoreError`.
         """
@@ -33,13 +36,13 @@ class Leases:
         async def work(connection: AsyncConnection) -> Lease | None:
             now_ms = await self._database.now_ms(connection)
             new = inserted(leases, lite=self._database.lite).values(
-                name=name, owner=owner, epoch=1, token=token, expires_ms=now_ms + ttl_ms
+                name=name, owner=owner, epoch=above + 1, token=token, expires_ms=now_ms + ttl_ms
             )
             asked = new.on_conflict_do_update(
                 index_elements=["name"],
                 set_={
                     "owner": new.excluded.owner,
-                    "epoch": leases.c.epoch + 1,
+                    "epoch": case((leases.c.epoch > above, leases.c.epoch), else_=above) + 1,
                     "token": new.excluded.token,
                     "expires_ms": new.excluded.expires_ms,
                 },

@@ -110,7 +110,7 @@ class Cluster:
     """Coordinators of one store, with keys."""
 
     def __init__(self, folder: Path, url: str, lease: str = "5s") -> None:
-        self.folder, self._url, self._lease = folder, url, lease
+        self.folder, self.url, self._lease = folder, url, lease
         self.key = new_key(folder / "coordinator.key")
         self._ports = [(free_port(), free_port()) for _ in range(2)]
         self.places = [f"127.0.0.1:{port}" for port, _ in self._ports]
@@ -119,7 +119,7 @@ class Cluster:
 
     def start(self, number: int) -> Coordinator:
         """The first or the second one."""
-        arguments = ["--store", self._url, "--key", str(self.folder / "coordinator.key")]
+        arguments = ["--store", self.url, "--key", str(self.folder / "coordinator.key")]
         arguments += ["--peers", str(self.folder / "peers"), "--lease", self._lease]
         one = Coordinator(arguments, *self._ports[number])
         self.running.append(one)

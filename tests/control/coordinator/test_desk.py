@@ -23,7 +23,12 @@ from streamgen.control.coordinator.events import (
     WorkerLost,
 )
 from streamgen.control.coordinator.figures import Figures
-from streamgen.control.coordinator.messages import FromCoordinator, Letter, ToCoordinator
+from streamgen.control.coordinator.messages import (
+    FromCoordinator,
+    HeardLater,
+    Letter,
+    ToCoordinator,
+)
 from streamgen.control.coordinator.places import Kind
 from streamgen.control.placement.resources import Profile, Resources
 from streamgen.control.placement.scheduler import Work
@@ -153,6 +158,21 @@ def test_a_leader_that_sees_the_epoch_of_a_later_one_leads_no_more() -> None:
     assert told.desk.epoch == 0 and told.desk.coordinator.cluster is None
     told.node()
     assert told.by == {}
+
+
+def test_the_latest_leader_that_peers_have_seen_is_remembered_for_the_next_lease() -> None:
+    told = Told()
+    told.hear("edge", "edge-1", HeardLater(2), leader=0)
+    assert told.desk.epoch == 3 and told.desk.outdone == 0
+    told.hear("edge", "edge-1", HeardLater(9), leader=0)
+    assert told.desk.epoch == 0 and told.desk.outdone == 9
+    told = Told()
+    running = (Running(work("s"), 4 << 32 | 1), Running(work("t"), 6 << 32 | 1))
+    told.hear("worker", "node-1", NodeRegistered("node-1", "boot", CAPACITY, (), running))
+    assert told.desk.epoch == 0 and told.desk.outdone == 6
+    told = Told()
+    told.want("edge-1", work("s"), 5 << 32 | 1)
+    assert told.desk.epoch == 0 and told.desk.outdone == 5
 
 
 def test_nodes_are_told_where_edges_are_once_all_edges_had_time_to_say_so() -> None:

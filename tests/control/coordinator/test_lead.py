@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamgen.control.coordinator.events import LeaseGained
-from streamgen.control.coordinator.lead import Lead
+from streamgen.control.coordinator.lead import FURTHEST, Lead
 from streamgen.control.store import Store
 from streamgen.control.store.rows import Lease
 from streamgen.errors import StoreError
@@ -82,11 +82,25 @@ def test_who_stopped_by_itself_leads_under_another_epoch_next(tmp_path: Path) ->
     trial(tmp_path, work)
 
 
+def test_who_is_outdone_by_a_leader_that_its_store_does_not_know_leads_above_that(
+    tmp_path: Path,
+) -> None:
+    async def work(store: Store, clock: Clock, one: Watched, other: Watched) -> None:
+        one.lead.resign(outdone=7)
+        # It gives the lease back: no time has to go by.
+        await until(lambda: one.epochs == [1, 8], clock)
+        one.lead.resign(outdone=1 << 30)  # nobody can have seen that
+        await until(lambda: len(one.epochs) == 3, clock)
+        assert one.epochs[2] == 8 + FURTHEST + 1
+
+    trial(tmp_path, work)
+
+
 def test_without_the_store_a_lease_ends_when_it_would_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(store: Store, clock: Clock, one: Watched, other: Watched) -> None:
-        async def away(*_: object) -> Lease:
+        async def away(*_: object, **__: object) -> Lease:
             raise StoreError("away")
 
         with monkeypatch.context() as gone:

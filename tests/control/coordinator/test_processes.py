@@ -194,6 +194,36 @@ def alone(tmp_path: Path) -> Iterator[Cluster]:
     cluster.close()
 
 
+def test_a_leader_of_a_store_that_was_wiped_leads_above_all_that_peers_have_seen(
+    alone: Cluster, tmp_path: Path
+) -> None:
+    async def work() -> None:
+        leader = alone.start(0)
+        await until(leader.leads, "it leads")
+        assert alone.end(leader, signal.SIGTERM) == 0
+        leader = alone.start(0)
+        await until(leader.leads, "it leads again")
+        async with AsyncExitStack() as stack:
+            nodes, edge = await there(stack, alone)
+            edge.want("a", "b")
+            await edge.gets("a", "b")
+            await until(lambda: owners(leader) == edge.owners, "both run")
+            before = dict(edge.owners)
+            assert {epoch >> 32 for _, epoch in before.values()} == {2}
+            alone.end(leader, signal.SIGKILL)
+
+            alone.url = f"sqlite:///{tmp_path}/wiped.db"
+            leader = alone.start(0)
+            await until(lambda: owners(leader) == before, "it knows what runs")
+            edge.want("c")
+            await edge.gets("c")
+            assert edge.owners["c"][1] >> 32 > 2
+            assert {name: edge.owners[name] for name in before} == before
+            assert not any(node.revoked for node in nodes)
+
+    asyncio.run(work())
+
+
 def test_who_is_not_known_or_takes_the_name_of_another_is_not_heard(alone: Cluster) -> None:
     async def work() -> None:
         leader = alone.start(0)

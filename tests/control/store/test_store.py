@@ -170,6 +170,17 @@ def test_a_lease_has_one_owner_and_its_epoch_goes_up_with_each(url: str) -> None
     done(work())
 
 
+def test_a_lease_may_be_asked_for_above_epochs_that_the_store_does_not_know(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, HandClock(), own_clock=True) as store:
+            for name, above, epoch in (("new", 7, 8), ("new", 3, 9), ("new", 20, 21)):
+                lease = await store.leases.acquire(name, "a", 1_000, above=above)
+                assert lease is not None and lease.epoch == epoch
+                await store.leases.release(lease)
+
+    done(work())
+
+
 def test_a_late_owner_keeps_its_lease_while_nobody_took_it(url: str) -> None:
     async def work() -> None:
         clock = HandClock()
