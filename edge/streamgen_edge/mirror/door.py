@@ -106,6 +106,7 @@ class MirrorDoor:
             self._socket.bind(place)
         except zmq.ZMQError as error:
             self._socket.close()
+            self._context.term()
             reason = zmq.strerror(error.errno or 0)
             raise ConfigError(f"other edges cannot come in at {place}: {reason}") from error
         self._tasks: list[asyncio.Task[None]] = []

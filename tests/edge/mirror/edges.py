@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from streamgen.control.coordinator.homes import Home
+from streamgen.control.guests import Guests
+from streamgen.control.keys import LinkKey
 from streamgen.deliver.grid import NS
 from streamgen.deliver.live import LiveSettings
 from streamgen.media.packet import Packet
@@ -75,13 +77,22 @@ class Shown:
 class HomeEdge:
     """Packets come in, other edges to its door."""
 
-    def __init__(self, folder: Path, tracks: list[OutTrack], packets: list[Packet]) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        tracks: list[OutTrack],
+        packets: list[Packet],
+        at: str = "",
+        key: LinkKey | None = None,
+        guests: Guests | None = None,
+    ) -> None:
+        """At a port, or in its folder."""
+        self.place, self.key = at or str(folder), key
         self.own = Telemetry()
         self.stream: Shown | None = None
         self.asked: list[str] = []
         self.requests: list[Mapping[str, Any]] = []
-        self.door = MirrorDoor(address(str(folder)), self, self._answer, self.own)
+        self.door = MirrorDoor(address(self.place), self, self._answer, self.own, self.key, guests)
         self.viewing = Viewing(Telemetry(), SHORT)
         self.tracks = tracks
         self.packets = list(packets)
@@ -147,8 +158,9 @@ class Word:
 
     def moved(self, to: HomeEdge | None, edge: str = "edge-a") -> None:
         self._epoch += 1
-        place = "" if to is None else str(to.folder)
-        home = self.homes[NAME] = Home(NAME, edge, self._epoch, place)
+        place = "" if to is None else to.place
+        key = "" if to is None or to.key is None else to.key.public.hex()
+        home = self.homes[NAME] = Home(NAME, edge, self._epoch, place, key)
         self._tell(home)
 
     def _tell(self, home: Home) -> None:
@@ -189,20 +201,22 @@ class OtherEdge:
 
 
 @asynccontextmanager
-async def other(folder: Path, grace_s: float = 20.0) -> AsyncIterator[OtherEdge]:
+async def other(
+    folder: Path, grace_s: float = 20.0, key: LinkKey | None = None
+) -> AsyncIterator[OtherEdge]:
     own, word, metrics = Telemetry(), Word(), Metrics()
     await asyncio.to_thread(folder.mkdir, 0o700)
     async with Link(folder) as link:
         streams = Streams(Server(), link, metrics, time.time_ns, own)
-        async with Mirrors(word, lambda name: grace_s, own, metrics) as mirrors:
+        async with Mirrors(word, lambda name: grace_s, own, metrics, key) as mirrors:
             yield OtherEdge(streams, mirrors, word, own, metrics)
 
 
 @asynccontextmanager
 async def home(
-    folder: Path, tracks: list[OutTrack], packets: list[Packet]
+    folder: Path, tracks: list[OutTrack], packets: list[Packet], **door: Any
 ) -> AsyncIterator[HomeEdge]:
     await asyncio.to_thread(folder.mkdir, 0o700)
-    one = HomeEdge(folder, tracks, packets)
+    one = HomeEdge(folder, tracks, packets, **door)
     async with one.door:
         yield one

@@ -191,7 +191,7 @@ async def test_an_edge_that_reads_nothing_holds_up_nobody_and_goes_on_with_what_
         one.send(1)
         context: Any = zmq.asyncio.Context()
         slow = context.socket(zmq.DEALER)
-        slow.connect(address(str(one.folder)))
+        slow.connect(address(one.place))
         for message in (
             {"type": "hello"},
             {"type": "want", "sub": 1, "stream": NAME, "what": "parts"},
