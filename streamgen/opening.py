@@ -164,7 +164,7 @@ def _open(
         notes += outlet.dropped_tracks
     director = None
     if mode is Mode.LIVE:
-        director, warned = _open_director(pipeline, graph, context, telemetry, video)
+        director, warned = _open_director(pipeline, graph, context, telemetry, video, ladder)
         notes += warned
     decoder = WatchedDecoder(_decoder(video, context, telemetry), f"decoder {video.codec}")
     return Session(
@@ -219,6 +219,7 @@ def _open_director(
     context: StageContext,
     telemetry: Telemetry,
     video: VideoTrack,
+    ladder: Ladder,
 ) -> tuple[Director, list[str]]:
     """What keeps a live stream's latency, rehearsed; and whether its budget may be missed."""
     live = pipeline.live
@@ -242,6 +243,7 @@ def _open_director(
         telemetry,
         Dissolve(context.pool),
         slate,
+        rungs=len(ladder.encoders),
         slate_in_gaps=live.slate_in_gaps or video.codec_context is None,
     )
     return director, [] if warned is None else [warned]

@@ -266,34 +266,32 @@ def fit(s: Session, frame: Frame) -> None:
 
 
 def sized(s: Session, seat: Seat) -> Iterator[list[Frame]]:
-    """Decide the key frames, once, and make one picture for every rung."""
+    """Decide the key frames, once, and make one picture for every rung that does not rest."""
     times = s.telemetry.times("scale")
     now_ns = s.telemetry.clock.now_ns
-    fed = True
+    rests = 0
     for processed in seat:
         if s.share is not None and not s.share.holds(processed):
             continue
-        if s.director is not None and s.director.feeds_top_rung != fed:
-            fed = not fed
-            if fed:
-                s.clock.request()  # the top rung comes back: a GOP begins, on all rungs
+        rested, rests = rests, resting(s)
+        if rests < rested:
+            s.clock.request()  # a rung comes back: a GOP begins, on all rungs
         frame = s.clock.mark(processed)
         if len(s.waiting_ns) < MOST_WAITING:
             s.waiting_ns[frame.pts] = frame.received_ns
         began_ns = now_ns()
-        pictures = s.ladder.split(frame)
+        pictures = s.ladder.split(frame, rests)
         times.span(began_ns, now_ns(), frame.pts)
         yield pictures
 
 
 def split(s: Session, seat: Seat, rungs: Sequence[Bounded[Frame]]) -> None:
-    """Hand every rung its picture; the slowest sets the pace. A top rung that rests, because time
-    is short, gets none."""
+    """Hand every rung that does not rest its picture; the slowest sets the pace."""
     for pictures in sized(s, seat):
-        rests = int(s.director is not None and not s.director.feeds_top_rung)
+        rests = len(rungs) - len(pictures)
         if rests:
             s.telemetry.count("dropped", "rung")
-        for queue, picture in zip(rungs[rests:], pictures[rests:], strict=True):
+        for queue, picture in zip(rungs[rests:], pictures, strict=True):
             queue.put(picture)
     for queue in rungs:
         queue.close()
@@ -313,10 +311,10 @@ def encode(
             out = encoder.encode(frame)
             times.span(began_ns, now_ns(), frame.pts)
             for packet in out:
-                account(s, sent, packet, top=leads(s, encoder))
+                account(s, sent, packet, encoder)
                 rungs.put(packet)
         for packet in encoder.flush():
-            account(s, sent, packet, top=leads(s, encoder))
+            account(s, sent, packet, encoder)
             rungs.put(packet)
     except EncodeError as error:
         lose_rung(s, name, error)
@@ -326,21 +324,23 @@ def encode(
     rungs.close()
 
 
-def leads(s: Session, encoder: Encoder) -> bool:
-    """Whether this is the largest rung that is fed: its last byte ends a picture's latency."""
-    rests = s.director is not None and not s.director.feeds_top_rung
-    first, *rest = s.ladder.encoders
-    return encoder is (rest[0] if rests and rest else first)
+def resting(s: Session) -> int:
+    """How many rungs at the top get no pictures now: none where all others have broken."""
+    rests = 0 if s.director is None else s.director.rests
+    lost = s.telemetry.counts("rungs_lost") if rests else {}
+    return rests if any(e.track.name not in lost for e in s.ladder.encoders[rests:]) else 0
 
 
-def account(s: Session, sent: Sent, packet: Packet, *, top: bool) -> None:
-    """Count what left an encoder, and how long the picture was on its way."""
+def account(s: Session, sent: Sent, packet: Packet, encoder: Encoder) -> None:
+    """Count what left an encoder, and how long the picture was on its way: the last byte out of the
+    largest rung that is fed ends its latency."""
     sent.frames += 1
     sent.keyframes += packet.keyframe
     sent.size_bytes += packet.size_bytes
     pts = packet.pts or 0
     sent.first_pts = pts if sent.first_pts is None else min(pts, sent.first_pts)
     sent.last_end = max(sent.last_end, pts + packet.duration)
+    top = encoder is s.ladder.encoders[resting(s)]
     if top and (received_ns := s.waiting_ns.pop(pts, 0)):
         now_ns = s.telemetry.clock.now_ns()
         s.telemetry.times("latency").add(now_ns - received_ns)

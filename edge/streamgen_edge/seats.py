@@ -28,6 +28,11 @@ class Seating(Protocol):
         """Why there is no seat now; empty: there is, or nobody looks for any."""
         ...
 
+    @property
+    def given_up(self) -> str:
+        """What the stream goes without, for others or for want of room; empty: nothing."""
+        ...
+
     def follow(self, reseat: Callable[[], None], refused: Callable[[str], None]) -> None:
         """`reseat` is called when there is another seat, `refused` when there will be none."""
         ...
@@ -68,6 +73,10 @@ class Idlest:
     @property
     def why(self) -> str:
         return "" if self._link.workers else "no worker is here"
+
+    @property
+    def given_up(self) -> str:
+        return ""
 
     def follow(self, reseat: Callable[[], None], refused: Callable[[str], None]) -> None:
         self._reseat = reseat

@@ -187,6 +187,9 @@ class StreamSettings(Settings):
     grace: DurationNs = 20_000_000_000
     """How long a lost publisher is waited for."""
     limits: StreamLimits = StreamLimits()
+    paid: bool = True
+    """In a cluster where room is short: free streams give up their stages, then all rungs but the
+    lowest, for paid ones."""
 
     @field_validator("push")
     @classmethod

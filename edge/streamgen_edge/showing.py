@@ -64,6 +64,7 @@ def shown(stream: LiveStream, watching: int) -> dict[str, Any]:
         "publisher": publisher.facts() if isinstance(publisher, RtmpSink) else None,
         "worker": None if attachment is None else attachment.worker.name,
         "waits_for": stream.tenure.seating.why or None,
+        "given_up": stream.tenure.seating.given_up or None,
         "pipeline": stream.pipeline,
         "params": stream.params,
         "version": stream.version,

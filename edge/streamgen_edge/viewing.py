@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import ceil
 
@@ -20,8 +21,8 @@ HZ, SOUND_HZ = 90_000, 48_000
 MOST_STILL = HZ // 5
 REST = 3 * HZ // 10
 MISSED = 5
-"""The top rung gets no pictures now when it is behind the next one by both, time and pictures: by
-so many it cannot be when it is only slow."""
+"""A rung gets no pictures now when it is behind the lowest one by both, time and pictures: by so
+many it cannot be when it is only slow."""
 
 
 class Viewing:
@@ -43,7 +44,7 @@ class Viewing:
         """Pictures of the top rung so far."""
         self.resting: set[str] = set()
         """Rungs that get no pictures while others do."""
-        self._missed = 0
+        self._missed: Counter[str] = Counter()
         self.telemetry = telemetry
         self._count = telemetry.count
         self._settings = settings
@@ -139,18 +140,20 @@ class Viewing:
         return True
 
     def _look_for_rest(self, track: str, pts: int) -> None:
-        """The governor lets the top rung rest: its players must hear so before they run dry."""
-        top, *others = [one.name for one in self.tracks if one.kind == "video"]
-        if track == top:
-            self.resting.clear()
-            self._missed = 0
-        elif track == others[0]:
-            self._missed += 1
-            behind = pts - self.last.get(top, pts) > REST and self._missed > MISSED
-            if behind and not self.resting:
-                self.resting.add(top)
-                self._count("rested", top)
-                self.drop(top)
+        """Rungs at the top may rest, for want of time or for others: their players must hear so
+        before they run dry. The lowest never does."""
+        self.resting.discard(track)
+        self._missed[track] = 0
+        *higher, lowest = [one.name for one in self.tracks if one.kind == "video"]
+        if track != lowest:
+            return
+        for rung in higher:
+            self._missed[rung] += 1
+            behind = pts - self.last.get(rung, pts) > REST and self._missed[rung] > MISSED
+            if behind and rung not in self.resting:
+                self.resting.add(rung)
+                self._count("rested", rung)
+                self.drop(rung)
 
     def drop(self, track: str) -> None:
         """A rung rests, or its encoder failed: its players see gaps, the others nothing."""

@@ -8,12 +8,14 @@ import hmac
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from streamgen.control.coordinator.commands import Assign
+from streamgen.control.coordinator.commands import Assign, Change
 from streamgen.control.coordinator.events import Running
+from streamgen.control.placement.resources import Cut
 from streamgen.errors import ConfigError
 
 MOST_FENCED = 10_000
@@ -39,6 +41,8 @@ class Held(Protocol):
     """A stream on this worker."""
 
     def stop(self) -> None: ...
+
+    def give_up(self, cut: Cut) -> None: ...
 
 
 class Holdings:
@@ -95,8 +99,24 @@ class Holdings:
                 self._homes[stream] = home
             self._held[stream] = grant
             self._models |= dict.fromkeys(sorted(grant.work.profile.models))
+        stream.give_up(grant.cut)
         self._end(former)
         self.changed()
+
+    def change(self, command: Change) -> bool:
+        """The stream goes on here, as another one or with so much given up. Whether it is here by
+        this owner's word."""
+        work, cut, found = command.work, command.cut, []
+        with self._lock:
+            for stream, one in self._held.items():
+                if (one.work.name, one.epoch) == (work.name, command.epoch):
+                    self._held[stream] = replace(one, work=work, cut=cut)
+                    found.append(stream)
+        for stream in found:
+            stream.give_up(cut)
+        if found:
+            self.changed()
+        return bool(found)
 
     def ended(self, stream: Held) -> None:
         with self._lock:
@@ -125,6 +145,11 @@ class Holdings:
         """Networks that were loaded for what ran here: their engines are kept."""
         with self._lock:
             return tuple(self._models)
+
+    def loaded(self, network: str) -> None:
+        """For streams to come."""
+        with self._lock:
+            self._models[network] = None
 
     def _fence(self, name: str, lowest: int) -> list[Held]:
         """Whose time is over by that."""

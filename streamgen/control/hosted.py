@@ -11,6 +11,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
+from streamgen.control.placement.resources import Cut
 from streamgen.control.sender import Say, Sender
 from streamgen.deliver.link import LinkOutlet, Sending
 from streamgen.encode.audio import AudioPath
@@ -122,6 +123,7 @@ class HostedStream:
         self._source: LinkSource | None = None
         self._session: Session | None = None
         self._stopped = False
+        self._cut = Cut.NOTHING
         self.stuck: Stuck | None = None
         self._thread = threading.Thread(target=self._run, name=f"stream {self.name}", daemon=True)
         self._thread.start()
@@ -162,10 +164,22 @@ class HostedStream:
         with self._lock:
             self._source, self._session = source, session
             stopped = self._stopped
+            self._apply(self._cut)
         if stopped:
             session.__exit__(None, None, None)
             raise Cancelled
         return session
+
+    def give_up(self, cut: Cut) -> None:
+        """So much of it, for others or for want of room. Any thread."""
+        with self._lock:
+            self._cut = cut
+            self._apply(cut)
+
+    def _apply(self, cut: Cut) -> None:
+        if self._session is not None and self._session.director is not None:
+            stages, rungs = cut >= Cut.ENHANCEMENT, cut >= Cut.RUNGS
+            self._session.director.give_up(stages=stages, rungs=rungs)
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self.sender.tell(kind, **fields)

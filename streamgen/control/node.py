@@ -210,8 +210,7 @@ class Node:
                 if self._holdings.change(command):
                     log.info("stream %s gives up: %s", command.work.name, command.cut.name)
             case Warm():
-                # A network is loaded for a size: the edges, which know it, say so to their workers.
-                log.debug("in demand: %s", ", ".join(command.models))
+                self._worker.load(command.models)
             case Assign():
                 self._holdings.told(command)
             case Move():

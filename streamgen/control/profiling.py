@@ -120,6 +120,8 @@ def profiled(
         found = taken.needs(clip.rate)
         # Giving up something never takes more: the rest is what two measurements differ by.
         needs.append(_least(found, needs[-1]) if needs else found)
+    if len(needs) == 2 and not pipeline.nodes()[0]:
+        needs.insert(1, needs[0])  # there is no enhancement to give up
     return Profile(f"{pipeline.name}-{clip.height}p{float(clip.rate):g}", tuple(needs))
 
 

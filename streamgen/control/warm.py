@@ -6,14 +6,23 @@ for the next one, and an idle worker opens a session ahead (`HostedStream.rehear
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
-from streamgen.media.frame import Plane
+from streamgen.control.placement.networks import Network
+from streamgen.errors import StreamGenError
+from streamgen.media.color import color_of
+from streamgen.media.frame import Plane, Range
+from streamgen.plugins import find_model
 from streamgen.protocols import Engines, Inputs, ModelSpec, Running, Runtime, Ticket
 
 MOST_IDLE = 8
 """Networks that wait unused; each holds its weights and buffers, some ten MB."""
+NICENESS = 10
+log = logging.getLogger("streamgen.worker")
 _Key = tuple[str, int, int, str, bool]
 
 
@@ -87,3 +96,32 @@ class _Lent:
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
             self._owner.keep(self._key, runtime)
+
+
+def load(networks: Sequence[str], engines: Engines, loaded: Callable[[str], None]) -> None:
+    """Compile each of these (`Network.text`) for pictures as most publishers send them, on a thread
+    that yields to all others. What cannot be loaded is left out: whoever needs it will hear why."""
+
+    def work() -> None:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        for text in networks:
+            try:
+                one = Network.read(text)
+                _open(engines, one).close()
+            except StreamGenError as error:
+                log.warning("%s is in demand, and cannot be loaded here: %s", text, error)
+            else:
+                loaded(text)
+
+    threading.Thread(target=work, name="warm", daemon=True).start()
+
+
+def _open(engines: Engines, one: Network) -> Runtime:
+    """As `stages.model.Model` does for pictures that say nothing of their colour."""
+    model = find_model(one.model)
+    multiple = max(2, model.multiple)
+    width, height = (-(-size // multiple) * multiple for size in (one.width, one.height))
+    color = color_of(2, 0, 2, 2, height=one.height, pix_fmt="yuv420p")
+    full = color.range is Range.FULL
+    return engines.open(model, width, height, matrix=color.matrix.value, full_range=full)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from streamgen.control.hosted import Attachment, HostedStream, rehearse
 from streamgen.control.line import EdgeLine, Proof
 from streamgen.control.memory import Returning
 from streamgen.control.sender import Say
-from streamgen.control.warm import WarmEngines
+from streamgen.control.warm import WarmEngines, load
 from streamgen.control.wire import Place
 from streamgen.graph.lane import Lane
 from streamgen.protocols import Mode
@@ -200,6 +200,15 @@ class Worker:
 
     def warm(self, wanted: Attachment) -> None:
         rehearse(wanted, self._lane, self._engines.rehearsing, self._now)
+
+    def load(self, networks: Sequence[str]) -> None:
+        """Have networks ready that streams to come will need; any thread."""
+        load(networks, self._engines.rehearsing, self._loaded)
+
+    def _loaded(self, network: str) -> None:
+        log.info("ready for streams to come: %s", network)
+        if self._holdings is not None:
+            self._holdings.loaded(network)
 
     def ended(self, stream: HostedStream) -> None:
         self._returning.soon()

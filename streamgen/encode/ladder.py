@@ -67,14 +67,14 @@ class Ladder:
         self._sar = picture.sar
         self._scaler = CascadeScaler(encoding.scaler, pool, meter)
 
-    def split(self, frame: Frame) -> list[Frame]:
-        """The picture in the size of every rung, largest first.
+    def split(self, frame: Frame, rests: int = 0) -> list[Frame]:
+        """The picture in the size of every rung, largest first, but for so many that rest.
 
         A rung of the picture's own size gets the same planes. A picture of another size or layout
         than planned is made to fit first (`CascadeScaler.fit`).
         """
         fitted = self._scaler.fit(frame, self._width, self._height, self._sar)
-        return self._scaler.scale_all(fitted, self._sizes)
+        return self._scaler.scale_all(fitted, self._sizes[rests:])
 
 
 def encoder_threads(wanted: int, rungs: int) -> int:

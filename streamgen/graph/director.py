@@ -7,7 +7,7 @@ from collections.abc import Callable
 from streamgen.graph.fallback import retimed
 from streamgen.graph.governor import Action, Governor
 from streamgen.graph.job import Job
-from streamgen.graph.levels import Show
+from streamgen.graph.levels import Level, Show
 from streamgen.media.frame import Frame
 from streamgen.telemetry import Telemetry
 
@@ -27,13 +27,16 @@ class Director:
         dissolve: Dissolve,
         slate: Slate,
         *,
+        rungs: int = 1,
         slate_in_gaps: bool = False,
     ) -> None:
-        """`slate_in_gaps`: where nothing comes from the publisher the slate is shown, else its
-        last picture."""
+        """`rungs` is how many there are. `slate_in_gaps`: where nothing comes from the publisher
+        the slate is shown, else its last picture."""
         self.governor = governor
-        self.feeds_top_rung = True
-        """Whether the picture that `show` gave last goes to the top rung too."""
+        self.rests = 0
+        """So many rungs, from the top, do not get the picture that `show` gave last."""
+        self._rungs = rungs
+        self._spares = self._lowest_only = False
         self._telemetry = telemetry
         self._now_ns = telemetry.clock.now_ns
         self._dissolve = dissolve
@@ -41,12 +44,18 @@ class Director:
         self._slate_in_gaps = slate_in_gaps
         self._was_slate = False
         self._every_node = frozenset(governor.nodes)
+        self._spared = [one for one in governor.levels if one.show is not Show.SLATE][-1]
         self._last: Frame | None = None
         self._before: Frame | None = None
         self._level = 0
         self._epoch: tuple[int, int, int] | None = None
         self.latest: Job | None = None
         """The newest job that was run; trials use its picture."""
+
+    def give_up(self, *, stages: bool, rungs: bool) -> None:
+        """From the next picture on, as others need the room: the `stages`, as far as lateness may
+        take them (`live.when_late`) but for a slate; all `rungs` but the lowest. Any thread."""
+        self._spares, self._lowest_only = stages, rungs
 
     def judge(self, job: Job, waiting: int) -> bool:
         """Decide about a picture before work is started on it; True: its nodes are to run."""
@@ -73,8 +82,9 @@ class Director:
         if decision.action is not Action.RUN:
             job.reason = decision.reason
             return False
-        job.skipped = level.skipped
-        job.raw = level.show is Show.SOURCE
+        spared = self._spared if self._spares else level
+        job.skipped = level.skipped | spared.skipped
+        job.raw = Show.SOURCE in (level.show, spared.show)
         if level.show is Show.SLATE:
             return False
         self.latest = job
@@ -83,7 +93,7 @@ class Director:
     def trial(self) -> Job | None:
         """A job that runs the nodes which are left out, to be measured; None: not now."""
         last = self.latest
-        if last is None or not self.governor.probe(self._now_ns()):
+        if last is None or self._spares or not self.governor.probe(self._now_ns()):
             return None
         job = Job(last.frame, last.number)
         job.shadow = True
@@ -119,9 +129,12 @@ class Director:
             result = self._dissolve(self._before, result, job.fade)
         elif job.fade >= 1.0:
             self._before = None
-        self.feeds_top_rung = level.top_rung
+        self.rests = self._rungs - 1 if self._lowest_only else self._rests_by(level)
         self._last = result
         return result
+
+    def _rests_by(self, level: Level) -> int:
+        return int(not level.top_rung and self._rungs > 1)
 
     def _resized(self, frame: Frame) -> Frame:
         """The frame's times with the size of what is shown."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from streamgen.control.coordinator.commands import Assign
+from streamgen.control.coordinator.commands import Assign, Change
 from streamgen.control.coordinator.events import Running
 from streamgen.control.holdings import MOST_FENCED, Holdings, read, written
 from streamgen.control.placement.resources import Cut, Profile, Resources, Standing
@@ -21,8 +21,13 @@ GRANT = Assign(WORK, "node-1", 7, "token-7", Cut.NOTHING)
 class Stream:
     stopped = False
 
+    cut = Cut.NOTHING
+
     def stop(self) -> None:
         self.stopped = True
+
+    def give_up(self, cut: Cut) -> None:
+        self.cut = cut
 
 
 def test_a_word_goes_over_the_link_and_back() -> None:
@@ -42,6 +47,19 @@ def test_an_older_owner_may_not_begin_and_ends_when_a_later_one_begins() -> None
     assert former.stopped and not stream.stopped
     assert "later owner" in holdings.refusal(GRANT)
     assert not holdings.refusal(later)  # the edge asks anew: its publisher has another codec
+
+
+def test_what_a_stream_is_to_give_up_is_its_own_at_once_and_is_reported() -> None:
+    holdings, stream, beside = Holdings("node-1"), Stream(), Stream()
+    holdings.begin(replace(GRANT, cut=Cut.RUNGS), stream)
+    assert stream.cut is Cut.RUNGS
+    holdings.begin(GRANT, beside)  # its edge changes over to another pipeline
+    other = replace(WORK, profile=replace(PROFILE, name="wave-720p30"))
+    assert holdings.change(Change(other, "node-1", 7, Cut.ENHANCEMENT))
+    assert stream.cut is beside.cut is Cut.ENHANCEMENT
+    assert holdings.running() == (Running(other, 7, Cut.ENHANCEMENT),)
+    assert not holdings.change(Change(other, "node-1", 8, Cut.NOTHING))
+    assert stream.cut is Cut.ENHANCEMENT
 
 
 def test_what_was_taken_back_may_not_begin_any_more() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
-from streamgen.control.warm import MOST_IDLE, WarmEngines
+from streamgen.control.warm import MOST_IDLE, WarmEngines, load
+from streamgen.plugins import find_model
 from streamgen.protocols import ModelSpec, Running, Runtime
 
 
@@ -71,3 +73,22 @@ def test_only_so_many_wait_unused_and_the_oldest_goes() -> None:
     for width in range(64, 64 + 4 * (MOST_IDLE + 2), 4):
         engines.open(MODEL, width, 32, **COLOR).close()
     assert [one.closed for one in compiler.made] == [True, True] + [False] * MOST_IDLE
+
+
+def test_networks_in_demand_are_loaded_for_their_size_and_found_by_the_stream_that_comes() -> None:
+    compiler, ahead = Compiler(), Compiler()
+    engines, loaded = WarmEngines(compiler, ahead), threading.Event()
+    told: list[str] = []
+
+    def is_loaded(network: str) -> None:
+        told.append(network)
+        if network.startswith("wave"):
+            loaded.set()
+
+    wanted = ["starry@1278x720", "none@640x360", "starry", "wave@640x360"]
+    load(wanted, engines.rehearsing, is_loaded)
+    assert loaded.wait(30)
+    assert told == ["starry@1278x720", "wave@640x360"]
+    engines.open(find_model("starry"), 1280, 720, **COLOR)  # as the stage pads it
+    engines.open(find_model("wave"), 640, 360, matrix="bt601", full_range=False)
+    assert (len(compiler.made), len(ahead.made)) == (0, 2)

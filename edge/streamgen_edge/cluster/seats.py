@@ -19,6 +19,7 @@ from streamgen.control.coordinator.events import (
 )
 from streamgen.control.coordinator.messages import FromCoordinator, ToCoordinator
 from streamgen.control.holdings import written
+from streamgen.control.placement.resources import Cut
 from streamgen.control.placement.scheduler import Work
 from streamgen_edge.link import Link, WorkerSeen
 from streamgen_edge.seats import Seat
@@ -63,6 +64,11 @@ class Claim:
         if self._why and not self._seats.led:
             return f"no coordinator leads; {self._why}"
         return self._why
+
+    @property
+    def given_up(self) -> str:
+        cut = Cut.NOTHING if self.grant is None else self.grant.cut
+        return cut.name.lower() if cut else ""
 
     def follow(self, reseat: Callable[[], None], refused: Callable[[str], None]) -> None:
         self._reseat, self._refused = reseat, refused

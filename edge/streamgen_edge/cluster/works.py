@@ -13,10 +13,10 @@ UNKNOWN = (1280, 720, 30.0)
 """Of a publisher that does not say."""
 
 
-def work_of(stream: LiveStream, profiles: Profiles) -> Work:
+def work_of(stream: LiveStream, profiles: Profiles, *, paid: bool = True) -> Work:
     """Asked once there is a key frame, so that the size is known as far as it ever will be."""
     publisher = stream.publisher
     width, height, rate = publisher.size if isinstance(publisher, RtmpSink) else (0, 0, 0.0)
     width, height = (width, height) if width and height else UNKNOWN[:2]
     profile = profiles.profile(parse_pipeline(stream.pipeline), width, height, rate or UNKNOWN[2])
-    return Work(stream.name, profile, Standing.LIVE_PAID)
+    return Work(stream.name, profile, Standing.LIVE_PAID if paid else Standing.LIVE_FREE)

@@ -102,6 +102,7 @@ def _apply(cluster: Cluster, event: Event, now_ms: int) -> None:
             _heard(cluster, (event.node,), now_ms)
             node = cluster.nodes.get(event.node)
             if node is not None:
+                cluster.scheduler.loaded(event.node, event.models)
                 taking_up.reported(cluster, node, event.running, now_ms)
         case Drain():
             node = cluster.nodes.get(event.node)

@@ -269,7 +269,10 @@ class Desk:
                 self.waits.pop(name, None)
                 self._say("worker", command.node, command)
                 self._to_edge_of(name, command)
-            case Revoke() | Change() | Warm() | Drained():
+            case Change():  # the edge may wait for it
+                self._say("worker", command.node, command)
+                self._to_edge_of(command.work.name, command)
+            case Revoke() | Warm() | Drained():
                 self._say("worker", command.node, command)
             case Wait():
                 self.waits[command.stream] = command

@@ -9,7 +9,7 @@ from __future__ import annotations
 from streamgen.control.coordinator import emptying
 from streamgen.control.coordinator.alarms import About
 from streamgen.control.coordinator.cluster import Cluster, Holding, Stream
-from streamgen.control.coordinator.commands import Refuse, Revoke
+from streamgen.control.coordinator.commands import Change, Refuse, Revoke
 from streamgen.control.coordinator.events import Held, LeaseGained, Running
 from streamgen.control.coordinator.nodes import Node
 from streamgen.control.coordinator.seeking import failed, seek
@@ -87,6 +87,9 @@ def _shown(cluster: Cluster, node: Node, one: Running, now_ms: int) -> None:
     if stream is not None:
         for holding in (stream.here, stream.coming):
             if holding is not None and (holding.node, holding.epoch) == (node.name, one.epoch):
+                work = holding.was or stream.work
+                if (one.work, one.cut) != (work, holding.cut):  # that was not heard
+                    cluster.said.append(Change(work, node.name, holding.epoch, holding.cut))
                 return
     mine, newer = cluster.epochs.mine(one.epoch), _newer(stream, one.epoch)
     if mine or not newer or (stream is None and not _room(cluster, node, one)):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
 from pydantic import Field
 
 from streamgen.config import Settings, check, read_yaml
+from streamgen.control.placement.networks import Network
 from streamgen.control.placement.resources import Profile, Resources
 from streamgen.pipeline import Pipeline
 
-STAGES_MS, PLAIN_MS = 50, 15
-"""Of the processor for each megapixel, with stages and without; about what a style network with
-three rungs, and three rungs alone, take on two cores of an AMD EPYC."""
+STAGES_MS, PLAIN_MS, LOWEST_MS = 50, 15, 5
+"""Of the processor for each megapixel, with stages, without, and for the lowest rung alone; about
+what a style network with three rungs, three rungs alone, and the lowest of them take on two cores
+of an AMD EPYC."""
 LEAST_MB, STREAM_MB = 300, 150
 """Memory: of any stream, and more for each megapixel."""
 MEGAPIXEL = 1_000_000
@@ -48,11 +51,14 @@ def name_of(pipeline: str, height: int, rate: float) -> str:
 
 
 class Profiles:
-    """Whole streams only: workers do not yet give up a part of one, so no need but the first may
-    be planned with."""
+    """What runs gives up time, but no memory: it keeps its networks, so that what was given up can
+    come back at once."""
 
     def __init__(self, measured: Iterable[Measured] = ()) -> None:
-        self._needs = {one.name: Resources(**one.needs[0].model_dump()) for one in measured}
+        self._needs = {
+            one.name: tuple(Resources(**need.model_dump()) for need in one.needs)
+            for one in measured
+        }
 
     @classmethod
     def of(cls, path: Path | None) -> Profiles:
@@ -65,14 +71,32 @@ class Profiles:
     def profile(self, pipeline: Pipeline, width: int, height: int, rate: float) -> Profile:
         """Of a stream of this size."""
         name = name_of(pipeline.name, height, rate)
-        need = self._needs.get(name) or assumed(pipeline, width, height, rate)
+        needs = self._needs.get(name) or assumed(pipeline, width, height, rate)
         specs = pipeline.nodes()[0].values()
-        models = frozenset(str(one.params["model"]) for one in specs if "model" in one.params)
-        return Profile(name, (need,), models)
+        models = (str(one.params["model"]) for one in specs if "model" in one.params)
+        sized = frozenset(Network(model, width, height).text for model in models)
+        return Profile(name, _given_up(pipeline, needs), sized)
 
 
-def assumed(pipeline: Pipeline, width: int, height: int, rate: float) -> Resources:
+def _given_up(pipeline: Pipeline, needs: tuple[Resources, ...]) -> tuple[Resources, ...]:
+    """Whole, without enhancement, without the top rungs either, as far as that may be planned
+    with: whose pictures may not be shown raw gives up nothing."""
+    whole, *less = needs
+    if not pipeline.nodes()[0]:
+        less = [whole, *less[-1:]] if less else []  # there are only rungs to give up
+    elif all(answer.kind != "passthrough" for answer in pipeline.live.when_late):
+        less = []
+    memory = {"memory_mb": whole.memory_mb, "gpu_memory_mb": whole.gpu_memory_mb}
+    return whole, *(replace(one, **memory) for one in less)
+
+
+def assumed(pipeline: Pipeline, width: int, height: int, rate: float) -> tuple[Resources, ...]:
     """Where nothing was measured."""
     size = width * height / MEGAPIXEL
-    cost = STAGES_MS if pipeline.nodes()[0] else PLAIN_MS
-    return Resources(cpu_ms=ceil(cost * size * rate), memory_mb=ceil(LEAST_MB + STREAM_MB * size))
+    costs = [PLAIN_MS]
+    if pipeline.nodes()[0]:
+        costs.insert(0, STAGES_MS)
+    if len(pipeline.ladder) > 1:
+        costs.append(LOWEST_MS)
+    memory_mb = ceil(LEAST_MB + STREAM_MB * size)
+    return tuple(Resources(cpu_ms=ceil(one * size * rate), memory_mb=memory_mb) for one in costs)

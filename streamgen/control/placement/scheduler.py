@@ -123,6 +123,11 @@ class Scheduler:
         """Whether new work may go there; what is there stays."""
         self.bins.open(self.bins.slots[node], wanted)
 
+    def loaded(self, node: str, models: Iterable[str]) -> None:
+        """Networks that a node has ready."""
+        for model in models:
+            self.bins.warm(self.bins.slots[node], model)
+
     def place(
         self,
         work: Work,
