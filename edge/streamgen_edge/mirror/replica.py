@@ -156,6 +156,7 @@ class Replica:
                     self._want_parts()
                 for track in self._viewing.feed.tracks if self._viewing is not None else ():
                     self._want_packets(track)
+                    line.say({"type": "keyframe", "stream": self.name, "reason": "new home"})
         self._ring()
 
     def leave(self) -> None:
@@ -205,7 +206,6 @@ class Replica:
         if self._doubt:
             for place, at in has.items():
                 has[place] = None if at is None else (at[0] - DOUBT - 1, 0, True)
-            self._doubt = False
         return has
 
     def _want_parts(self) -> None:
@@ -295,7 +295,7 @@ class Replica:
             return
         try:
             if message["type"] == "synced":
-                self.synced = True
+                self.synced, self._doubt = True, False
                 self._ring()
             else:
                 self._gather(message, frames)
