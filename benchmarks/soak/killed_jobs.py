@@ -58,9 +58,15 @@ def wall_ms() -> int:
 class Killing:
     """A store, workers, and what is submitted."""
 
-    def __init__(self, folder: Path, seed: int, postgres: PrivatePostgres | None) -> None:
-        self.folder, self.postgres = folder, postgres
+    def __init__(
+        self, folder: Path, seed: int, postgres: PrivatePostgres | None, more: list[str]
+    ) -> None:
+        """`more`: options of workers."""
+        self.folder, self.postgres, self.more = folder, postgres, more
         self.random = np.random.default_rng(seed)
+        self.round_s = 10.0
+        self.lurks = False
+        """For somebody who joins."""
         self.counts: Counter[str] = Counter()
         self.store = postgres.new_database() if postgres else f"sqlite:///{folder / 'state.db'}"
         self.clip = synthetic_clip(
@@ -81,7 +87,7 @@ class Killing:
         return [(self.pipelines[0], f"{folder}/a.mp4"), (self.pipelines[1], f"{folder}/b/")]
 
     def work(self, name: str) -> None:
-        line = [sys.executable, __file__, "--work", name, "--store", self.store]
+        line = [sys.executable, __file__, "--work", name, "--store", self.store, *self.more]
         self.workers[name] = subprocess.Popen(line, stdout=self.log, stderr=self.log)
 
     def submit(self, folder: Path) -> None:
@@ -105,18 +111,23 @@ class Killing:
             if sorted(states) == ["done", "done"] and not self._submitting():
                 break
             assert time.monotonic() - begins < LIMIT_S, f"round {number}: {states}"
-            if left and time.monotonic() > next_s:
-                left -= self._disturb(folder)
+            if self.lurks:
+                self._spring(folder)
+            elif left and time.monotonic() > next_s and self._disturb(folder):
+                left -= 1
                 next_s = self._soon()
             if ("failed" in states or len(states) < 2) and not self._submitting():
                 self.counts["jobs that failed"] += states.count("failed")
                 self.submit(folder)
-            time.sleep(0.05)
+            time.sleep(0.005 if self.lurks else 0.05)
+        self.lurks = False
         self._check(folder, seen)
         self.counts["outputs right"] += 2
+        self.round_s += (time.monotonic() - begins - self.round_s) / 4
 
     def _soon(self) -> float:
-        return time.monotonic() + float(self.random.uniform(0.1, 4.0))
+        """So that what happens is spread over all of a round."""
+        return time.monotonic() + float(self.random.uniform(0.02, 0.5)) * self.round_s
 
     def _submitting(self) -> bool:
         return any(one.poll() is None for one in self.submits)
@@ -143,16 +154,17 @@ class Killing:
 
     # What happens to them.
 
-    def _disturb(self, folder: Path) -> int:
-        """Kill something; 0 where there was nothing of the kind."""
+    def _disturb(self, folder: Path) -> bool:
+        """Kill something; false where there was nothing of the kind."""
         acts: list[Callable[[], str]] = [self._kill_worker, self._stop_worker, self._kill_submit]
         acts += [partial(self._submit_again, folder)]
-        acts += [lambda: self._kill_child(MAKES), lambda: self._kill_child(JOINS)] * 2
+        acts += [lambda: self._kill_child(MAKES), self._lurk, self._lurk]
         if self.postgres is not None:
             acts.append(self._cut_power)
         done = acts[int(self.random.integers(len(acts)))]()
-        self.counts[done] += 1
-        return int(bool(done))
+        if done:
+            self.counts[done] += 1
+        return bool(done)
 
     def _kill_worker(self) -> str:
         name = WORKERS[int(self.random.integers(len(WORKERS)))]
@@ -182,6 +194,20 @@ class Killing:
     def _submit_again(self, folder: Path) -> str:
         self.submit(folder)
         return "submitted again"
+
+    def _lurk(self) -> str:
+        self.lurks = True
+        return "joins lain in wait for"
+
+    def _spring(self, folder: Path) -> None:
+        """Once an output is half written, kill who does it, or the worker who has it done."""
+        if any(folder.glob(".*.streamgen-partial-*")):
+            time.sleep(float(self.random.uniform(0.0, 0.1)))
+            killed = self._kill_child(JOINS)
+            if self.random.random() < 0.3:
+                killed = self._kill_worker()
+            self.counts[f"{killed} over a join"] += 1
+            self.lurks = False
 
     def _kill_child(self, module: str) -> str:
         pids = [pid for one in self.workers.values() for pid in self._children(one.pid, module)]
@@ -238,17 +264,19 @@ def _signal(pid: int, number: int) -> None:
         return
 
 
-async def work(store_url: str, owner: str) -> None:
+async def work(store_url: str, owner: str, yields: bool) -> None:
     """As `streamgen jobs work`, with claims that run out soon."""
     async with Store(store_url, wall_ms) as store:
-        workshop = Workshop(store, f"{owner}-{os.getpid()}", processes=1, ttl_ms=TTL_MS)
+        name = f"{owner}-{os.getpid()}"
+        workshop = Workshop(store, name, processes=1, ttl_ms=TTL_MS, yields=yields)
         workshop.follow(lambda line: print(f"{owner}: {line}", flush=True))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, workshop.stop)
         await workshop.run()
 
 
 def run(options: argparse.Namespace, folder: Path, postgres: PrivatePostgres | None) -> Any:
-    killing = Killing(folder, options.seed, postgres)
+    more = ["--no-yield"] if options.no_yield else []
+    killing = Killing(folder, options.seed, postgres, more)
     began = time.monotonic()
     try:
         for name in WORKERS:
@@ -270,7 +298,6 @@ def run(options: argparse.Namespace, folder: Path, postgres: PrivatePostgres | N
             except subprocess.TimeoutExpired:
                 one.kill()
                 one.wait()
-    killing.counts.pop("", None)
     minutes = round((time.monotonic() - began) / 60, 1)
     return {"rounds": number + 1, **killing.counts, "minutes": minutes}
 
@@ -283,11 +310,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="no round begins after so many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--postgres", action="store_true", help="a PostgreSQL server has the store")
+    parser.add_argument("--no-yield", action="store_true", help="take a full part of the machine")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        asyncio.run(work(options.store, options.work))
+        asyncio.run(work(options.store, options.work, not options.no_yield))
         return
     with ExitStack() as leaving:
         postgres = None

@@ -33,7 +33,7 @@ from streamgen.media.queue import Cancelled
 
 TTL_MS = 15_000
 """A worker that is silent for so long has lost its pieces."""
-IDLE_S, LONGEST_IDLE_S = 0.5, 4.0
+IDLE_S, LONGEST_IDLE_S = 0.5, 2.0
 """Between two questions for work where there was none: longer each time, as there may be many who
 ask."""
 KEEPS_S = 20.0
