@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streamgen.control.coordinator.homes import Home, StreamLeft, StreamSought
+from streamgen.control.coordinator.homes import Home, KnownHome, StreamLeft, StreamSought
 from streamgen.errors import ConfigError
 from streamgen_edge.cluster import homes as homes_module
 from streamgen_edge.cluster.homes import PATIENCE_S, ClusterHomes
@@ -269,6 +269,8 @@ class Anything(RuleBasedStateMachine):
         self.leaders = 1
         self.given: dict[tuple[str, int], str] = {}
         """Of each stream and epoch, the edge."""
+        self.copies: list[dict[str, KnownHome]] = [{}]
+        """Of the store, as it was at some time."""
 
     @rule(site=SITES, stream=STREAMS)
     def publish(self, site: str, stream: str) -> None:
@@ -337,13 +339,17 @@ class Anything(RuleBasedStateMachine):
     @rule()
     def write(self) -> None:
         self.land.write()
+        self.copies.append(dict(self.land.rows))
 
     @rule(seconds=st.sampled_from([0.5, 2.5, 30.0, 1_000.0]))
     def pass_time(self, seconds: float) -> None:
         self.land.pass_time(seconds)
 
-    @rule()
-    def lead(self) -> None:
+    @rule(back=st.integers(0, 3), old=st.booleans())
+    def lead(self, back: int, old: bool) -> None:
+        """Another coordinator, with what is in the store, or in an old copy of it, or nothing."""
+        if old:
+            self.land.rows = dict(self.copies[-1 - back % len(self.copies)])
         self.leaders += 1
         self.land.lead(self.leaders)
 
