@@ -1,0 +1,76 @@
+"""Publishers go from edge to edge, as edges die or as they like, and viewers elsewhere see no more
+than a pause: the session, its numbers, its dates and its clock go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.clustering import Cluster
+from tests.live.playing import Player
+from tests.live.serving import Publisher, Server, needs_ffmpeg
+from tests.live.watching import View, until, watched
+
+pytestmark = needs_ffmpeg
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(tmp_path, ("edge-a", "edge-b", "edge-c")) as one:
+        yield one
+        print(one.logs())
+
+
+def test_a_publisher_goes_on_at_another_edge_where_its_own_dies_and_where_it_lives(
+    cluster: Cluster,
+) -> None:
+    """Killed at edge-a, goes on at edge-b; then comes to edge-c, where others watch already."""
+    a, b, c = (cluster.edges[f"edge-{name}"] for name in "abc")
+    publishers = [Publisher(a, "cam", seconds=240)]
+
+    def comes_to(edge: Server) -> float:
+        publishers.append(Publisher(edge, "cam", seconds=240))
+        return time.monotonic()
+
+    async def scene(view: View) -> None:
+        await until(lambda: len(view.shown) > 25, "motion at c")
+        await asyncio.to_thread(players[0].moves)
+        cluster.kill_edge("edge-a")
+        publishers[0].kill()
+        await until(lambda: time.monotonic() - view.shown[-1].at_s > 0.5, "end of what was sent")
+        began = comes_to(b)
+        await until(lambda: view.shown[-1].at_s > began, "motion at c, of edge-b", 30)
+        again = next(one.at_s for one in view.shown if one.at_s > began)
+        print(f"motion {again - began:.2f} s after the publisher was started at edge-b")
+        players.append(await asyncio.to_thread(Player, b, "cam"))
+        with players[1]:
+            await asyncio.to_thread(players[0].moves)
+            await asyncio.to_thread(players[1].moves)
+
+            comes_to(c)
+            await until(lambda: publishers[1].process.poll() is not None, "end of b's publisher")
+            await until(lambda: c.stream("cam").get("publisher"), "the publisher at c")
+            shown = len(view.shown)
+            await until(lambda: len(view.shown) > shown + 25, "motion of c's own", 30)
+            for player in players:
+                await asyncio.to_thread(player.moves)
+
+    try:
+        a.until(lambda: a.frames_out("cam") > 25, "motion")
+        session = a.stream("cam")["session"]
+        players = [Player(c, "cam")]
+        with players[0]:
+            view = watched(c, "/whep/cam", scene)
+        for player in players:
+            print(player.facts())
+            assert player.session == session
+            assert player.wrong == [] and player.parts > 10
+        assert view.monotonic
+        assert c.stream("cam")["session"] == session
+    finally:
+        for publisher in publishers:
+            publisher.close()
