@@ -1,4 +1,5 @@
-"""Rows about what breaks: a publisher that comes back, a worker that is killed.
+"""Rows about what breaks or changes: a publisher that comes back, a worker that is killed, another
+pipeline.
 
 Motion is back for a viewer when it sees a picture that was drawn after the event; its ordinary
 latency is in that, so that of LL-HLS is longer by a part. The pause is what a WHEP viewer notices:
@@ -7,15 +8,18 @@ the longest time without a newer picture.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import time
+import urllib.request
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from scene import IDENTITY, Scene, Shown, Watch, spread, until
 
 MOTION_S = 15.0
@@ -114,6 +118,61 @@ def _at_the_end(watch: Watch) -> Row:
         "pictures_double": double,
         "error": facts["error"],
     }
+
+
+PAINTED = "name: painted\nstages: [style: {model: starry}]\nlive: {latency_budget: 1s}\n"
+CHANGED_S = 8.0
+"""For a network to be loaded, and viewers to be steady again."""
+
+
+def pipeline_changes(folder: Path, times: int) -> Row:
+    """Stages come and go while the stream runs. How long a WHEP viewer had no newer picture, beside
+    what it is without a change, and how many pictures never came to one of HLS."""
+    plain, painted = (yaml.safe_load(text) for text in (IDENTITY, PAINTED))
+    with Scene(folder, IDENTITY) as scene:
+        scene.publish("changes")
+        scene.until_pictures("changes", 60)
+        watches = {
+            "whep": scene.watch("/whep/changes"),
+            "hls": scene.watch("/hls/changes/index.m3u8"),
+        }
+        until(lambda: all(one.shown for one in watches.values()), MOTION_S)
+        time.sleep(STEADY_S)
+        pauses, usual = [], []
+        for number in range(times):
+            usual.append(_pause_s(watches["whep"].shown, time.monotonic() - STEADY_S))
+            began_s = time.monotonic()
+            _put(scene.server.url("/v1/streams/changes"), plain if number % 2 else painted)
+            time.sleep(CHANGED_S)
+            pauses.append(_pause_s(watches["whep"].shown, began_s))
+        row = scene.server.stream("changes")
+        facts = _at_the_end(watches["hls"])
+    numbers = [one.number for one in watches["hls"].shown if one.number is not None]
+    missing = sum(max(0, later - sooner - 1) for sooner, later in pairwise(numbers))
+    return {
+        "times": times,
+        "whep_pauses_s": [round(one, 3) for one in pauses],
+        "whep_usual_s": [round(one, 3) for one in usual],
+        "whep_pause_p50_s": round(sorted(pauses)[len(pauses) // 2], 3),
+        "whep_usual_p50_s": round(sorted(usual)[len(usual) // 2], 3),
+        "hls_pictures": len(numbers),
+        "hls_pictures_missing": missing,
+        "dropped": row["stats"]["dropped"],
+        **facts,
+    }
+
+
+def _pause_s(shown: Sequence[Shown], since_s: float) -> float:
+    """The longest time without a newer picture."""
+    times = [one.at_s for one in shown if one.at_s >= since_s]
+    return max((later - sooner for sooner, later in pairwise(times)), default=CHANGED_S)
+
+
+def _put(url: str, pipeline: Any) -> None:
+    data = json.dumps({"pipeline": pipeline}).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    request.get_method = lambda: "PUT"  # type: ignore[method-assign]
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 def publisher_returns(folder: Path, times: int, away_s: float = 2.0) -> Row:

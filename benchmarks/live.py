@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-from interruptions import publisher_returns, worker_kills
+from interruptions import pipeline_changes, publisher_returns, worker_kills
 from player import Missing, in_chromium, key_times, renditions
 from publishing import Camera
 from scene import IDENTITY, Scene, Shown, ages, cores, spread
@@ -164,6 +164,13 @@ def reconnect(asked: Asked) -> Row:
     return judged("reconnect", found, **must)
 
 
+def changes(asked: Asked) -> Row:
+    """The pipeline is changed while the stream runs: a network comes, and goes."""
+    found = pipeline_changes(asked.folder / "changes", 6)
+    must = {"segments_missing": 0, "pictures_double": 0}
+    return judged("changes", found, **must)
+
+
 def kills(
     name: str, gop: int, *, whip: bool = False, painted: bool = False
 ) -> Callable[[Asked], Row]:
@@ -201,6 +208,7 @@ ROWS: dict[str, Callable[[Asked], Row]] = {
     "browser": browser,
     "keyframes": keyframes,
     "reconnect": reconnect,
+    "changes": changes,
     "kills-1s": kills("kills-1s", 30),
     "kills-10s": kills("kills-10s", 300),
     "kills-endless": kills("kills-endless", 1_000_000, whip=True),

@@ -3,6 +3,7 @@ its networks are loaded and compiled there, and nobody waits for the change itse
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -12,6 +13,9 @@ from streamgen_edge.attachment import Attachment, Owner
 from streamgen_edge.changeover import Changeover
 from streamgen_edge.link import Link
 from streamgen_edge.seats import Seat
+
+OPEN_S = 60.0
+"""A worker that has not loaded the stream's networks by then never will."""
 
 
 class Viewed(Owner, Protocol):
@@ -65,6 +69,7 @@ class Coming:
         """It has given all that there is: the stream is over."""
         self.attachment = Attachment(link, seat.worker, number, term, self)
         self._waiting, self._tenure = waiting, tenure
+        self._deadline = asyncio.get_running_loop().call_later(OPEN_S, self._too_late)
 
     def ask(self, message: Mapping[str, Any], head: bytes) -> bool:
         return self.attachment.ask({**message, **self.seat.word, "beside": True}, head)
@@ -92,13 +97,19 @@ class Coming:
         self.attachment.belongs_to(self._tenure)
         return self.changeover.given - self.changeover.shown
 
+    def _too_late(self) -> None:
+        self.leave()
+        self._waiting.failed(self, "no worker could open it in time")
+
     def _stop(self) -> None:
+        self._deadline.cancel()
         if self.changeover is not None:
             self.changeover.stop()
 
     # `attachment.Owner`.
 
     def attached(self) -> None:
+        self._deadline.cancel()
         self.ready = True
         self._waiting.offer()
 

@@ -323,6 +323,8 @@ class LiveStream:
     def _prepared(self, attachment: Attachment) -> int | None:
         """Give the next worker what it has to decode, once that can be done from its beginning."""
         if not self._blank and not (self._gop.whole and self._attached_codec == self._codec):
+            if self.publisher is not None:
+                self.publisher.request_keyframe()
             return None
         hand_over(self._gop, self._sound, self.viewing, attachment, whole=False)
         return cut_after(self._timeline.front, self.pipeline)

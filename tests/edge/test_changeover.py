@@ -11,6 +11,7 @@ import pytest
 
 from streamgen.media.envelope import Kind, opened, seal
 from streamgen.media.packet import Packet
+from streamgen_edge import coming
 from streamgen_edge.changeover import cut_after
 from streamgen_edge.timeline import BASE, HZ
 from tests.edge.test_link import FakeWorker, joined, until
@@ -48,8 +49,8 @@ class Two:
 
     @property
     def _changes_over(self) -> bool:
-        coming = self.stream.tenure.replacement._coming
-        return coming is not None and coming.changeover is not None
+        found = self.stream.tenure.replacement._coming
+        return found is not None and found.changeover is not None
 
     async def give(self, worker: FakeWorker, *numbers: int) -> None:
         """Pictures that a worker has made, by their place on the output's timeline."""
@@ -179,14 +180,47 @@ def test_a_pipeline_that_cannot_be_opened_leaves_the_stream_as_it_was(tmp_path: 
     run(tmp_path, test)
 
 
+def test_a_worker_that_does_not_open_it_in_time_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coming, "OPEN_S", 0.05)
+
+    async def test(two: Two) -> None:
+        two.stream.use(OTHER)
+        await asked(two.following, "attach")
+        await asked(two.following, "detach")
+        assert "in time" in two.stream.error and not two.stream.tenure.replacement.renewing
+
+    run(tmp_path, test)
+
+
+def test_it_waits_for_a_key_frame_where_what_was_so_far_is_of_no_use(tmp_path: Path) -> None:
+    async def test(two: Two) -> None:
+        two.send(3)
+        two.stream.use(OTHER)
+        two.stream.arrive(two.ends)  # another publisher: its first picture is to come
+        two.stream.describe("video/0", "h264", b"", None)
+        message = await seated(two.following)
+        two.terms[two.following] = message["term"]
+        replacement = two.stream.tenure.replacement
+        await until(lambda: replacement._coming is not None and replacement._coming.ready)
+        assert not two._changes_over
+        await asyncio.sleep(0.3)  # stills go on
+        assert not two._changes_over and two.ends.asked > 0
+        two.ends.picture(two.at_ms + 40, key=True)
+        assert two._changes_over
+
+    run(tmp_path, test)
+
+
 def test_a_next_worker_that_dies_before_its_first_picture_costs_none(tmp_path: Path) -> None:
     async def test(two: Two) -> None:
         two.send(3)
         await two.change()
         two.send(3)
-        coming = two.stream.tenure.replacement._coming
-        assert coming is not None
-        two.stream.tenure._link.lose(coming.seat.worker.name)
+        found = two.stream.tenure.replacement._coming
+        assert found is not None
+        two.stream.tenure._link.lose(found.seat.worker.name)
         two.send(30)
         shown = [not e.packet.discard for e in (await pictures(two.former, 37))[1:]]
         assert all(shown)

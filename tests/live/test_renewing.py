@@ -21,7 +21,6 @@ pytestmark = needs_ffmpeg
 LADDER = [{"height": 180, "bitrate": "400k"}, {"height": 90, "bitrate": "150k"}]
 LIVE: dict[str, Any] = {"latency_budget": "1s", "when_late": []}
 PLAIN: dict[str, Any] = {"name": "plain", "ladder": LADDER, "live": LIVE}
-CLEAR: dict[str, Any] = {**PLAIN, "name": "clear", "stages": [{"enhance": {"model": "restore"}}]}
 PAINT = {"style": {"model": "starry", "strength": 0.3}}
 STARRY: dict[str, Any] = {**PLAIN, "name": "painted", "stages": [PAINT]}
 SECONDS = 60
@@ -86,18 +85,17 @@ def test_no_picture_is_lost_or_shown_twice_when_the_pipeline_changes(
     file = tape(tmp_path / "numbered.flv", SECONDS * RATE, gop=gop, reordered=reordered)
     with scene(tmp_path, "renewed", file) as one:
         one.watch(2)
-        for pipeline in (CLEAR, STARRY, PLAIN):
+        for pipeline in (STARRY, PLAIN):
             one.renew(pipeline)
-            one.watch(2.5)
+            one.watch(2)
         row = one.server.stream("renewed")
     stats, dropped = row["stats"], dict(row["stats"]["dropped"])
     lost = sum(dropped.values()) - dropped.pop("starting", 0)
-    print(row, [t for t in one.server.log().splitlines() if "has the" in t])
     assert set(dropped) <= {*NO_TIME}, dropped
     assert stats["on_the_way"] < 15 and row["took_over_s"] == []
-    assert row["takeovers"]["done"] == 3
+    assert row["takeovers"]["done"] == 2
     for rung in one.rungs:
         all_shown(rung.numbers(), lost)
     for place, seen in one.seen.items():
         assert seen.holes == [] and seen.changed == [], place
-        assert len(seen.segments) > 6
+        assert len(seen.segments) > 4

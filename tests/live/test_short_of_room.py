@@ -93,7 +93,7 @@ class Free:
     def shows(self, painted: bool) -> None:
         """Wait for two segments, the second of which is wholly so."""
         had = len(self.lowest.segments)
-        self.until(lambda: len(self.lowest.segments) >= had + 3, "segments")
+        self.until(lambda: len(self.lowest.segments) >= had + 2, "segments")
         last = Watched(self.server, self.lowest.place, self.lowest.header)
         uri = list(self.lowest.segments)[-1]
         last.segments[uri] = self.lowest.segments[uri]
