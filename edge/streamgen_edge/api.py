@@ -95,15 +95,13 @@ def _row(streams: Streams, stream: LiveStream) -> dict[str, Any]:
 def _streams(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
     @app.get("/v1/streams", dependencies=admin)
     async def list_streams() -> list[dict[str, Any]]:
-        return [*(_row(streams, stream) for stream in streams), *streams.viewers.rows()]
+        others = (streams.viewers.row(one.name) for one in streams.viewers.all())
+        return [*(_row(streams, stream) for stream in streams), *(row for row in others if row)]
 
     @app.get("/v1/streams/{name}", dependencies=admin)
     async def one_stream(name: str) -> dict[str, Any]:
-        if streams.find(name) is None:  # another edge has it, which does not answer, say
-            for row in streams.viewers.rows():
-                if row["name"] == name:
-                    return row
-        return _row(streams, _found(streams, name))
+        copy = streams.viewers.row(name)  # of another edge, which does not answer, say
+        return copy or _row(streams, _found(streams, name))
 
     @app.delete("/v1/streams/{name}", dependencies=admin, status_code=204)
     async def end_stream(name: str) -> None:

@@ -25,17 +25,17 @@ class Showing:
         return tuple(
             (one.session, one.state, one.version, len(one.viewing.tracks), one.publisher is None)
             for one in self._streams
-        ) + tuple((row["session"], row["state"]) for row in self._streams.viewers.rows())
+        ) + tuple((one.session, one.over) for one in self._streams.viewers.all())
 
     def rows(self) -> Iterator[dict[str, Any]]:
         for one in self._streams:
             yield brief(one, self._streams.watching(one.name))
-        yield from self._streams.viewers.rows()
+        yield from self._streams.viewers.briefs()
 
     def row(self, name: str) -> dict[str, Any] | None:
-        one = self._streams.find(name)
-        if one is None:
-            return next((row for row in self._streams.viewers.rows() if row["name"] == name), None)
+        copy, one = self._streams.viewers.row(name), self._streams.find(name)
+        if copy is not None or one is None:
+            return copy
         return shown(one, self._streams.watching(name))
 
 

@@ -48,8 +48,12 @@ class Copies(Protocol):
 
     def request_keyframe(self, name: str, reason: str, /) -> None: ...
 
-    def rows(self, watching: Callable[[str], int], /) -> Iterator[dict[str, Any]]:
+    def briefs(self, watching: Callable[[str], int], /) -> Iterator[dict[str, Any]]:
         """Each in a few words; so many are `watching` it by WebRTC."""
+        ...
+
+    def row(self, name: str, watching: int, /) -> dict[str, Any] | None:
+        """All that is known of one here."""
         ...
 
 
@@ -103,13 +107,22 @@ class Viewers:
             return await self.copies.demand(name, hls=hls) or found
         return found
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def briefs(self) -> Iterator[dict[str, Any]]:
         """Streams of other edges that are watched here, for the API."""
         if self.copies is not None:
-            for row in self.copies.rows(self._hosting.watching):
-                found = self._hosting.find(row["name"])
-                if found is None or found.over:
+            for row in self.copies.briefs(self._hosting.watching):
+                if not self._ours(row["name"]):
                     yield row
+
+    def row(self, name: str) -> dict[str, Any] | None:
+        """One of them."""
+        if self.copies is None or self._ours(name):
+            return None
+        return self.copies.row(name, self._hosting.watching(name))
+
+    def _ours(self, name: str) -> bool:
+        found = self._hosting.find(name)
+        return found is not None and not found.over
 
     def request_keyframe(self, name: str, reason: str) -> None:
         """Viewers of this stream need one, wherever it is made."""

@@ -65,6 +65,7 @@ def test_what_is_published_at_one_edge_is_watched_at_the_other(cluster: Cluster)
 
         rows = {row["name"]: row for row in here.get("/v1/streams")[1]}
         assert rows["cam"]["home"] == "edge-a" and rows["cam"]["viewers"] > 0
+        assert rows["cam"]["pipeline"]["name"] == "transcode"
         whole: dict[str, Any] = here.stream("cam")
         assert whole["home"] == "edge-a" and whole["stats"]["frames_out"] > 0
         status, knobs = here.get("/v1/streams/cam/params")

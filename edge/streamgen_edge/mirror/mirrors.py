@@ -18,7 +18,7 @@ from streamgen.errors import ConfigError
 from streamgen.telemetry import Metrics, Telemetry
 from streamgen_edge.mirror.line import Line
 from streamgen_edge.mirror.replica import Replica
-from streamgen_edge.mirror.row import row
+from streamgen_edge.mirror.row import brief, row
 from streamgen_edge.viewing import Viewing
 
 DEMAND_S = 3.0
@@ -122,10 +122,15 @@ class Mirrors:
         if replica is not None and replica.line is not None:
             replica.line.say({"type": "keyframe", "stream": name, "reason": reason})
 
-    def rows(self, watching: Callable[[str], int], /) -> Iterator[dict[str, Any]]:
+    def briefs(self, watching: Callable[[str], int], /) -> Iterator[dict[str, Any]]:
         """Each in a few words; so many are `watching` it by WebRTC."""
         for replica in self:
-            yield row(replica, watching(replica.name))
+            yield brief(replica, watching(replica.name))
+
+    def row(self, name: str, watching: int, /) -> dict[str, Any] | None:
+        """All that is known of one here."""
+        replica = self.find(name)
+        return None if replica is None else row(replica, watching)
 
     def find(self, name: str) -> Replica | None:
         """The copy that is here, whoever needs it."""

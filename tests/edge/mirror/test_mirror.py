@@ -16,6 +16,7 @@ from streamgen.control.wire import encoded
 from streamgen.deliver.grid import NS
 from streamgen.media.packet import Packet
 from streamgen_edge.attachment import OutTrack
+from streamgen_edge.hls import hls_app
 from streamgen_edge.mirror import outlets, replica
 from streamgen_edge.mirror.mirrors import address
 from tests.edge.hls.asking import ask
@@ -144,6 +145,23 @@ async def test_what_nobody_has_is_not_waited_for(taped: Tape, tmp_path: Path) ->
         one.send(2)
         await until(lambda: two.mirrors.find(NAME))
         assert (await two.get(TOP)).status == 200
+
+
+@looped
+async def test_who_may_not_watch_makes_no_edge_fetch_anything(taped: Tape, tmp_path: Path) -> None:
+    async def nobody(viewer: Any) -> int | None:
+        return 403
+
+    async with home(tmp_path / "a", *taped) as one, other(tmp_path / "b") as two:
+        one.begin()
+        one.send(2)
+        two.word.moved(one)
+        viewers = two.streams.viewers
+        app = hls_app(viewers, nobody, demand=viewers.demand)
+        assert (await ask(app, TOP)).status == 403
+        assert (await ask(app, f"{RUNG}/index.m3u8")).status == 403
+        assert not two.word.sought and one.wants == []
+        assert (await ask(app, f"{RUNG}/0.m4s")).status == 200  # who knows the session may
 
 
 @looped

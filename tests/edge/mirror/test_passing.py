@@ -76,11 +76,15 @@ async def test_changes_go_to_the_home_and_nothing_else_does(taped: Tape, tmp_pat
         ]
         assert (await asked(two, "DELETE", path, client="192.0.2.1")).status == 403
         assert (await asked(two, "GET", f"{path}/picture")).status == 503  # made here, of nothing
-        assert (await asked(two, "GET", "/v1/streams")).status == 200
+        (row,) = json.loads((await asked(two, "GET", "/v1/streams")).text)
+        assert (row["name"], row["home"], row["state"]) == (NAME, "edge-a", "live")
+        assert (row["pipeline"], row["viewers"]) == ({}, 0)  # its home has not said more
         assert len(seen(one)) == 2
         two.word.moved(None, "")
-        gone = await asked(two, "DELETE", path)
+        gone = await asked(two, "DELETE", f"/v1/streams/{NAME}")
         assert gone.status == 404 and "no stream" in gone.text
+        (row,) = json.loads((await asked(two, "GET", "/v1/streams")).text)
+        assert (row["home"], row["state"]) == (None, "gap")
 
 
 @looped
