@@ -25,6 +25,8 @@ DEMAND_S = 3.0
 """A viewer waits so long for a stream to come from elsewhere."""
 MOST = 1_000
 """Streams that are sought or here; of those that nobody has the oldest make room."""
+LEAST_S = 2.0
+"""One that was sought for less makes no room, so that many names cost the coordinators little."""
 MOST_WAITING = 2_000
 """Viewers that wait for one to come."""
 IDLE_S = 10.0
@@ -175,7 +177,7 @@ class Mirrors:
         """None: so many are sought that there is no place for more."""
         if len(self._replicas) >= MOST:
             idle = next((one for one in self._replicas.values() if not one.begun), None)
-            if idle is None:
+            if idle is None or time.monotonic() - idle.since < LEAST_S:
                 return None
             self._drop(idle)
         replica = self._replicas[name] = Replica(name, self._grace_s(name), viewing)

@@ -69,8 +69,7 @@ class Replica:
         """Places where what is here does not fit what comes."""
         self._pending: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
         """By place, what is only half there: nobody may see it."""
-        now = time.monotonic()
-        self._asked = self._asked_hls = now
+        self.since = self._asked = self._asked_hls = time.monotonic()
         self._joined: dict[str, float] = {}
         """When somebody had a track last."""
         self._away_since: float | None = None

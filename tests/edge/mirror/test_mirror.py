@@ -17,7 +17,7 @@ from streamgen.deliver.grid import NS
 from streamgen.media.packet import Packet
 from streamgen_edge.attachment import OutTrack
 from streamgen_edge.hls import hls_app
-from streamgen_edge.mirror import outlets, replica
+from streamgen_edge.mirror import mirrors, outlets, replica
 from streamgen_edge.mirror.mirrors import address
 from tests.edge.hls.asking import ask
 from tests.edge.webrtc.peers import looped
@@ -162,6 +162,20 @@ async def test_who_may_not_watch_makes_no_edge_fetch_anything(taped: Tape, tmp_p
         assert (await ask(app, f"{RUNG}/index.m3u8")).status == 403
         assert not two.word.sought and one.wants == []
         assert (await ask(app, f"{RUNG}/0.m4s")).status == 200  # who knows the session may
+
+
+@looped
+async def test_so_many_names_are_sought_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "MOST", 3)
+    monkeypatch.setattr(mirrors, "LEAST_S", 0.3)
+    async with other(tmp_path / "b") as two:
+        await asyncio.gather(*(two.get(f"/hls/n{number}/index.m3u8") for number in range(9)))
+        assert sorted(two.word.sought) == ["n0", "n1", "n2"]
+        await asyncio.sleep(0.3)
+        await two.get("/hls/n9/index.m3u8")
+        assert sorted(two.word.sought) == ["n1", "n2", "n9"]
 
 
 @looped
