@@ -161,7 +161,7 @@ def list_(
 
 
 def _made(row: dict[str, Any]) -> str:
-    share = row["frames_done"] / row["frames"] if row["frames"] else 0.0
+    share = row["frames_done"] / row["frames"] if row["frames"] else float(row["state"] == "done")
     return f"{int(100 * share):3d} %"
 
 

@@ -103,5 +103,5 @@ def _row(job: Job, standing: Standing) -> dict[str, Any]:
 
 def _state(order: JobOrder, standing: Standing) -> str:
     if standing.done == order.pieces:
-        return "joining"
+        return "running" if order.uncut else "joining"
     return "running" if standing.claimed or standing.done else "waiting"

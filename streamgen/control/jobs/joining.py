@@ -14,8 +14,8 @@ import os
 import sys
 import threading
 from asyncio.subprocess import Process
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from queue import Queue
 from typing import Any, BinaryIO
@@ -25,13 +25,15 @@ from streamgen.control.chunks.join import Assembly
 from streamgen.control.chunks.packets import Made, made_already
 from streamgen.control.chunks.summing import Sum, summed
 from streamgen.control.jobs.order import JobOrder
-from streamgen.control.offline import Sound
+from streamgen.control.offline import Job, Sound, carry
 from streamgen.control.yielding import yield_to_others
 from streamgen.deliver.atomic import sweep
 from streamgen.deliver.manifest import Manifest, matches
 from streamgen.errors import OutputError, StreamGenError
+from streamgen.graph.lane import Lane
 from streamgen.ingest.container import open_source
 from streamgen.report import Report
+from streamgen.session import Session
 from streamgen.telemetry import Telemetry
 
 MODULE = "streamgen.control.jobs.joining"
@@ -139,7 +141,9 @@ def joined(order: JobOrder) -> Report | None:
     or is there now: who was taken for dead may have finished it. Raises what outlets raise."""
     output, manifest = Path(order.output), order.manifest()
     try:
-        return None if matches(output, manifest) else _assembled(order, manifest)
+        if matches(output, manifest):
+            return None
+        return _whole(order) if order.uncut else _assembled(order, manifest)
     except OutputError:
         if not matches(output, manifest):
             raise
@@ -147,6 +151,22 @@ def joined(order: JobOrder) -> Report | None:
     finally:
         with suppress(OSError):
             sweep(output)
+
+
+class _Nobody:
+    """Follows what is made whole."""
+
+    @contextmanager
+    def watching(self, job: Job, session: Session, telemetry: Telemetry) -> Iterator[None]:
+        yield
+
+
+def _whole(order: JobOrder) -> Report | None:
+    """Make what cannot be cut."""
+    notes = [f"made by one process: {order.uncut}"]
+    with Lane() as lane:
+        done = carry(order.loaded(), order.job, order.choices, _Nobody(), lane, notes=notes)
+    return done.report
 
 
 def _assembled(order: JobOrder, manifest: Manifest) -> Report:

@@ -37,7 +37,9 @@ class JobOrder(BaseModel):
     identity: str = ""
     pieces: int = 0
     frames: int = 0
-    """Pictures announced."""
+    """Pictures announced; 0 where that is not known."""
+    uncut: str = ""
+    """Why it cannot be cut, in words for the user: it is one piece, made when that is joined."""
 
     @property
     def job(self) -> Job:

@@ -47,7 +47,7 @@ async def submit(store: Store, order: JobOrder, *, priority: int = 0, now_ms: in
     await _take(store, order, place)
     with Workplace(Path(order.output)) as workplace:
         planned = _planned(order, manifest, workplace)
-        full = _full(order, place, planned)
+        full = _full(order, place, identity, planned)
         name = f"{now_ms:011x}{secrets.token_hex(2)}"  # in the order of time: older ones go first
         job = Job(
             name=name,
@@ -79,9 +79,9 @@ async def _take(store: Store, order: JobOrder, place: Path) -> None:
         raise ConfigError(f"{order.output} is being made by {owner}")
 
 
-def _planned(order: JobOrder, manifest: Manifest, workplace: Workplace) -> Planned:
-    """How the input is cut, which stands in the folder then. Pieces of a job that failed stay, if
-    they are of the same."""
+def _planned(order: JobOrder, manifest: Manifest, workplace: Workplace) -> Planned | str:
+    """How the input is cut, which stands in the folder then; or why it is not. Pieces of a job that
+    failed stay, if they are of the same."""
     identity = identity_of(manifest)
     source = open_source(order.input)
     try:
@@ -92,24 +92,19 @@ def _planned(order: JobOrder, manifest: Manifest, workplace: Workplace) -> Plann
         planned = plan_pieces(order.how(ABOUT), identity, source)
     finally:
         source.close()
-    if isinstance(planned, Cuts):
-        raise ConfigError(
-            f"{order.job.name}: cannot be made by pieces ({planned.uncut}); use 'streamgen run'"
-        )
     workplace.clear()
+    if isinstance(planned, Cuts):
+        return planned.uncut
     workplace.save(planned)
     return planned
 
 
-def _full(order: JobOrder, place: Path, planned: Planned) -> JobOrder:
-    return order.model_copy(
-        update={
-            "place": str(place),
-            "identity": planned.identity,
-            "pieces": len(planned.chunks),
-            "frames": sum(chunk.frames for chunk in planned.chunks),
-        }
-    )
+def _full(order: JobOrder, place: Path, identity: str, planned: Planned | str) -> JobOrder:
+    facts: dict[str, object] = {"place": str(place), "identity": identity}
+    if isinstance(planned, str):
+        return order.model_copy(update=facts | {"pieces": 1, "uncut": planned})
+    frames = sum(chunk.frames for chunk in planned.chunks)
+    return order.model_copy(update=facts | {"pieces": len(planned.chunks), "frames": frames})
 
 
 async def cancel(store: Store, job: Job) -> Job:

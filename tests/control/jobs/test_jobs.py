@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import av
 import pytest
 
 from streamgen.control.chunks.folder import disown, owner_of, place_of
@@ -334,3 +335,28 @@ def test_pieces_above_the_limit_go_back_at_once_and_nothing_begins(
     with_store(tmp_path, work)
     assert packets(output) == packets(uncut)
     assert child_processes() == []
+
+
+def test_what_cannot_be_cut_is_made_whole(clip: Path, tmp_path: Path) -> None:
+    """A stream without a container does not say when its pictures are shown."""
+    bare, output = tmp_path / "in.h264", tmp_path / "out.mp4"
+    with av.open(str(clip)) as source, av.open(str(bare), "w", format="h264") as sink:
+        out = sink.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = out
+                sink.mux(packet)
+    whole(pipeline(), bare, tmp_path / "whole.mp4")
+
+    async def work(store: Store) -> Job:
+        job = await submit(store, order(bare, output), now_ms=1)
+        assert (job.facts["order"]["pieces"], job.facts["order"]["frames"]) == (1, 0)
+        assert await submit(store, order(bare, output), now_ms=2) == job
+        await workshop(store).run()
+        return await state(store, job)
+
+    job = with_store(tmp_path, work)
+    assert job.state == "done", job.facts
+    assert job.facts["report"]["notes"][0].startswith("made by one process: its pictures have no")
+    assert packets(output) == packets(tmp_path / "whole.mp4")
+    assert left_over(tmp_path) == []
