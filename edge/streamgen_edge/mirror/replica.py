@@ -170,7 +170,7 @@ class Replica:
     def give_up(self) -> Viewing | None:
         """The stream has its home here now: its viewers are that one's."""
         self.leave()
-        viewing, self._viewing = self._viewing, None
+        viewing = self._viewing
         if viewing is not None:
             viewing.feed.changed = lambda track: None
             viewing.resting.clear()

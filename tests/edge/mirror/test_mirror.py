@@ -312,6 +312,50 @@ async def test_the_next_home_need_not_have_seen_the_stream_before(
 
 
 @looped
+async def test_viewers_stay_where_the_stream_comes_to_their_edge_and_leaves_it(
+    taped: Tape, tmp_path: Path
+) -> None:
+    """Its publisher comes here, then goes to a third edge."""
+    async with home(tmp_path / "a", *taped) as one, other(tmp_path / "b") as two:
+        one.begin()
+        one.send(3)
+        two.word.moved(one)
+        await same(one, two)
+        stream = await two.streams.viewers.demanded(NAME, hls=False)
+        assert stream is not None
+        low = stream.viewing.feed.subscribe("video/90p")
+        await until(lambda: "packets video/90p" in one.wants)
+        viewing = two.mirrors.give_up(NAME)
+        assert viewing is stream.viewing and two.mirrors.find(NAME) is None
+        assert not two.word.sought
+        await until(lambda: one.wants == [], "nothing is wanted of the former home")
+
+        viewing.go_on(SESSION, UNIX_NS, one.tracks)
+        ours = [packet for packet in one.packets if 4 <= packet.time_s < 5]
+        for packet in ours:
+            viewing.put(packet)
+        pictures = [packet for packet in ours if packet.track == "video/90p"]
+        assert [await anext(low) for _ in pictures] == pictures
+
+        two.mirrors.adopt(NAME, viewing)
+        async with home(tmp_path / "c", *taped) as third:
+            third.viewing.go_on(SESSION, UNIX_NS, third.tracks)
+            third.begin(begun=True)
+            two.word.moved(third, "edge-c")
+            await until(lambda: "packets video/90p" in third.wants and "parts" in third.wants)
+            assert third.asked == [f"{NAME} new home"]
+            third.skip(6)
+            third.send(9)
+            next_ = await anext(low)
+            assert next_.keyframe and next_.pts is not None and next_.pts >= 6 * 90_000
+            await until(lambda: two.level(third))
+            text = (await two.get(f"{RUNG}/index.m3u8")).text
+            numbers = [int(n) for n in re.findall(r"\n(\d+)\.m4s", text)]
+            assert numbers == list(range(numbers[0], numbers[-1] + 1)) and "ENDLIST" not in text
+            assert two.mirrors.find(NAME).viewing is viewing  # type: ignore[union-attr]
+
+
+@looped
 async def test_a_stream_whose_home_does_not_come_back_ends(taped: Tape, tmp_path: Path) -> None:
     async with other(tmp_path / "b", grace_s=0.3) as two:
         async with home(tmp_path / "a", *taped) as one:
