@@ -19,6 +19,7 @@ import zmq.asyncio
 from streamgen.control.guests import Guests, guarded
 from streamgen.control.keys import LinkKey
 from streamgen.control.wire import BEAT_S, DEAD_S, decoded, encoded, prove
+from streamgen.deliver.copying import Position
 from streamgen.errors import ConfigError
 from streamgen.telemetry import Telemetry
 from streamgen_edge.mirror.outlets import PacketsOutlet, PartsOutlet
@@ -51,7 +52,7 @@ class Want:
     stream: str
     what: What
     track: str
-    has: Mapping[str, Any]
+    has: Mapping[str, Position | None]
     """By place, how far the copy is."""
     session: str
     """Of the copy."""
@@ -216,7 +217,7 @@ class MirrorDoor:
             str(message["stream"]),
             What(message["what"]),
             str(message.get("track", "")),
-            dict(message.get("has", {})),
+            {str(at): read_position(told) for at, told in message.get("has", {}).items()},
             str(message.get("session", "")),
         )
         former = guest.wants.pop(want.number, None)
@@ -269,8 +270,7 @@ class MirrorDoor:
                 say({"type": "begin", "sub": number, **facts.written()}, ())
             case What.PARTS:
                 has = want.has if want.session == facts.session else {}
-                at = {str(place): read_position(told) for place, told in has.items()}
-                want.outlet = PartsOutlet(number, viewing, at, say, left_out)
+                want.outlet = PartsOutlet(number, viewing, has, say, left_out)
             case What.PACKETS if any(one.name == want.track for one in viewing.tracks):
                 want.outlet = PacketsOutlet(number, viewing, want.track, say, send, left_out)
 

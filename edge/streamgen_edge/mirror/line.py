@@ -74,6 +74,7 @@ class Line:
             prove(self._socket, self._key, edge=self._home_key)
         self._socket.connect(self._place)
         self._task = asyncio.get_running_loop().create_task(self._hear(self._socket))
+        self._task.add_done_callback(_stopped)
         self._greet()
 
     def _greet(self) -> None:
@@ -133,7 +134,7 @@ class Line:
     def beat(self) -> None:
         """From time to time: say that we live, and how far we are."""
         now = time.monotonic()
-        if self.silent and now - self._tried > DEAD_S:
+        if self._task.done() or (self.silent and now - self._tried > DEAD_S):
             self._tried = now  # its address may mean another process by now
             self._task.cancel()
             self._socket.close()
@@ -193,3 +194,9 @@ class Line:
         behind = sub.bytes - sub.told[0], sub.messages - sub.told[1]
         if behind[0] >= TELL_BYTES or behind[1] >= TELL_MESSAGES:
             self._tell(sub)
+
+
+def _stopped(task: asyncio.Task[None]) -> None:
+    """It does not end by itself; where it does, the line is opened again."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a way to another edge broke", exc_info=error)

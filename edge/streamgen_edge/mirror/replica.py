@@ -204,7 +204,8 @@ class Replica:
         }
         if self._doubt:
             for place, at in has.items():
-                has[place] = None if at is None else (at[0] - DOUBT - 1, 0, True)
+                young = at is None or at[0] <= DOUBT
+                has[place] = None if young or at is None else (at[0] - DOUBT - 1, 0, True)
         return has
 
     def _want_parts(self) -> None:

@@ -21,6 +21,7 @@ import zmq
 from streamgen.control.wire import LARGEST_MESSAGE_BYTES
 from streamgen.deliver.copying import Act, Position, Step
 from streamgen.deliver.live import LiveSettings
+from streamgen.errors import StreamGenError
 from streamgen.media.envelope import LinkError
 from streamgen_edge.attachment import OutTrack
 from streamgen_edge.viewing import Viewing
@@ -29,7 +30,14 @@ HIGH_WATER = 4_000
 """Messages that a socket may hold; what is under way has bounds of its own, in bytes."""
 MESSAGE_BYTES = 1 << 20
 """Parts go in messages of about this size."""
-UNDERSTOOD_NOT = (LinkError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+UNDERSTOOD_NOT = (
+    StreamGenError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+)
 """What a message of the right form and the wrong content may end in."""
 
 
@@ -133,4 +141,6 @@ def read_position(told: Any) -> Position | None:
     if told is None:
         return None
     number, parts, whole = told
+    if int(number) < 0 or int(parts) < 0:
+        raise LinkError(f"not a place in a stream: {told}")
     return int(number), int(parts), bool(whole)
