@@ -269,6 +269,8 @@ class Anything(RuleBasedStateMachine):
         self.leaders = 1
         self.given: dict[tuple[str, int], str] = {}
         """Of each stream and epoch, the edge."""
+        self.newest: dict[tuple[int, str], int] = {}
+        """Under each leader, and of each stream, the epoch of its home."""
         self.copies: list[dict[str, KnownHome]] = [{}]
         """Of the store, as it was at some time."""
 
@@ -363,6 +365,15 @@ class Anything(RuleBasedStateMachine):
                 self.given[home.stream, home.epoch] = home.edge
             assert not home.edge or self.given[home.stream, home.epoch] == home.edge
         self.land.said.clear()
+
+    @invariant()
+    def a_leader_never_goes_back(self) -> None:
+        for stream in ("s", "t"):
+            home = self.land.desk.homes.get(stream)
+            if home is not None:
+                newest = self.newest.setdefault((self.leaders, stream), home.epoch)
+                assert home.epoch >= newest
+                self.newest[self.leaders, stream] = home.epoch
 
     @invariant()
     def never_two_edges_have_the_newest_epoch(self) -> None:
