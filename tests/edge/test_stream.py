@@ -20,6 +20,7 @@ from streamgen_edge.link import Link
 from streamgen_edge.seats import Seating
 from streamgen_edge.state import State
 from streamgen_edge.stream import LiveStream
+from streamgen_edge.tenure import KEYFRAME_S
 from streamgen_edge.timeline import BASE
 from tests.edge.test_link import FakeWorker, joined, until
 
@@ -130,6 +131,25 @@ def test_the_first_worker_decodes_the_gop_and_shows_what_comes_after_it(tmp_path
         assert got == [(-3600, True), (0, True), (3600, False)]
         assert ends.stream.ledger.dropped == {"starting": 2}
         assert ends.asked == 1
+
+    run(tmp_path, test, "w")
+
+
+def test_all_wishes_for_key_frames_of_a_second_become_one(tmp_path: Path) -> None:
+    """Whoever they are of: viewers, recordings, pushes."""
+
+    async def test(ends: Ends, worker: FakeWorker) -> None:
+        ends.picture(0, key=True)
+        await seated(worker)
+        await until(lambda: ends.stream.state is State.LIVE)
+        for reason in ("viewer", "push", "viewer", "recording"):
+            ends.stream.tenure.request_keyframe(reason)
+        message, _ = await asked(worker, "keyframe")
+        assert message["reason"] == "viewer"
+        ends.stream.tenure._asked_at -= KEYFRAME_S
+        ends.stream.tenure.request_keyframe("recording")
+        message, _ = await asked(worker, "keyframe")
+        assert message["reason"] == "recording"
 
     run(tmp_path, test, "w")
 
