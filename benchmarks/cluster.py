@@ -1,165 +1,201 @@
-"""How many devices 500 mixed streams take, and how long the coordinator thinks with 10,000 nodes.
+"""All that is asked of a cluster, row by row: what it must be, what it is, and what others do.
 
-The streams are drawn, with a fixed seed, from six kinds of pipelines whose needs on a GPU of 48 GB
-with three decoders and three encoders are assumed, not measured. Beside vector best-fit with
-head-room: a device for each stream, and fractions of a device (each stream the smallest 1/n that
-holds its largest dimension, best-fit). The lower bound is the scarcest dimension's sum over a whole
-device, without head-room. The coordinator has 40,000 streams of the same kinds, of all standings.
+    python benchmarks/cluster.py [ROW...] [--clip bigbuckbunny.mp4] [--short] [--json]
 
-    python benchmarks/cluster.py [--json]
+Each row is a script beside this one that can be run alone; its docstring says what is measured.
+`theirs` is what the row is compared with: a device for each stream and fractions of devices, rows
+committed one by one, `streamgen run`, the stream without jobs beside it. Rows take from ten seconds
+to three quarters of an hour, on two cores, three hours in all; `--short` a tenth. Figures in
+milliseconds want a machine that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import time
-from dataclasses import astuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+HERE = Path(__file__).resolve().parent
+LIMIT_S = 4 * 3600
+Found = dict[str, Any]
 
-from streamgen.control.coordinator.commands import Assign, Command, Move, Refuse, Wait
-from streamgen.control.coordinator.coordinator import Coordinator
-from streamgen.control.coordinator.events import (
-    Event,
-    LeaseGained,
-    NodeRegistered,
-    StreamReleased,
-    StreamWanted,
-    WorkerLost,
-)
-from streamgen.control.placement.resources import Profile, Resources, Standing, lower_bound
-from streamgen.control.placement.scheduler import Placed, Scheduler, Work
 
-DEVICE = Resources(32_000, 1000, 192_000, 48_000, 3000, 3000)
-MIX = {
-    Profile("style-720", (Resources(900, 110, 900, 1600, 60, 190),)): 0.30,
-    Profile("style-1080", (Resources(1300, 230, 1500, 2900, 130, 420),)): 0.20,
-    Profile("enhance-1080", (Resources(1500, 330, 1800, 4200, 130, 420),)): 0.12,
-    Profile("upscale-4k", (Resources(2600, 480, 3600, 7800, 140, 1150),)): 0.08,
-    Profile("diffusion", (Resources(1200, 620, 3800, 17_500, 60, 190),)): 0.08,
-    Profile("transcode", (Resources(1500, 25, 800, 700, 130, 520),)): 0.22,
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A script and what its figures must be. Several lines of it are several cases."""
+
+    what: str
+    script: str
+    options: str = ""
+    short: str = ""
+    """Options in place of those, for a first look."""
+    most: tuple[tuple[str, float], ...] = ()
+    least: tuple[tuple[str, float], ...] = ()
+    theirs: tuple[str, ...] = ()
+    clip: bool = False
+    """It needs a video of some seconds."""
+
+    def command(self, short: bool, clip: str) -> list[str]:
+        options = (self.short if short else self.options).split()
+        needs = ["--clip", clip] if self.clip else []
+        return [sys.executable, str(HERE / self.script), *options, *needs]
+
+    def met(self, found: Found) -> bool:
+        """A script that judges itself says so."""
+        met = bool(found.get("met", True))
+        met &= all(value(found, name) <= bound for name, bound in self.most)
+        return met & all(value(found, name) >= bound for name, bound in self.least)
+
+
+def value(found: Found, name: str) -> Any:
+    """`one.fps` is the value of `fps` in `one`."""
+    for part in name.split("."):
+        found = found[part]
+    return found
+
+
+ROWS = {
+    "placement": Row(
+        "devices used over the lower bound, 500 mixed streams, over-commits; "
+        "the coordinator's processor time for a decision with 10,000 nodes",
+        "placing.py",
+        "--json",
+        "--json --nodes 1000",
+        most=(
+            ("devices_over_bound", 1.25),
+            ("over_commits", 0),
+            ("decision_p99_ms", 1),
+            ("decision_full_p99_ms", 1),
+        ),
+        theirs=("exclusive_over_bound", "fractions_over_bound"),
+    ),
+    "admission": Row(
+        "a stream comes, until its first painted picture; the coordinator's messages per picture",
+        "admission.py",
+        "--streams 100 --seconds 20",
+        "--streams 10 --seconds 5",
+        most=(("first_p99_ms", 1000), ("per_picture", 0.01)),
+    ),
+    "workers": Row(
+        "kill -9 of a worker: gap of its streams (GOP: 1 s); segments missing or changed",
+        "soak/cluster.py",
+        "--kills 100",
+        "--kills 10",
+        most=(("gap_max_s", 1), ("missing_or_changed", 0)),
+    ),
+    "edges": Row(
+        "kill -9 of an edge: viewers of others; its publisher at another edge",
+        "soak/cluster.py",
+        "--edges 20",
+        "--edges 2",
+        most=(("motion_max_s", 3), ("hls_errors", 0)),
+        least=(("whep_in_order", 1), ("same_session", 1)),
+    ),
+    "away": Row(
+        "coordinator killed, its store or its network cut, Ray's head lost: pictures lost",
+        "soak/outages.py",
+        "coordinator store unreachable ray --seconds 60",
+        "coordinator store unreachable ray --seconds 10",
+    ),
+    "cuts": Row(
+        "network cut between edge and workers, and around a worker's host: streams go on, "
+        "no two workers publish",
+        "soak/outages.py",
+        "link host --rounds 5",
+        "link host --rounds 1",
+    ),
+    "store": Row(
+        "acknowledged rows a second over commits of one row",
+        "store.py",
+        "--json",
+        "--json --rounds 1 --seconds 1",
+        most=(("lost", 0),),
+        least=(("ratio", 20),),
+        theirs=("naive_rows_s",),
+    ),
+    "jobs": Row(
+        "all that works on jobs killed at any moment: outputs that are right, of rounds",
+        "soak/killed_jobs.py",
+        "--rounds 50",
+        "--rounds 3",
+    ),
+    "batch": Row(
+        "a file in pieces by two processes against streamgen run",
+        "jobs.py",
+        "--json --rounds 3",
+        "--json --frames 200",
+        least=(("ratio", 0.9),),
+        theirs=("one.fps",),
+        clip=True,
+    ),
+    "yielding": Row(
+        "a live stream comes while jobs fill the machine",
+        "yielding.py",
+        "--json --seconds 60",
+        "--json --seconds 20",
+        most=(("yield_ms", 500),),
+        least=(("beside.painted_percent", 99),),
+        theirs=("alone.painted_percent",),
+        clip=True,
+    ),
 }
 
 
-def mixed(number: int, seed: int) -> list[Profile]:
-    kinds = list(MIX)
-    drawn = np.random.default_rng(seed).choice(len(kinds), number, p=list(MIX.values()))
-    return [kinds[int(index)] for index in drawn]
+def measured(name: str, short: bool, clip: str) -> list[Found]:
+    """The lines of one row's script, judged."""
+    row = ROWS[name]
+    if row.clip and not clip:
+        return [{"row": name, "skipped": "needs --clip"}]
+    began = time.monotonic()
+    told = subprocess.run(
+        row.command(short, clip), stdout=subprocess.PIPE, text=True, timeout=LIMIT_S
+    )
+    lines = [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
+    if told.returncode != 0 or not lines:
+        return [{"row": name, "failed": told.returncode, "met": False}]
+    about = {"row": name, "took_s": round(time.monotonic() - began)}
+    theirs = [{one: value(line, one) for one in row.theirs} for line in lines]
+    return [
+        about | line | ({} if "skipped" in line else {"theirs": other, "met": row.met(line)})
+        for line, other in zip(lines, theirs, strict=True)
+    ]
 
 
-def fractions(profiles: list[Profile]) -> int:
-    """Devices with scalar fractions."""
-    used: list[float] = []
-    for profile in profiles:
-        largest = max(
-            a / b for a, b in zip(astuple(profile.needs[0]), astuple(DEVICE), strict=True)
-        )
-        share = 1 / int(1 / largest)
-        fits = [index for index, taken in enumerate(used) if taken + share <= 1 + 1e-9]
-        if fits:
-            used[max(fits, key=used.__getitem__)] += share
-        else:
-            used.append(share)
-    return len(used)
-
-
-def packed(profiles: list[Profile]) -> dict[str, float]:
-    scheduler = Scheduler()
-    for number in range(len(profiles)):
-        scheduler.add(f"node-{number}", DEVICE)
-    for number, profile in enumerate(profiles):
-        answer = scheduler.place(Work(f"stream-{number}", profile, Standing.LIVE_PAID))
-        assert isinstance(answer, Placed), answer
-    bound = lower_bound([one.needs[0] for one in profiles], [DEVICE] * len(profiles))
-    return {
-        "lower_bound": bound,
-        "devices": scheduler.bins.used(),
-        "devices_over_bound": scheduler.bins.used() / bound,
-        "exclusive_over_bound": len(profiles) / bound,
-        "fractions_over_bound": fractions(profiles) / bound,
-        "over_commits": int((scheduler.bins.free < 0).sum()),
-    }
-
-
-class Thinking:
-    """A coordinator with many nodes, and the processor time of each of its decisions: an owner,
-    a no, a place among those that wait. One event may ask for several; they share its time."""
-
-    def __init__(self, nodes: int, streams: int) -> None:
-        self._coordinator = Coordinator(b"of a benchmark")
-        self._number = 0
-        self._kinds = mixed(5_000, 11)
-        self._took: list[float] = []
-        self.say(LeaseGained(1))
-        for number in range(nodes):
-            self.say(NodeRegistered(f"node-{number}", "", DEVICE))
-        for _ in range(streams):
-            self.want()
-
-    def say(self, event: Event) -> list[Command]:
-        began = time.thread_time_ns()
-        commands = self._coordinator.handle(event, 0)
-        took_ms = (time.thread_time_ns() - began) / 1e6
-        decided = sum(isinstance(one, Assign | Move | Refuse | Wait) for one in commands)
-        self._took += [took_ms / max(decided, 1)] * decided
-        return commands
-
-    def want(self, standing: Standing | None = None) -> list[Command]:
-        number = self._number
-        self._number += 1
-        profile = self._kinds[number % len(self._kinds)]
-        standing = Standing(number % 4) if standing is None else standing
-        return self.say(StreamWanted(Work(f"stream-{number}", profile, standing), 0))
-
-    def comes_and_goes(self, decisions: int) -> list[float]:
-        """As many streams come as go; every twentieth time a node dies."""
-        self._took.clear()
-        cluster = self._coordinator.cluster
-        assert cluster is not None
-        rng = np.random.default_rng(5)
-        while len(self._took) < decisions:
-            names = list(cluster.streams)
-            for index in rng.choice(len(names), 20, replace=False):
-                self.say(StreamReleased(names[index]))
-                self.want()
-            self.say(WorkerLost(next(iter(cluster.nodes)).name))
-        return list(self._took)
-
-    def full(self, decisions: int) -> list[float]:
-        """More come than there is room for."""
-        refused = False
-        while not refused:
-            refused = any(isinstance(one, Refuse) for one in self.want(Standing.LIVE_PAID))
-        self._took.clear()
-        while len(self._took) < decisions:
-            self.want()
-        return list(self._took)
-
-
-def thinking(nodes: int, streams: int, decisions: int) -> dict[str, float]:
-    """Milliseconds of processor time per decision of the coordinator."""
-    coordinator = Thinking(nodes, streams)
-    answer = {}
-    for name, took in (
-        ("decision", coordinator.comes_and_goes(decisions)),
-        ("decision_full", coordinator.full(decisions)),
-    ):
-        for q in (50, 99):
-            answer[f"{name}_p{q}_ms"] = float(np.percentile(took, q))
-    return answer
+def processor() -> str:
+    text = Path("/proc/cpuinfo").read_text()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
+    return f"{len(names)} x {names[0]}" if names else f"{os.cpu_count()} cores"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    answer = packed(mixed(500, 7)) | thinking(10_000, 40_000, 2_000)
-    if options.json:
-        print(json.dumps(answer))
-        return
-    for name, value in answer.items():
-        print(f"{name:<22}{value:>10.3f}")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; without any: all")
+    parser.add_argument("--clip", default="", help="a video, for the rows about files")
+    parser.add_argument("--short", action="store_true", help="a first look, in a tenth of the time")
+    parser.add_argument("--json", action="store_true", help="one JSON line for each case")
+    given = parser.parse_args()
+    if unknown := set(given.rows) - set(ROWS):
+        parser.error(f"no row {min(unknown)} (there are: {', '.join(ROWS)})")
+    if not given.json:
+        print(processor())
+    met = True
+    for name in given.rows or ROWS:
+        if not given.json:
+            print(f"{name}: {ROWS[name].what}", flush=True)
+        for found in measured(name, given.short, given.clip):
+            met &= bool(found.get("met", True))
+            print(json.dumps(found) if given.json else _told(found), flush=True)
+    sys.exit(not met)
+
+
+def _told(found: Found) -> str:
+    return "    " + "  ".join(f"{name} {what}" for name, what in found.items() if name != "row")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -60,7 +60,10 @@ def moments(rate: int, seconds: float) -> Iterator[tuple[int, float]]:
         yield number, max(0.0, began + number / rate - time.monotonic())
 
 
-def publish_rtmp(url: str, camera: Camera, seconds: float) -> None:
+def publish_rtmp(
+    url: str, camera: Camera, seconds: float, over: Callable[[], bool] = lambda: False
+) -> None:
+    """So long at most, and until it is `over`."""
     with av.open(url, "w", format="flv", options={"flush_packets": "1"}) as out:
         stream: Any = out.add_stream("libx264", rate=camera.rate)
         codec = camera.codec
@@ -71,6 +74,8 @@ def publish_rtmp(url: str, camera: Camera, seconds: float) -> None:
         camera.codec = stream.codec_context
         for number, wait_s in moments(camera.rate, seconds):
             time.sleep(wait_s)
+            if over():
+                break
             for packet in camera.take(number):
                 packet.stream = stream
                 out.mux(packet)
