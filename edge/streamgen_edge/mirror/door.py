@@ -238,6 +238,9 @@ class MirrorDoor:
             want.viewing = viewing
             if viewing is not None:
                 self._open(guest, want, viewing)
+        if guest.gone:  # it did not take what there was
+            want.close()
+            return
         if want.what is What.STREAM:
             self._tell(guest, want, here=stream is not None)
 

@@ -108,7 +108,9 @@ class Replica:
             self._want_parts()
 
     def usable(self, *, hls: bool) -> bool:
-        return self.begun and (self.synced or self.over or not hls)
+        if not self.begun or not hls:
+            return self.begun
+        return self.synced or self.over or (self.alone and self._packager.playable)
 
     @property
     def alone(self) -> bool:

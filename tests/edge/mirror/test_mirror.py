@@ -133,6 +133,27 @@ async def test_many_viewers_cost_one_copy_which_goes_with_the_last(
 
 
 @looped
+async def test_who_comes_when_the_home_is_dead_gets_what_there_is(
+    taped: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody watches by WebRTC, so the stream is here, if not all of it."""
+    monkeypatch.setattr(replica, "LINGER_S", 0.3)
+    async with other(tmp_path / "b") as two:
+        async with home(tmp_path / "a", *taped) as one:
+            one.begin()
+            one.send(3)
+            two.word.moved(one)
+            await same(one, two)
+            stream = await two.streams.viewers.demanded(NAME, hls=False)
+            assert stream is not None
+            sound = stream.viewing.feed.subscribe("audio/aac")
+            await until(lambda: one.wants == ["packets audio/aac", "stream"])
+        two.word.moved(None, "")
+        assert (await two.get(f"{RUNG}/index.m3u8")).status == 200
+        sound.close()
+
+
+@looped
 async def test_what_nobody_has_is_not_waited_for(taped: Tape, tmp_path: Path) -> None:
     async with home(tmp_path / "a", *taped) as one, other(tmp_path / "b") as two:
         two.word.moved(None, "")
