@@ -92,7 +92,9 @@ async def answered(api: Asgi, asked: Mapping[str, Any]) -> dict[str, Any]:
         "client": ("127.0.0.1", 0),
         "server": ("127.0.0.1", 0),
     }
-    answer: dict[str, Any] = {"status": 500, "headers": [], "body": ""}
+    answer: dict[str, Any] = {"status": 404, "headers": [], "body": ""}
+    if not _OF_A_STREAM.fullmatch(str(asked["path"])):
+        return answer  # all else is asked where it is
 
     async def send(part: MutableMapping[str, Any]) -> None:
         if part["type"] == "http.response.start":

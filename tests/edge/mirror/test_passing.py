@@ -110,6 +110,8 @@ async def test_the_home_does_what_it_is_asked_as_if_it_were_asked_there(tmp_path
             return await answered(rest, request | more)
 
         assert (await ask("GET", "/v1/streams/none"))["status"] == 404
+        listed = await ask("GET", "/v1/pipelines")
+        assert (listed["status"], listed["body"]) == (404, "")  # it is of no stream
         wish = {"body": "{}", "headers": [["content-type", "application/json"]]}
         refused = await ask("PUT", f"/v1/streams/{NAME}/pushes/x", **wish)
         assert refused["status"] == 422 and "url" in json.loads(refused["body"])["detail"]
