@@ -134,6 +134,10 @@ def test_a_free_stream_gives_up_its_stages_then_its_rungs_and_gets_them_back(
             free.until(lambda out=out: free.row["stats"]["frames_out"] > out + RATE, "top rung")
             free.shows(painted=goes is None)
         row = free.row
+        cluster.worker("node-2")  # it is told what is in demand, and of which size
+        log = cluster.folder / "node-2.log"
+        ready = "ready for streams to come: starry@320x180"
+        free.until(lambda: log.exists() and ready in log.read_text(), "a network on node-2")
     finally:
         publisher.kill()
         publisher.wait(10)
