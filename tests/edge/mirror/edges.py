@@ -92,7 +92,7 @@ class HomeEdge:
         self.stream: Shown | None = None
         self.asked: list[str] = []
         self.requests: list[Mapping[str, Any]] = []
-        self.door = MirrorDoor(address(self.place), self, self._answer, self.own, self.key, guests)
+        self.door = MirrorDoor(address(self.place), self, self.answer, self.own, self.key, guests)
         self.viewing = Viewing(Telemetry(), SHORT)
         self.tracks = tracks
         self.packets = list(packets)
@@ -129,7 +129,7 @@ class HomeEdge:
     def request_keyframe(self, name: str, reason: str, /) -> None:
         self.asked.append(f"{name} {reason}")
 
-    async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self.requests.append(request)
         return {"status": 204, "headers": [], "body": ""}
 

@@ -18,6 +18,7 @@ from streamgen.media.packet import Packet
 from streamgen_edge.attachment import OutTrack
 from streamgen_edge.hls import hls_app
 from streamgen_edge.mirror import mirrors, outlets, replica
+from streamgen_edge.mirror.door import MirrorDoor
 from streamgen_edge.mirror.mirrors import address
 from tests.edge.hls.asking import ask
 from tests.edge.webrtc.peers import looped
@@ -130,6 +131,29 @@ async def test_many_viewers_cost_one_copy_which_goes_with_the_last(
         one.send(5)
         assert (await two.get(f"{RUNG}/index.m3u8")).status == 200  # and comes with the next
         await same(one, two)
+
+
+@looped
+async def test_what_was_cut_off_for_a_while_goes_on_where_it_was(
+    taped: Tape, tmp_path: Path
+) -> None:
+    """The home lives, and so do its windows: only what is new comes."""
+    async with other(tmp_path / "b") as two:
+        async with home(tmp_path / "a", *taped) as one:
+            one.begin()
+            one.send(4.4)
+            two.word.moved(one)
+            await same(one, two)
+            before = two.own.counts("mirror_bytes")["received"]
+        one.send(5.4)
+        one.door = MirrorDoor(address(one.place), one, one.answer, one.own)
+        async with one.door:
+            await until(lambda: two.level(one), "all that was missed")
+            after = two.own.counts("mirror_bytes")["received"]
+            one.send(6.4)
+            await same(one, two)
+    assert 0 < after - before < before / 2
+    assert two.streams.viewers.find(NAME, hls=True) is None  # the edge has ended
 
 
 @looped
