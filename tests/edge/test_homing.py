@@ -21,6 +21,7 @@ from streamgen_edge.link import Link
 from streamgen_edge.passport import OVER, Passport, Wishes
 from streamgen_edge.publishing import Streams
 from streamgen_edge.push.settings import PushSettings
+from streamgen_edge.recording.settings import RecordingSettings
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.limits import Limits
 from streamgen_edge.rtmp.publisher import Publisher, Refused
@@ -107,6 +108,7 @@ async def edge(homes: Homes, copies: Copies | None = None, **more: Any) -> Async
             yield Edge(streams, homes, copies)
             streams.end_all()
             assert await streams.pushes.finished(20)
+            assert await streams.recordings.finished(20)
 
 
 def passport(**more: Any) -> str:
@@ -199,6 +201,21 @@ async def test_a_stream_whose_newer_publisher_is_elsewhere_is_let_go_of() -> Non
         assert one.homes.passport != OVER
         one.homes.lost("cam", Home("cam", "edge-c", 9))  # once more
         assert len(one.copies.adopted) == 1
+
+
+@looped
+async def test_one_edge_alone_records_a_stream(tmp_path: Path) -> None:
+    """That where its publisher is, as the API of another edge was asked to."""
+    wished = replace(WISHES, record=True, push={})
+    settings = RecordingSettings(folder=tmp_path, min_free=0)
+    async with edge(Homes(passport(wishes=wished)), recording=settings) as one:
+        viewing = (await one.publish()).viewing
+        recording = viewing.recording
+        assert recording is not None and recording.facts()["state"] != "ended"
+        one.homes.lost("cam", Home("cam", "edge-c", 9))
+        assert viewing.recording is None and recording._ended
+        packager = viewing.packager
+        assert packager is not None and not packager._watchers
 
 
 @looped
