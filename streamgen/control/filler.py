@@ -81,7 +81,8 @@ class Filler:
         self.at_work = 0
         """Pieces that are being made now."""
         self._store, self._owner, self._capacity = store, owner, capacity
-        self._room = room(capacity, Resources())
+        self.room = room(capacity, Resources())
+        """For pieces, as streams are now."""
         self._process: Process | None = None
 
     def beside(self, streams: Resources) -> None:
@@ -93,14 +94,14 @@ class Filler:
         self._become(Room(0, 0))
 
     def _become(self, wanted: Room) -> None:
-        if wanted != self._room:
-            self._room = wanted
+        if wanted != self.room:
+            self.room = wanted
             self._tell()
 
     def _tell(self) -> None:
         process = self._process
         if process is not None and process.stdin is not None:
-            self._write(process, {"begins": self._room.begins, "keeps": self._room.keeps})
+            self._write(process, {"begins": self.room.begins, "keeps": self.room.keeps})
 
     async def run(self) -> None:
         """Until cancelled. The process is started again when it dies."""
@@ -133,9 +134,11 @@ class Filler:
             self._process, self.at_work = None, 0
             assert process.stdin is not None
             process.stdin.close()  # it gives back what it has, and ends
-            if process.returncode is None:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), LAST_WORDS_S)
+            try:
+                await asyncio.wait_for(process.wait(), LAST_WORDS_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
 
     def _hear(self, words: dict[str, Any]) -> None:
         if "error" in words:

@@ -167,6 +167,7 @@ class Node:
         while True:
             running, models = self._holdings.running(), self._holdings.models()
             ended = tuple(one for one in former if one not in running)
+            self._make_room()
             pieces = 0 if self._filler is None else self._filler.at_work
             self._peer.say(NodeReport(self._worker.name, running + ended, models, pieces))
             former = running
@@ -174,10 +175,14 @@ class Node:
             await asyncio.sleep(REPORT_S)
 
     def _changed(self) -> None:
-        if self._filler is not None and not self._draining:
-            self._filler.beside(taken(self._holdings.running()))
+        self._make_room()
         if self._draining and not len(self._holdings):
             self._worker.stop()
+
+    def _make_room(self) -> None:
+        """For streams, by pieces of jobs."""
+        if self._filler is not None and not self._draining:
+            self._filler.beside(taken(self._holdings.running()))
 
     def _drain(self) -> None:
         if self._filler is not None:
