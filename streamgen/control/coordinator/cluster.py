@@ -121,6 +121,8 @@ class Cluster:
         self.streams: dict[str, Stream] = {}
         self.waiting = Waiting()
         self.alarms = Alarms()
+        self.whole = True
+        """The store knew all nodes there are."""
         self.settled = False
         """Nodes have told what they carry: what has no owner may get one."""
         self.said: list[Command] = []

@@ -11,6 +11,7 @@ says nothing before it leads and nothing after: streams run on without it, new o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import assert_never
 
 from streamgen.control.coordinator import emptying, seeking, taking_up, tidying
@@ -54,20 +55,28 @@ class Coordinator:
         self._limits = limits or Limits()
         self._head_room = head_room
         self._cluster: Cluster | None = None
+        self._prepared: tuple[LeaseGained, Cluster] | None = None
 
     @property
     def cluster(self) -> Cluster | None:
         """What it knows, to be looked at; None: it does not lead."""
         return self._cluster
 
+    def prepare(self, event: LeaseGained, now_ms: int) -> Iterator[None]:
+        """Most of what `handle` does with this event, some of it at a time, so that others get
+        their turns where there are very many rows. Nothing is decided by that."""
+        scheduler = Scheduler(self._head_room)
+        cluster = Cluster(event.epoch, self._secret, self._limits, scheduler)
+        yield from taking_up.restore(cluster, event, now_ms)
+        self._prepared = event, cluster
+
     def handle(self, event: Event, now_ms: int) -> list[Command]:
         """What is to be done now that this happened."""
         if isinstance(event, LeaseLost):
             self._cluster = None
         elif isinstance(event, LeaseGained):
-            scheduler = Scheduler(self._head_room)
-            self._cluster = Cluster(event.epoch, self._secret, self._limits, scheduler)
-            taking_up.restore(self._cluster, event, now_ms)
+            self._cluster = self._taken_up(event, now_ms)
+            taking_up.begin(self._cluster, now_ms, whole=event.whole)
         cluster = self._cluster
         if cluster is None:
             return []
@@ -77,6 +86,14 @@ class Coordinator:
         _apply(cluster, event, now_ms)
         _use_room(cluster, now_ms)
         return cluster.take()
+
+    def _taken_up(self, event: LeaseGained, now_ms: int) -> Cluster:
+        if self._prepared is None or self._prepared[0] is not event:
+            for _ in self.prepare(event, now_ms):
+                pass
+        assert self._prepared is not None
+        (_, cluster), self._prepared = self._prepared, None
+        return cluster
 
     def _later_leader(self, cluster: Cluster, event: Event) -> bool:
         """Somebody shows an epoch of a leader after this one."""

@@ -59,6 +59,8 @@ class LeaseGained:
     nodes: tuple[KnownNode, ...] = ()
     streams: tuple[KnownStream, ...] = ()
     homes: tuple[KnownHome, ...] = ()
+    whole: bool = True
+    """Nothing says that the store has forgotten what it held."""
 
 
 @dataclass(frozen=True, slots=True)

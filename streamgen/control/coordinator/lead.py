@@ -4,12 +4,13 @@ asked or not, and says nothing after that."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 
 from streamgen.control.coordinator.events import LeaseGained
-from streamgen.control.coordinator.rows import read
+from streamgen.control.coordinator.rows import Rows
 from streamgen.control.store.rows import Home, Lease, Node, Stream
 from streamgen.control.store.store import Store
 from streamgen.errors import Fenced, StoreError
@@ -20,6 +21,7 @@ RENEWALS = 4
 FURTHEST = 10_000
 """So many leaders later than its own a leader takes another one for, at once: a peer that lies
 cannot use up all epochs there are."""
+Gained = Callable[[Lease, LeaseGained], Awaitable[None]]
 log = logging.getLogger("streamgen.coordinator")
 
 
@@ -47,9 +49,7 @@ class Lead:
         # The store began to count after we had asked, so it does not end earlier there.
         return self._lease is None or self._now_ms() >= self._until_ms
 
-    async def run(
-        self, gained: Callable[[Lease, LeaseGained], None], lost: Callable[[str], None]
-    ) -> None:
+    async def run(self, gained: Gained, lost: Callable[[str], None]) -> None:
         """Ask for it and renew it, until cancelled. `gained` comes with the rows of the store."""
         while True:
             if self._lease is None:
@@ -63,29 +63,51 @@ class Lead:
                 continue
             await asyncio.sleep(self._ttl_ms / RENEWALS / 1000)
 
-    async def _ask(self, gained: Callable[[Lease, LeaseGained], None]) -> None:
+    async def _ask(self, gained: Gained) -> None:
         asked_ms = self._now_ms()
         try:
             async with asyncio.timeout(self._ttl_ms / 1000):
                 lease = await self._store.leases.acquire(
                     NAME, self._owner, self._ttl_ms, above=self._above
                 )
-                if lease is None:
-                    self._there()
-                    return
-                # From here on former leaders' writes are refused: nothing is read too early.
-                all_of = self._store.all
-                nodes, streams = await all_of(Node), await all_of(Stream)
-                known = read(lease.epoch, nodes, streams, await all_of(Home))
         except (StoreError, TimeoutError) as error:
             self._gone(error)
             return
+        if lease is None:
+            self._there()
+            return
         self._lease, self._until_ms = lease, asked_ms + self._ttl_ms
         self._epoch = lease.epoch
-        if await self._renew():  # there may have been many rows
-            self._there()
-            gained(lease, known)
-        else:
+        begun = asyncio.create_task(self._begin(lease, gained))
+        try:
+            await self._held_until(begun)
+        finally:
+            begun.cancel()
+            await asyncio.wait([begun])
+
+    async def _begin(self, lease: Lease, gained: Gained) -> None:
+        # From here on former leaders' writes are refused: nothing is read too early.
+        rows, slices = Rows(), self._store.slices
+        with _nothing_collected():
+            for kind in (slices(Node), slices(Stream), slices(Home)):
+                await _read(rows, kind)
+            await gained(lease, rows.known(lease.epoch, whole=self._whole(lease)))
+
+    def _whole(self, lease: Lease) -> bool:
+        """A store that knew all leaders counts on from the last one by itself."""
+        return not self._above or lease.epoch > self._above + 1
+
+    async def _held_until(self, begun: asyncio.Task[None]) -> None:
+        """There may be many rows: the lease is renewed while they are read and taken up."""
+        while not begun.done():
+            await asyncio.wait([begun], timeout=self._ttl_ms / RENEWALS / 1000)
+            if not begun.done() and (not await self._renew() or self.ended()):
+                self._lease = None
+                return
+        try:
+            begun.result()
+        except (StoreError, TimeoutError) as error:
+            self._gone(error)
             self._lease = None
 
     async def _renew(self) -> bool:
@@ -122,3 +144,22 @@ class Lead:
         if self._away:
             log.info("the store answers again")
         self._away = False
+
+
+async def _read(rows: Rows, kind: AsyncGenerator[Sequence[Node | Stream | Home], None]) -> None:
+    async with aclosing(kind):
+        async for some in kind:
+            rows.add(some)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """All that is made stays. Python would look through it again and again meanwhile, which takes
+    as long as all the rest, and a third of a second at a time."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()

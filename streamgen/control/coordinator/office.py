@@ -105,7 +105,9 @@ class Office:
 
     # Leading.
 
-    def _gained(self, store: Store, lease: Lease, rows: LeaseGained) -> None:
+    async def _gained(self, store: Store, lease: Lease, rows: LeaseGained) -> None:
+        for _ in self.desk.coordinator.prepare(rows, self.now_ms()):
+            await asyncio.sleep(0)
         nodes, streams = len(rows.nodes), len(rows.streams)
         log.info("leads with epoch %d: %d nodes, %d streams", lease.epoch, nodes, streams)
         self._journal = Journal(store, lease)

@@ -41,16 +41,59 @@ def read(
     homes: Iterable[Home] = (),
 ) -> LeaseGained:
     """What a new leader is told."""
-    return LeaseGained(
-        leader,
-        tuple(_node(one) for one in nodes if one.kind == "worker" and one.state != GONE),
-        tuple(_stream(one) for one in streams if one.state != GONE),
-        tuple(
-            KnownHome(one.name, one.edge, one.epoch, one.passport)
-            for one in homes
-            if one.state != GONE
-        ),
-    )
+    rows = Rows()
+    for some in (nodes, streams, homes):
+        rows.add(some)
+    return rows.known(leader)
+
+
+class Rows:
+    """As they come from the store, some at a time."""
+
+    def __init__(self) -> None:
+        self._nodes: list[KnownNode] = []
+        self._streams: list[KnownStream] = []
+        self._homes: list[KnownHome] = []
+        self._profiles: dict[str, Profile] = {}
+        """By how they are written: streams are many, profiles few."""
+
+    def add(self, some: Iterable[Node | Stream | Home]) -> None:
+        for row in some:
+            if row.state == GONE:
+                continue
+            match row:
+                case Stream():
+                    self._streams.append(self._stream(row))
+                case Node() if row.kind == "worker":
+                    self._nodes.append(_node(row))
+                case Home():
+                    known = KnownHome(row.name, row.edge, row.epoch, row.passport)
+                    self._homes.append(known)
+
+    def known(self, leader: int, *, whole: bool = True) -> LeaseGained:
+        """All of them, for the leader with this epoch; `whole` as there."""
+        rows = tuple(self._nodes), tuple(self._streams), tuple(self._homes)
+        return LeaseGained(leader, *rows, whole=whole)
+
+    def _stream(self, row: Stream) -> KnownStream:
+        name, facts = row.name, row.facts
+        held = self._held(name, facts["here"]), self._held(name, facts["coming"])
+        return KnownStream(self._work(name, facts), *held)
+
+    def _work(self, name: str, facts: dict[str, Any]) -> Work:
+        written = facts["profile"]
+        profile = self._profiles.get(key := str(written))
+        if profile is None:
+            needs = tuple(Resources(**need) for need in written["needs"])
+            profile = Profile(written["name"], needs, frozenset(written["models"]))
+            self._profiles[key] = profile
+        return Work(name, profile, Standing[facts["standing"]], facts["runs_ms"])
+
+    def _held(self, name: str, facts: dict[str, Any] | None) -> Held | None:
+        if facts is None:
+            return None
+        was = None if facts["was"] is None else self._work(name, facts["was"])
+        return Held(facts["node"], facts["epoch"], Cut(facts["cut"]), was)
 
 
 def _node(row: Node) -> KnownNode:
@@ -82,22 +125,3 @@ def _of(held: Held | None) -> dict[str, Any] | None:
         return None
     was = None if held.was is None else _of_work(held.was)
     return {"node": held.node, "epoch": held.epoch, "cut": int(held.cut), "was": was}
-
-
-def _stream(row: Stream) -> KnownStream:
-    here, coming = row.facts["here"], row.facts["coming"]
-    name = row.name
-    return KnownStream(_work(name, row.facts), _held(name, here), _held(name, coming))
-
-
-def _work(name: str, facts: dict[str, Any]) -> Work:
-    needs = tuple(Resources(**need) for need in facts["profile"]["needs"])
-    profile = Profile(facts["profile"]["name"], needs, frozenset(facts["profile"]["models"]))
-    return Work(name, profile, Standing[facts["standing"]], facts["runs_ms"])
-
-
-def _held(name: str, facts: dict[str, Any] | None) -> Held | None:
-    if facts is None:
-        return None
-    was = None if facts["was"] is None else _work(name, facts["was"])
-    return Held(facts["node"], facts["epoch"], Cut(facts["cut"]), was)

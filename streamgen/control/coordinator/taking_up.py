@@ -6,6 +6,8 @@ with the higher epoch is the owner; what this leader gave and took back stays ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from streamgen.control.coordinator import emptying
 from streamgen.control.coordinator.alarms import About
 from streamgen.control.coordinator.cluster import Cluster, Holding, Stream
@@ -14,15 +16,22 @@ from streamgen.control.coordinator.events import Held, LeaseGained, Running
 from streamgen.control.coordinator.nodes import Node
 from streamgen.control.coordinator.seeking import failed, seek
 
+SLICE = 250
+"""Rows that are taken up at a time."""
 
-def restore(cluster: Cluster, rows: LeaseGained, now_ms: int) -> None:
-    """The rows of former leaders. Nodes have the usual time to be heard."""
-    for one in rows.nodes:
+
+def restore(cluster: Cluster, rows: LeaseGained, now_ms: int) -> Iterator[None]:
+    """The rows of former leaders, some at a time."""
+    for number, one in enumerate(rows.nodes):
+        if number % SLICE == 0:
+            yield
         node = Node(one.name, one.boot, one.capacity, one.models, now_ms, one.draining)
         cluster.nodes.add(node)
         cluster.scheduler.add(one.name, one.capacity, one.models)
         cluster.scheduler.open(one.name, node.open)
-    for row in rows.streams:
+    for number, row in enumerate(rows.streams):
+        if number % SLICE == 0:
+            yield
         name = row.work.name
         until_ms = now_ms + cluster.limits.orphan_ms if row.work.standing.live else None
         stream = cluster.add(Stream(row.work, until_ms, wanted=False))
@@ -37,14 +46,26 @@ def restore(cluster: Cluster, rows: LeaseGained, now_ms: int) -> None:
             cluster.alarms.set(About.ATTACH, name, now_ms + cluster.limits.attach_ms)
         if stream.here is None:
             seek(cluster, stream, now_ms)
+
+
+def begin(cluster: Cluster, now_ms: int, *, whole: bool) -> None:
+    """All rows are taken up. Nodes have the usual time to be heard."""
+    cluster.whole = whole
+    for node in cluster.nodes:
+        node.heard_ms = now_ms
     cluster.alarms.set(About.SETTLED, "", now_ms + cluster.limits.settle_ms)
     check_settled(cluster, now_ms)
 
 
 def check_settled(cluster: Cluster, now_ms: int) -> None:
     """Once all nodes have told what they carry, what has no owner gets one. Nobody waits for a node
-    of which an edge hears nothing: its streams would wait with it."""
-    if not cluster.settled and all(node.reported or node.suspect for node in cluster.nodes):
+    of which an edge hears nothing: its streams would wait with it. Where the store has forgotten
+    nodes, nobody knows which are all."""
+    if (
+        cluster.whole
+        and not cluster.settled
+        and all(node.reported or node.suspect for node in cluster.nodes)
+    ):
         settle(cluster, now_ms)
 
 

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgen.control.placement.resources import DIMENSIONS, Resources
+from streamgen.control.placement.resources import DIMENSIONS, Resources, amounts
 
 Vector = NDArray[np.int64]
 FIRST = 64
@@ -54,14 +53,15 @@ class Bins:
                 self._grow()
         self.names[slot] = name
         self.slots[name] = slot
-        self.limit[:, slot] = self.free[:, slot] = vector(limit)
-        self._have += self.limit[:, slot]
-        self._left += self.limit[:, slot]
+        has = vector(limit)
+        self.limit[:, slot] = self.free[:, slot] = has
+        self._have += has
+        self._left += has
         self._kind[slot] = limit
         self.open(slot, True)
         for model in models:
             self.warm(slot, model)
-        scale = np.maximum(self._scale, vector(limit))
+        scale = np.maximum(self._scale, has)
         if (scale > self._scale).any():
             self._scale = scale
             self._share = (self.free / scale[:, None]).astype(np.float32)
@@ -197,4 +197,4 @@ class Bins:
 
 
 def vector(resources: Resources) -> Vector:
-    return np.array(astuple(resources), np.int64)
+    return np.array(amounts(resources), np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ R = TypeVar("R", Node, Stream, Home, Segment, Job, Event)
 PATIENCE_S = 60.0
 """How long writes wait for a database that went away."""
 SLICE = 1_000
-"""Rows that are thrown away in one transaction."""
+"""Rows that are read at a time, and thrown away in one transaction."""
 
 
 class Store:
@@ -96,8 +96,17 @@ class Store:
 
     async def all(self, kind: type[R]) -> list[R]:
         """Every row of a table, in the order of its key."""
+        return [row async for some in self.slices(kind) for row in some]
+
+    async def slices(self, kind: type[R]) -> AsyncGenerator[list[R], None]:
+        """The same, some at a time: others on the loop get their turns in between. Close it
+        (`aclosing`) where it is not read to its end."""
         table = TABLES[kind]
-        return await self._rows(kind, select(table).order_by(*table.primary_key.columns))
+        asked = select(table).order_by(*table.primary_key.columns)
+        async with self.database.reading() as connection:
+            found = await connection.stream(asked)
+            async for some in found.partitions(SLICE):
+                yield [kind(**row._mapping) for row in some]
 
     async def segments(self, stream: str, rung: str, *, after: int = -1) -> list[Segment]:
         """Those with a higher number, in order."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamgen.control.coordinator.events import LeaseGained
-from streamgen.control.coordinator.lead import FURTHEST, Lead
+from streamgen.control.coordinator.lead import FURTHEST, NAME, RENEWALS, Lead
 from streamgen.control.store import Store
 from streamgen.control.store.rows import Lease
 from streamgen.errors import StoreError
@@ -34,7 +34,7 @@ class Watched:
         self.epochs: list[int] = []
         self.losses = 0
 
-    def gained(self, lease: Lease, rows: LeaseGained) -> None:
+    async def gained(self, lease: Lease, rows: LeaseGained) -> None:
         assert lease.epoch == rows.epoch
         self.epochs.append(lease.epoch)
 
@@ -92,6 +92,34 @@ def test_who_is_outdone_by_a_leader_that_its_store_does_not_know_leads_above_tha
         one.lead.resign(outdone=1 << 30)  # nobody can have seen that
         await until(lambda: len(one.epochs) == 3, clock)
         assert one.epochs[2] == 8 + FURTHEST + 1
+
+    trial(tmp_path, work)
+
+
+def test_a_lease_is_renewed_while_very_many_rows_are_taken_up(tmp_path: Path) -> None:
+    """The clock goes on for as long as four leases, a little at a time."""
+
+    async def work(store: Store, clock: Clock, one: Watched, other: Watched) -> None:
+        over = asyncio.Event()
+
+        async def gained(lease: Lease, rows: LeaseGained) -> None:
+            await over.wait()
+            other.epochs.append(lease.epoch)
+
+        await one.lead.give_back(5)
+        task = asyncio.create_task(other.lead.run(gained, lambda reason: over.set()))
+        expires = []
+        while len(set(expires)) < 4 * RENEWALS:
+            clock.ms += TTL_MS // RENEWALS // 2
+            await asyncio.sleep(TTL_MS / RENEWALS / 1000)
+            lease = await store.leases.holder(NAME)
+            if lease is not None and lease.owner == "other":
+                expires.append(lease.expires_ms)
+        assert other.epochs == [] and not over.is_set() and not other.lead.ended()
+        over.set()
+        await until(lambda: len(other.epochs) == 1, clock)
+        task.cancel()
+        await asyncio.wait([task])
 
     trial(tmp_path, work)
 

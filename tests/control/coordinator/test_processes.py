@@ -214,12 +214,13 @@ def test_a_leader_of_a_store_that_was_wiped_leads_above_all_that_peers_have_seen
 
             alone.url = f"sqlite:///{tmp_path}/wiped.db"
             leader = alone.start(0)
-            await until(lambda: owners(leader) == before, "it knows what runs")
+            await until(lambda: owners(leader).keys() == before.keys(), "it knows what runs")
             edge.want("c")
             await edge.gets("c")
             assert edge.owners["c"][1] >> 32 > 2
-            assert {name: edge.owners[name] for name in before} == before
-            assert not any(node.revoked for node in nodes)
+            # No owner is older than it was. Who was heard within two seconds kept its streams.
+            assert all(edge.owners[name][1] >= epoch for name, (_, epoch) in before.items())
+            await until(lambda: carried(nodes) == edge.owners, "nodes and edge agree")
 
     asyncio.run(work())
 

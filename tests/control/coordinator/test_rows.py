@@ -16,6 +16,7 @@ from streamgen.control.coordinator.events import (
     NodeRegistered,
     StreamReleased,
     StreamWanted,
+    Tick,
     WorkerLost,
 )
 from streamgen.control.coordinator.homes import KnownHome
@@ -71,8 +72,15 @@ def test_the_next_leader_reads_what_the_last_one_knew(tmp_path: Path) -> None:
     for one in gained.streams:
         assert one == streams[one.work.name]
     assert any(one.coming is not None for one in gained.streams), "a move is under way"
-    # And it is enough to lead.
+    # And it is enough to lead, taken up at once or some at a time.
     assert Coordinator(SECRET).handle(gained, 0) == []
+    slowly = Coordinator(SECRET)
+    for _ in slowly.prepare(gained, 0):
+        assert slowly.cluster is None
+    assert slowly.handle(gained, 5_000) == [] and slowly.cluster is not None
+    assert slowly.handle(Tick(), 6_000) == []  # nobody was silent for as long as that took
+    assert {one.name for one in slowly.cluster.nodes} == {"one", "two", "four"}
+    assert slowly.cluster.streams.keys() == {"s0", "s2", "batch"}
 
 
 def test_homes_are_read_as_they_were_written_but_for_those_that_are_gone(tmp_path: Path) -> None:

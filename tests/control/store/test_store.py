@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from streamgen.control.store import Chunk, Event, Home, Job, Node, Notice, Segment, Store, Stream
+from streamgen.control.store.store import SLICE
 from streamgen.control.store.tables import metadata
 from streamgen.errors import ConfigError, Fenced, StoreError
 from streamgen.telemetry import Telemetry
@@ -166,6 +167,19 @@ def test_a_lease_has_one_owner_and_its_epoch_goes_up_with_each(url: str) -> None
             third = await store.leases.acquire("stream/me", "a", 1_000)
             assert third is not None
             assert third.epoch == 3
+
+    done(work())
+
+
+def test_a_long_table_comes_some_at_a_time(url: str) -> None:
+    async def work() -> None:
+        async with Store(url, HandClock(), own_clock=True) as store:
+            rows = [Stream(f"s{number:05}", "placed") for number in range(SLICE * 2 + 1)]
+            for begin in range(0, len(rows), SLICE):
+                await store.write(*rows[begin : begin + SLICE])
+            slices = [some async for some in store.slices(Stream)]
+            assert [len(some) for some in slices] == [SLICE, SLICE, 1]
+            assert [row for some in slices for row in some] == rows == await store.all(Stream)
 
     done(work())
 
