@@ -107,7 +107,8 @@ class HlsApp:
                 await refuse(send, 405, "only GET, HEAD and OPTIONS")
             return
         packager = self._streams.get(place[0]) if place else None
-        if packager is None and self._demand is not nowhere and len(place) in (2, 4):
+        wanted = len(place) == 4 or place[1:] == ["index.m3u8"]
+        if packager is None and wanted and self._demand is not nowhere:
             # Nobody makes us fetch a stream who may not have its playlists; media is as public here
             # as where the stream is.
             if place[-1] == "index.m3u8" and await self._admitted(scope, send, place[0]) is None:
