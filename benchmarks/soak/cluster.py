@@ -1,12 +1,20 @@
-"""Workers of a cluster killed again and again, and its coordinators, while streams run.
+"""Workers of a cluster killed again and again, and its coordinators, while streams run; or its
+edges.
 
     python benchmarks/soak/cluster.py --kills 100
+    python benchmarks/soak/cluster.py --edges 20
 
 Two coordinators, two edges, three workers and as many streams as asked for. Each turn kills a
 worker that has streams (SIGKILL), waits until they show pictures again, and starts it anew; every
 fourth turn the coordinator that leads is killed first, and started anew after. In the end no
 segment may be missing or have changed. Prints one JSON line: gaps from the loss of a worker to the
 next picture.
+
+With `--edges`, three edges: a publisher (FFmpeg) goes from one to the other as its own is killed
+(SIGKILL, and so is its supervisor), and starts anew half a second after viewers saw the last of it.
+They watch at the third, by HLS (every playlist and part is fetched) and by WHEP. Prints how long
+after the publisher came to the next edge they see pictures again, and what players should not have
+seen.
 """
 
 from __future__ import annotations
@@ -16,18 +24,32 @@ import asyncio
 import json
 import sys
 import tempfile
+import time
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from tests.edge.clustered import Edge, Processes, Published, edge, processes, until  # noqa: E402
+from tests.live import serving  # noqa: E402
+from tests.live.clustering import Cluster  # noqa: E402
+from tests.live.playing import Player  # noqa: E402
+from tests.live.serving import Publisher  # noqa: E402
+from tests.live.watching import View, watched  # noqa: E402
 
 WORKERS = ("node-1", "node-2", "node-3")
 EACH_FOURTH = 4
+EDGES = ("edge-a", "edge-b", "edge-c")
+QUIET_S = 0.5
+AGES_S = 24 * 3600.0
+CAME = "publishes cam"
+"""In the log of an edge, which begins anew with it."""
+STARTS_S = 55.0
+"""Processes may take so long to start where the machine is busy."""
 
 
 async def kill_again_and_again(some: Processes, kills: int, number: int) -> list[Published]:
@@ -78,11 +100,65 @@ async def next_leader(some: Processes, edges: list[Edge]) -> None:
     some.coordinator(leads)
 
 
+def kill_edges(folder: Path, kills: int) -> dict[str, Any]:
+    """The last of the edges has the viewers, the others the publisher in turn."""
+    gaps: list[float] = []
+    serving.STARTS_S = STARTS_S
+    with Cluster(folder, EDGES) as cluster:
+        here, there, last = EDGES
+        publisher = Publisher(cluster.edges[here], "cam", seconds=AGES_S)
+
+        async def scene(view: View) -> None:
+            nonlocal here, there, publisher
+            for turn in range(kills):
+                shown = len(view.shown)
+                await until(lambda shown=shown: len(view.shown) > shown + 25, "motion")
+                await asyncio.to_thread(player.moves)
+                cluster.kill_edge(here)
+                publisher.kill()
+                await until(lambda: time.monotonic() - view.shown[-1].at_s > QUIET_S, "the last")
+                began = time.monotonic()
+                publisher = Publisher(cluster.edges[there], "cam", seconds=AGES_S)
+                log = cluster.edges[there].log
+                await until(lambda log=log: CAME in log(), "the publisher")
+                came = time.monotonic()
+                await until(lambda began=began: view.shown[-1].at_s > began, "motion again")
+                gaps.append(max(0.0, next(s.at_s for s in view.shown if s.at_s > began) - came))
+                print(f"{turn + 1} of {kills}: {gaps[-1]:.2f} s", file=sys.stderr)
+                await asyncio.to_thread(cluster.edge, here)
+                here, there = there, here
+
+        try:
+            with Player(cluster.edges[last], "cam") as player:
+                view = watched(cluster.edges[last], "/whep/cam", scene)
+                player.moves()
+                session = cluster.edges[here].stream("cam").get("session")
+        finally:
+            publisher.close()
+    for wrong in player.wrong:
+        print(wrong, file=sys.stderr)
+    return {
+        "kills": kills,
+        "motion_p50_s": round(float(np.median(gaps)), 3),
+        "motion_max_s": round(max(gaps), 3),
+        "hls_parts": player.parts,
+        "hls_errors": len(player.wrong),
+        "hls_segments_with_gaps": len({number for _, number in player.gaps}),
+        "whep_in_order": view.monotonic,
+        "same_session": session == player.session,
+    }
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--kills", type=int, default=100)
     arguments.add_argument("--streams", type=int, default=2)
+    arguments.add_argument("--edges", type=int, default=0, metavar="KILLS")
     given = arguments.parse_args()
+    if given.edges:
+        with tempfile.TemporaryDirectory() as place:
+            print(json.dumps(kill_edges(Path(place), given.edges)))
+        return
     with tempfile.TemporaryDirectory() as folder, processes(Path(folder)) as some:
         streams = asyncio.run(kill_again_and_again(some, given.kills, given.streams))
     gaps = [gap for one in streams for gap in one.stream.tenure.took_over_s]

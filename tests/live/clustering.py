@@ -34,7 +34,7 @@ class Cluster:
         try:
             self.coordinator(0)
             for name in self._names:
-                self.edges[name] = self._edge(name)
+                self.edge(name)
             for name in ("node-1", "node-2"):
                 self.worker(name)
             for edge in self.edges.values():
@@ -79,13 +79,14 @@ class Cluster:
         clusters = [part for place in self.places for part in ("--cluster", str(place))]
         self._started(name, "worker", "--name", name, *clusters)
 
-    def _edge(self, name: str) -> Server:
+    def edge(self, name: str) -> None:
+        """Start it, also once more; it has other ports then."""
         folder = self.folder / name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         places = ", ".join(str(place) for place in self.places)
         config = "pipeline: transcode\nworkers: 0\n"
         config += f"cluster: {{name: {name}, coordinators: [{places}]}}\n"
-        return Server(folder, config=config, workers=0)
+        self.edges[name] = Server(folder, config=config, workers=0)
 
     @staticmethod
     def _here(edge: Server, workers: int) -> bool:
@@ -102,7 +103,7 @@ class Cluster:
         os.kill(number, signal.SIGSTOP)  # else it would see that its parent is gone, and say so
         edge.process.kill()
         os.kill(number, signal.SIGKILL)
-        edge.process.wait(10)
+        edge.stop()
 
     def logs(self) -> str:
         """The ends of all that was said."""

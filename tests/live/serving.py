@@ -23,6 +23,7 @@ import pytest
 
 FFMPEG = shutil.which("ffmpeg")
 needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
+STARTS_S = 40.0
 NO_TIME = {"late", "overflow", "behind_still", "link_credit"}
 """Why a busy machine gives pictures up."""
 _RUNS = re.compile(r'"message": "(\S+) runs as (\d+)"')
@@ -64,7 +65,7 @@ class Server:
         """The port in one line of the server's output."""
         out = self.process.stdout
         assert out is not None
-        assert select.select([out], [], [], 40)[0], f"nothing was said:\n{self.log()}"
+        assert select.select([out], [], [], STARTS_S)[0], f"nothing was said:\n{self.log()}"
         line = out.readline()
         assert line.startswith(what.encode()), self.log()
         return line.split(b":")[3].split(b"/")[0].decode()
