@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -79,6 +80,8 @@ class Workshop:
         self._shares = shares(sorted(usable()), processes)
         self._hands: dict[tuple[int, ...], list[Hand]] = {one: [] for one in self._shares}
         self._joiners = Joiners(yields)
+        # One for each piece: the loop's own are not that many on a large machine.
+        self._threads = ThreadPoolExecutor(max(1, len(self._shares)), "pieces")
         self._elsewhere: dict[str, float] = {}
         self._busy_s = 0.0
         self._idle_s = IDLE_S
@@ -127,6 +130,7 @@ class Workshop:
                 await asyncio.wait(self._works)
             self._let_go()
             await self._joiners.close()
+            self._threads.shutdown()
 
     async def _reached(self) -> int:
         """As `_begin`; 0 while the store is away."""
@@ -260,7 +264,7 @@ class Workshop:
             chunk = order.planned().chunks[claim.number]
             what, kept = work_of(job, work.share, self._yields), self._hands[work.share]
             crew = work.crew = Crew(what, [chunk], 1, place=claim.number, kept=kept)
-            making = asyncio.ensure_future(asyncio.to_thread(crew.run))
+            making = asyncio.get_running_loop().run_in_executor(self._threads, crew.run)
             ours = False
             try:
                 ours = await self._attend(
