@@ -18,10 +18,12 @@ from streamgen.control.coordinator.events import (
     StreamWanted,
 )
 from streamgen.control.holdings import read
+from streamgen.control.keys import new_key
 from streamgen.control.placement.resources import Cut, Profile, Resources, Standing
 from streamgen.control.placement.scheduler import Work
 from streamgen.media.envelope import seal
 from streamgen.media.packet import Packet
+from streamgen_edge.cluster.joined import Joined
 from streamgen_edge.cluster.seats import PATIENCE_MS, ClusterSeats
 from streamgen_edge.cluster.settings import ClusterSettings
 from streamgen_edge.serve import children
@@ -192,6 +194,35 @@ def test_ports_need_keys_and_names_are_names() -> None:
         ClusterSettings(coordinators=("10.0.0.5:7100",))
     with pytest.raises(ValueError, match="not a name"):
         ClusterSettings(coordinators=("/run/c",), name="a b")
+
+
+def test_other_edges_find_a_folder_on_one_machine_only_and_elsewhere_a_port_with_our_key(
+    tmp_path: Path,
+) -> None:
+    here = ClusterSettings(coordinators=("/run/c",), name="a")
+    found = Joined(here, Server(cluster=here), tmp_path).registered
+    assert (found.mirror, found.mirror_key) == (str(tmp_path), "")
+
+    key = new_key(tmp_path / "key").public.hex()
+    far = ClusterSettings(
+        coordinators=("10.0.0.5:7100",), name="a", key=tmp_path / "key", coordinator_key="5f" * 32
+    )
+    link = LinkSettings(listen="127.0.0.1:7000", key=tmp_path / "key", workers=("5f" * 32,))
+
+    def mirror(settings: ClusterSettings) -> tuple[str, str]:
+        one = Joined(settings, Server(cluster=settings, link=link), tmp_path).registered
+        return one.mirror, one.mirror_key
+
+    assert mirror(far) == ("", ""), "a folder of this name there is not ours"
+    assert mirror(far.model_copy(update={"mirror": "10.0.0.7:7200"})) == (
+        "tcp://10.0.0.7:7200",
+        key,
+    )
+    with pytest.raises(ValueError, match="without key"):
+        ClusterSettings(coordinators=("/run/c",), name="a", mirror="10.0.0.7:7200")
+    for wrong in ({"edges": ("nonsense",)}, {"mirror": "nowhere"}):
+        with pytest.raises(ValueError):
+            ClusterSettings.model_validate(far.model_dump() | wrong)
 
 
 def test_the_workers_of_a_server_in_a_cluster_join_it_too(tmp_path: Path) -> None:

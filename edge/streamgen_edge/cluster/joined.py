@@ -87,7 +87,11 @@ def _registered(settings: ClusterSettings, server: Server, folder: Path | None) 
         link = str(folder.absolute()), ""
     else:
         raise ConfigError("cluster: workers need a way here: give --link FOLDER, or link")
-    mirror = ("", "") if folder is None else (str(folder.absolute()), "")
+    mirror = "", ""
     if settings.mirror is not None and settings.key is not None:
         mirror = Place.at(settings.mirror).media, read_key(settings.key).public.hex()
+    elif folder is not None and not settings.between_machines:
+        mirror = str(folder.absolute()), ""  # on another machine it would be anybody's
+    else:
+        log.warning("other edges cannot show what is published here: cluster.mirror is not set")
     return EdgeRegistered(settings.name, *link, *mirror)

@@ -33,7 +33,7 @@ class ClusterSettings(Settings):
     """Where workers of other machines find this edge's link; default: `link.listen`."""
     mirror: str | None = None
     """`host:port` where other edges fetch what their viewers want of the streams that are here.
-    Without it they come to the folder of the link, on the same machine."""
+    Without it they come to the folder of the link, where the coordinators are in folders, too."""
     edges: tuple[str, ...] = ()
     """Public keys of the other edges, which may do that."""
     profiles: Path | None = None
