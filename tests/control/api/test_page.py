@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("zmq")
 
+from streamgen.control.coordinator.events import NodeReport
 from streamgen.control.placement.resources import Profile, Resources
 from tests.control.api.shown import Shown
 from tests.live.test_page_access import RUN, TOP, WALK
@@ -146,6 +147,12 @@ def test_a_node_is_drained_once_one_is_sure_and_used_again(
     assert "main moves from node-1 to node-2" in news and "node-1 is empty" in news
     page.click("[aria-label='Use again: node-1']")
     shown.until(lambda: "Up" in row(page, "node-1"), "its use")
+
+
+def test_pieces_of_jobs_that_a_node_makes_are_told(shown: Shown, page: Any) -> None:
+    node = shown.nodes["node-2"]
+    shown.say(node, NodeReport("node-2", tuple(node.running.values()), pieces=2))
+    shown.until(lambda: "2 pieces" in row(page, "node-2"), "them")
 
 
 def test_what_one_looks_for_is_found(shown: Shown, page: Any) -> None:

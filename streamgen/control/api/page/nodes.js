@@ -41,6 +41,7 @@ function make(row, cells) {
     cells[dimension].classList.add("meter");
     cells[dimension].append(element("span"), element("i", { ariaHidden: "true" }));
   }
+  cells.number.append(element("span"), element("small"));
   const button = element("button", { type: "button", className: "plain" });
   button.addEventListener("click", () => act(row.name, button.dataset));
   cells.act.append(button);
@@ -57,7 +58,10 @@ function fill(cells, row) {
   for (const dimension of Object.keys(DIMENSIONS)) {
     if (cells[dimension]) fillLoad(cells[dimension], dimension, row.load[dimension]);
   }
-  say(cells.number, String(row.streams.length));
+  const [streams, pieces] = cells.number.children;
+  say(streams, String(row.streams.length));
+  say(pieces, row.pieces ? some(row.pieces, "piece", "pieces") : "");
+  pieces.title = "Of jobs, made in what streams leave";
   const [button] = cells.act.children;
   button.dataset.draining = row.draining ? "yes" : "";
   button.dataset.streams = row.streams.length;
