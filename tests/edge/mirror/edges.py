@@ -33,6 +33,9 @@ NAME, SESSION, UNIX_NS = "cam", "s" * 22, 1_700_000_000 * NS
 SHORT = LiveSettings(window_ns=4 * NS)
 SECONDS = 12
 WITHIN_S = 30.0
+TOP = f"/hls/{NAME}/index.m3u8"
+RUNG = f"/hls/{NAME}/{SESSION}/180p"
+Tape = tuple[list[OutTrack], list[Packet]]
 
 
 async def until(holds: Callable[[], Any], what: str = "") -> None:
@@ -42,7 +45,7 @@ async def until(holds: Callable[[], Any], what: str = "") -> None:
         await asyncio.sleep(0.01)
 
 
-def tape() -> tuple[list[OutTrack], list[Packet]]:
+def tape() -> Tape:
     """Two rungs and sound, in the order of their times."""
     lines = [
         live_video("video/180p", size=(320, 180), seconds=SECONDS),
@@ -220,3 +223,19 @@ async def home(
     one = HomeEdge(folder, tracks, packets, **door)
     async with one.door:
         yield one
+
+
+async def same(one: HomeEdge, *others: OtherEdge, place: str = RUNG, query: str = "") -> str:
+    """A playlist that reads the same everywhere, once all has come."""
+    for edge in others:
+        await edge.get(TOP)
+        await until(lambda edge=edge: edge.level(one), "all has come")  # type: ignore[misc]
+    (first, *rest) = await asyncio.gather(
+        ask(one.app, f"{place}/index.m3u8", query),
+        *(edge.get(f"{place}/index.m3u8", query) for edge in others),
+    )
+    assert first.status == 200, first.text
+    for answer in rest:
+        assert (answer.status, answer.text) == (200, first.text)
+        assert answer.headers["etag"] == first.headers["etag"]
+    return first.text

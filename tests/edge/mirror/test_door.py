@@ -18,13 +18,7 @@ from streamgen_edge.mirror.mirrors import address
 from tests.edge.webrtc.peers import looped
 from tests.live.serving import two_ports
 
-from .edges import home, other, tape, until
-from .test_mirror import TOP, Tape, same
-
-
-@pytest.fixture(scope="module")
-def taped() -> Tape:
-    return tape()
+from .edges import TOP, Tape, home, other, same, until
 
 
 @looped

@@ -15,13 +15,7 @@ from streamgen_edge.mirror.passing import Passing, answered
 from tests.edge.hls.asking import Answer
 from tests.edge.webrtc.peers import looped
 
-from .edges import NAME, HomeEdge, OtherEdge, home, other, tape
-from .test_mirror import Tape
-
-
-@pytest.fixture(scope="module")
-def taped() -> Tape:
-    return tape()
+from .edges import NAME, HomeEdge, OtherEdge, Tape, home, other
 
 
 async def asked(

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from tests.deliver.live_packets import moved
 from tests.edge.webrtc.peers import Watching, looped, posting
 from tests.edge.webrtc.serving import network
 
-from .edges import NAME, SECONDS, HomeEdge, home, other, tape, until
+from .edges import NAME, SECONDS, HomeEdge, Tape, home, other, until
 
 PLACE = f"/whep/{NAME}?rung=180p"
 
@@ -35,10 +34,9 @@ async def publish(one: HomeEdge) -> None:
 
 @looped
 async def test_they_see_motion_and_share_one_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    taped: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replica, "LINGER_S", 0.5)
-    taped: Any = await asyncio.to_thread(tape)
     async with home(tmp_path / "a", *taped) as one, other(tmp_path / "b") as two:
         one.begin()
         two.word.moved(one)
