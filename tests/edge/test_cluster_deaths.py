@@ -6,7 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from tests.edge.clustered import Edge, Processes, Published, edge, processes, until
+
+KILLS = 10
+SHOWN = 55
+"""Pictures of a worker before it is killed: more than two seconds, so that no stream is blamed."""
 
 
 def test_streams_go_on_when_a_worker_and_the_coordinator_die_and_when_a_worker_is_emptied(
@@ -43,6 +49,28 @@ def test_a_stream_whose_worker_dies_while_no_coordinator_leads_waits_for_the_nex
         await stream.moves()
         assert stream.stream.tenure.seating.why == ""
         stream.whole()
+
+    run(tmp_path, test)
+
+
+@pytest.mark.timeout(300)
+def test_ten_workers_that_are_killed_one_after_the_other_cost_no_segment(tmp_path: Path) -> None:
+    async def test(some: Processes, a: Edge, b: Edge) -> None:
+        streams = [a.publish("one"), b.publish("two")]
+        for _ in range(KILLS):
+            for stream in streams:
+                await stream.moves(SHOWN)
+            there = streams[0].worker
+            some.kill(there)
+            some.worker(there)
+            for stream in streams:
+                await until(lambda s=stream, w=there: s.worker not in ("", w), "another worker")
+            await until(lambda: len(a.link.workers) == len(b.link.workers) == 2, "both workers")
+        for stream in streams:
+            await stream.moves()
+            stream.whole()
+            print(stream.stream.name, stream.stream.tenure.took_over_s)
+        assert sum(len(stream.stream.tenure.took_over_s) for stream in streams) >= KILLS
 
     run(tmp_path, test)
 

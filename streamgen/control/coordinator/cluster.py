@@ -43,8 +43,9 @@ class Limits:
     """How long a stream that ran waits for room before its edge is told no."""
     stable_ms: int = 60_000
     """Who ran so long did not fail at the start."""
-    soon_ms: int = 5_000
-    """Who loses its node after so long is not taken for the cause: nodes die by themselves, too."""
+    soon_ms: int = 2_000
+    """Who was shown, and loses its node after so long, is not taken for the cause: nodes die by
+    themselves, too. Edges have the same rule."""
     retry_ms: int = 500
     """After the second failure in a row; doubled with each further one."""
     move_again_ms: int = 5_000
@@ -211,6 +212,7 @@ class Cluster:
                 preempted.append(stream)
         for name, cut in placed.lowered:
             self.cut(self.streams[name], placed.node, cut)
+            self.touched[placed.node] = None  # it may be more than was needed
         return preempted
 
     def rename(self, stream: Stream, work: Work) -> None:

@@ -78,7 +78,8 @@ def failed(
         cluster.drop(stream, holding, reason)
         cluster.alarms.set(About.RETRY, name, now_ms + limits.move_again_ms)
     else:
-        if now_ms - holding.since_ms >= (limits.soon_ms if silent else limits.stable_ms):
+        ran = silent and holding.attached
+        if now_ms - holding.since_ms >= (limits.soon_ms if ran else limits.stable_ms):
             stream.failures = 0
         stream.failures += 1
         cluster.drop(stream, holding, reason)

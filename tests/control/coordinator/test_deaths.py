@@ -53,6 +53,22 @@ def test_a_stream_that_ends_every_node_at_once_is_refused_in_the_end() -> None:
     assert [one.reason for one in world.refused] == ["it failed 6 times in a row: silent"]
 
 
+def test_a_stream_that_ends_every_node_before_its_first_picture_is_refused_in_the_end() -> None:
+    world = world_of("one", "two", "three")
+    world.want("poison", patience_ms=None)
+    for _ in range(60):
+        cluster = world.coordinator.cluster
+        assert cluster is not None
+        stream = cluster.streams.get("poison")
+        if stream is not None and stream.here is not None:
+            world.pass_time(6_000)
+            world.say(StreamLost("poison", stream.here.epoch, "silent", silent=True))
+        world.pass_time(1000)
+        if world.refused:
+            break
+    assert [one.reason for one in world.refused] == ["it failed 6 times in a row: silent"]
+
+
 def test_a_heartbeat_that_was_under_way_does_not_clear_a_node_that_died_with_the_leader() -> None:
     world = world_of("one", "two")
     world.want("show")

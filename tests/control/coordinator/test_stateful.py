@@ -157,6 +157,10 @@ class Anything(RuleBasedStateMachine):
             if stream.here is None:
                 answer = cluster.scheduler.place(stream.work, force=Force.NOBODY, away=stream.avoid)
                 assert isinstance(answer, Full), f"{name} has room on {answer.node}"
+            if stream.here is None and stream.fenced:
+                for node in cluster.nodes:
+                    tried = not node.on_trial or node.name == stream.avoid
+                    assert tried or not cluster.scheduler.room(stream.work, node.name), name
 
     @invariant()
     def the_store_knows(self) -> None:
