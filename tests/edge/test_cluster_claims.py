@@ -90,6 +90,25 @@ def test_of_two_that_went_on_alone_one_has_the_stream_in_the_end() -> None:
         land.close()
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_a_claim_that_died_with_its_leader_is_answered_by_the_next_one(
+    land: Homeland, written: bool
+) -> None:
+    a = land.sites[A]
+    coming = a.publish("s")
+    while a.out:
+        land.take(A)
+    a.coming.clear()  # its answer never came
+    if written:
+        land.write()
+    land.lead(2)
+    land.beat(A)
+    land.deliver()
+    home = land.desk.homes.get("s")
+    assert home is not None and (home.edge, home.epoch) == (A, coming.result().epoch)
+    assert home.epoch >> 32 == 2
+
+
 def test_a_publisher_whom_a_newer_one_overtook_elsewhere_is_told_so(land: Homeland) -> None:
     a, b = land.sites[A], land.sites[B]
     first, second = a.publish("s"), b.publish("s")
