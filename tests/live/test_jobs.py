@@ -97,7 +97,7 @@ def test_the_command_line_asks_a_server(jobs: Jobs) -> None:
     name = jobs.called(*words).strip()
     assert jobs.called(*words).strip() == name
     store = jobs.media.parent / "state.db"
-    work = [sys.executable, "-m", "streamgen.cli", "jobs", "work", "--until-idle"]
+    work = [sys.executable, "-m", "streamgen.cli", "jobs", "work", "--until-idle", "--no-yield"]
     subprocess.run([*work, "--store", f"sqlite:///{store}"], check=True, timeout=120)
     assert jobs.called("wait", name) == f"{name} done\n"
     assert json.loads(jobs.called("show", name))["report"]["frames_out"] == 300
