@@ -10,7 +10,8 @@ from ray.cluster_utils import Cluster
 
 HOST = "127.0.0.2"
 """Of the loopback; Ray would have an address that others reach for 127.0.0.1."""
-NODE = {"num_cpus": 1, "node_ip_address": HOST, "object_store_memory": 80 << 20}
+NODE = {"num_cpus": 1, "num_gpus": 1, "node_ip_address": HOST, "object_store_memory": 80 << 20}
+"""Its GPU is none: Ray only counts them."""
 
 
 def main() -> None:

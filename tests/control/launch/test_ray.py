@@ -200,7 +200,12 @@ def test_workers_come_up_on_nodes_of_their_own_come_again_and_go(world: World) -
     assert json.loads(world.command("status", "--json")) == []
     assert world.actors() == {}
     until(lambda: world.nodes() == [], "the coordinator sees that they left")
-    world.up()  # nothing is in its way
+    # Nothing is in the way of others; one with a GPU is known by that.
+    world.command("up", "--workers", "1", "--gpus", "1", *world.joining)
+    [(name, pid)] = world.workers().items()
+    assert name.endswith("-gpu0")
+    assert b"CUDA_VISIBLE_DEVICES=0\0" in Path(f"/proc/{pid}/environ").read_bytes()
+    until(lambda: world.nodes() == [name], "the coordinator knows it")
     world.command("down")
 
 
@@ -230,6 +235,9 @@ def test_what_cannot_start_is_said_and_nothing_is_left(world: World) -> None:
     world.ray()
     assert "no room" in world.command(
         "up", "--workers", "3", "--cpus", "2", "--wait", "2s", *world.joining, fails=True
+    )
+    assert "no machine with 2 GPUs" in world.command(
+        "up", "--gpus", "2", *world.joining, fails=True
     )
     (world.folder / "worker.key").chmod(0o644)
     assert "chmod 600" in world.command("up", "--workers", "2", *world.joining, fails=True)
