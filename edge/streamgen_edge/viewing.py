@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from math import ceil
 
+from streamgen.deliver.grid import NS
 from streamgen.deliver.live import LivePackager, LiveSettings, LiveStart
 from streamgen.errors import OutputError
 from streamgen.media.packet import Packet
@@ -66,10 +67,9 @@ class Viewing:
         if self.packager is None:
             self.begin(session, unix_ns, tracks)
         assert self.packager is not None
-        self.packager.resume()
-        ends = (r.cutter.end or 0 for r in self.packager.renditions.values() if r.track.video)
+        end = -(-self.packager.resume() * HZ // NS)
         last = (pts for name, pts in self.last.items() if name.startswith("video/"))
-        return max([*ends, *last, 0])
+        return max([end, *last])
 
     def let_go(self) -> None:
         """The session is another edge's, where it is recorded and pushed. Viewers stay."""

@@ -131,40 +131,24 @@ class Cutter:
         self._window.end()
 
     def resume(self) -> None:
-        """Go on behind what the window has, which another packager made. Gaps fill its last segment
-        and the next, of which others may have more; then the first key frame begins one."""
-        last = next((one for one in reversed(self._window.pieces) if one.parts), None)
-        if last is None:
-            return
-        if last is not self._window.pieces[-1]:
-            self._window.pieces.pop()  # it has begun, and that was all
-        lasted = sum(part.duration_ns * self.pace.timescale // NS for part in last.parts)
-        self.number, self._index, self.header = last.number, len(last.parts), last.header
-        self.end = self.pace.ticks(last.start_ns) + lasted
-        if last.complete:
-            self.end = max(self.end, self._start(last.number + 1))
-        self.absent, self._first_seen = True, last.number + 1
+        """Go on where another packager made what the window has, or we did before it: with the next
+        segment that is seen whole. It begins the window anew if numbers are missing: players jump
+        over that, and stand still before gaps that all renditions have."""
+        if self._window.pieces:
+            self.header = self._window.pieces[-1].header
+        self.absent, self.end, self.number, self._index = False, None, None, 0
+        self._first_seen = self._last = self._key = None
+        self._samples, self._bytes = [], 0
 
     def bridge(self, number: int) -> bool:
-        """Another packager goes on with this segment: gaps fill what is missing before it, so that
-        numbers go on. False where that is more than anybody looks back."""
-        pieces, most = self._window.pieces, self._window.window_ns // self._grid.segment_ns
-        if not pieces or not pieces[0].number <= number <= pieces[-1].number + most:
+        """Another packager goes on with this segment, behind what is here or in place of it. False:
+        it does not follow, so it begins the window anew."""
+        pieces = self._window.pieces
+        if not pieces or not pieces[0].number <= number <= pieces[-1].number + 1:
             return False
-        if number > pieces[-1].number:
-            self.resume()
-            self._return(number)
-            if self._window.growing is not None:
-                self._window.finish()
+        if number > pieces[-1].number and self._window.growing is not None:
+            self._window.finish()
         return True
-
-    def returns(self, at: int) -> int | None:
-        """Where the segment begins in which the rendition returns with a sample of this time, if
-        it does, however far inside that lies."""
-        number = self.cell(at)
-        if not self.absent or self._first_seen is None or number <= self._first_seen:
-            return None
-        return self._start(number)
 
     def cell(self, at: int) -> int:
         return self._grid.number(self.pace.ns(at))

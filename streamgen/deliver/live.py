@@ -120,11 +120,16 @@ class LivePackager:
         rendition.cutter.drop()
         self._tell(rendition)
 
-    def resume(self) -> None:
-        """Go on with windows that another packager of the session has filled: what is missing
-        between them and the next segment that is seen whole are gaps."""
+    def resume(self) -> int:
+        """Go on with windows that another packager of the session has filled, from the next segment
+        on that is seen whole. Output PTS, in ns, up to which they have pictures."""
+        ends = [0]
         for rendition in self.renditions.values():
-            rendition.cutter.resume()
+            rendition.resume()
+            if rendition.track.video and rendition.window.pieces:
+                last = rendition.window.pieces[-1]
+                ends.append(last.start_ns + last.duration_ns)
+        return max(ends)
 
     def end(self) -> None:
         """The session is over: EXT-X-ENDLIST, and nobody waits any longer."""

@@ -140,11 +140,7 @@ class Rendition:
             return None
         if self.track.video:
             return self._write_video(packet, shown if at is None else at, shown, length)
-        begin = self.cutter.returns(shown)
-        if begin is not None and shown - begin >= AAC_FRAME:
-            self._silence(shown - (shown - begin) // AAC_FRAME * AAC_FRAME)
-        if not self.cutter.absent:
-            self._fill(shown)
+        self._fill(shown)
         self._put(Sample(shown, 0, AAC_FRAME, bytes(packet.data), True))
         return None
 
@@ -152,6 +148,11 @@ class Rendition:
         """How far the others are, from now on until this one publishes again."""
         self.reports = reports
         self._pages.clear()
+
+    def resume(self) -> None:
+        """Go on with a window that another packager of the session has filled."""
+        self._wait_after = None
+        self.cutter.resume()
 
     def page(self, *, skip: bool) -> Page:
         """The playlist of now. Rendered once for each new part; there is a full segment."""
@@ -221,12 +222,9 @@ class Rendition:
         if end is None or at - end > 2 * self.window.window_ns * self.track.rate_hz // NS:
             return
         while at - end > AAC_FRAME // 2 and at - end >= AAC_FRAME:
-            self._silence(end)
+            self._put(Sample(end, 0, AAC_FRAME, _SILENCE[self.track.channels], True))
+            self._count("silence")
             end += AAC_FRAME
-
-    def _silence(self, at: int) -> None:
-        self._put(Sample(at, 0, AAC_FRAME, _SILENCE[self.track.channels], True))
-        self._count("silence")
 
     def _put(self, sample: Sample) -> None:
         self.cutter.put(sample)
