@@ -69,6 +69,7 @@ def test_what_the_page_says_of_a_case_is_what_its_test_asks_for(name: str) -> No
     assert ("play" in said) == bool(case.plays), said
     assert ("closed" in said) == bool(case.closed), said
     assert re.findall(r"`left_out: (\w+)`", said) == [case.left_out] * bool(case.left_out)
+    assert re.findall(r"`(\w+)` is counted", said) == [case.mended] * bool(case.mended)
 
 
 def test_readme_leads_to_the_page() -> None:

@@ -66,26 +66,28 @@ SOUNDS = {
 }
 
 
-def clock(stamp: Callable[[Tag], int]) -> Case:
-    return Case(lambda: tapes.stamped(plain(), stamp), 20)
+def clock(stamp: Callable[[Tag], int], mended: str) -> Case:
+    return Case(lambda: tapes.stamped(plain(), stamp), 20, mended=mended)
 
 
-def jumped(by_ms: int, *kinds: int, at_ms: int = 1000) -> Case:
+def jumped(mended: str, by_ms: int, *kinds: int, at_ms: int = 1000) -> Case:
     """From some moment on all times, or those of one kind, are others."""
     kinds = kinds or (AUDIO, VIDEO)
-    return clock(lambda t: t.at_ms + by_ms * (t.kind in kinds and t.at_ms > at_ms))
+    return clock(lambda t: t.at_ms + by_ms * (t.kind in kinds and t.at_ms > at_ms), mended)
 
 
 CLOCKS = {
-    "a jump of 2^31": jumped(1 << 31),
-    "a jump an hour on": jumped(3_600_000),
-    "a jump an hour back": clock(lambda t: t.at_ms + 3_600_000 * (t.at_ms < 1000)),
-    "pictures jump and sound does not": jumped(600_000, VIDEO),
-    "a wrap at 24 bits": clock(lambda t: (t.at_ms + (1 << 24) - 1000) % (1 << 24)),
-    "a wrap at 32 bits": clock(lambda t: t.at_ms - 1000),
-    "sound 5 s before its picture": jumped(-5000, AUDIO, at_ms=-1),
-    "sound 5 s behind its picture": jumped(5000, AUDIO, at_ms=-1),
-    "every time the same": clock(lambda t: 777),
-    "times that tremble": clock(lambda t: t.at_ms + random.Random(t.at_ms).randrange(-90, 90)),
-    "times at random": clock(lambda t: random.Random(t.at_ms).getrandbits(32)),
+    "a jump of 2^31": jumped("jump_forward", 1 << 31),
+    "a jump an hour on": jumped("jump_forward", 3_600_000),
+    "a jump an hour back": clock(lambda t: t.at_ms + 3_600_000 * (t.at_ms < 1000), "jump_back"),
+    "pictures jump and sound does not": jumped("jump_forward", 600_000, VIDEO),
+    "a wrap at 24 bits": clock(lambda t: (t.at_ms + (1 << 24) - 1000) % (1 << 24), "wrap"),
+    "a wrap at 32 bits": clock(lambda t: t.at_ms - 1000, "wrap"),
+    "sound 5 s before its picture": jumped("audio_overlap", -5000, AUDIO, at_ms=-1),
+    "sound 5 s behind its picture": jumped("audio_gap", 5000, AUDIO, at_ms=-1),
+    "every time the same": clock(lambda t: 777, "dts_order"),
+    "times that tremble": clock(
+        lambda t: t.at_ms + random.Random(t.at_ms).randrange(-90, 90), "dts_order"
+    ),
+    "times at random": clock(lambda t: random.Random(t.at_ms).getrandbits(32), "jump_back"),
 }

@@ -22,6 +22,8 @@ class Case:
     """What the API counts of the publisher."""
     closed: str = ""
     """What the publisher is told when it is closed."""
+    mended: str = ""
+    """What is counted of its times."""
 
 
 @cache
