@@ -134,6 +134,7 @@ class Cutter:
         """Go on where another packager made what the window has, or we did before it: with the next
         segment that is seen whole. It begins the window anew if numbers are missing: players jump
         over that, and stand still before gaps that all renditions have."""
+        self._forget_empty()
         if self._window.pieces:
             self.header = self._window.pieces[-1].header
         self.absent, self.end, self.number, self._index = False, None, None, 0
@@ -143,12 +144,20 @@ class Cutter:
     def bridge(self, number: int) -> bool:
         """Another packager goes on with this segment, behind what is here or in place of it. False:
         it does not follow, so it begins the window anew."""
+        if not self._window.pieces or number != self._window.pieces[-1].number:
+            self._forget_empty()
         pieces = self._window.pieces
         if not pieces or not pieces[0].number <= number <= pieces[-1].number + 1:
             return False
         if number > pieces[-1].number and self._window.growing is not None:
             self._window.finish()
         return True
+
+    def _forget_empty(self) -> None:
+        """A segment that had begun without any part never was: numbers count what is listed."""
+        growing = self._window.growing
+        if growing is not None and not growing.parts:
+            self._window.pieces.pop()
 
     def cell(self, at: int) -> int:
         return self._grid.number(self.pace.ns(at))

@@ -84,12 +84,30 @@ def test_numbers_dates_and_names_go_on_behind_what_is_missing(
 
 
 def test_what_follows_at_once_stands_behind_what_was_there(lines: tuple[Line, ...]) -> None:
-    former, made = went_on(lines, Fraction(26, 5), Fraction(27, 5))
+    former, made = went_on(lines, Fraction(271, 50), Fraction(28, 5))
     for place, rendition in made.renditions.items():
         pieces = list(rendition.window.pieces)
         assert [piece.number for piece in pieces] == list(range(13))
         last = former.renditions[place].window.pieces[-1]
         assert pieces[last.number].parts == last.parts and pieces[last.number].complete
+
+
+def test_a_segment_that_only_had_begun_takes_no_number(lines: tuple[Line, ...]) -> None:
+    former, made, replica = packager(lines[:1]), packager(lines[:1]), packager(lines[:1])
+    for packet in lines[0][1]:
+        if packet.time_s <= 6:
+            former.write(packet)
+    begun = former.renditions["180p"].window
+    assert begun.growing is not None and begun.growing.number == 7 and not begun.growing.parts
+    for one in (made, replica):
+        copied(begun, one.renditions["180p"].window)
+    made.resume()
+    for packet in lines[0][1]:
+        if packet.time_s >= Fraction(13, 2):
+            made.write(packet)
+    assert made.renditions["180p"].window.pieces[0].number == 8  # 7 is missing: anew
+    assert not replica.renditions["180p"].cutter.bridge(8)
+    assert replica.renditions["180p"].window.pieces[-1].number == 6
 
 
 def test_a_packager_goes_on_where_another_was_between(lines: tuple[Line, ...]) -> None:
@@ -99,14 +117,14 @@ def test_a_packager_goes_on_where_another_was_between(lines: tuple[Line, ...]) -
     for packet in packets:
         if packet.time_s < Fraction(43, 10):
             made.write(packet)
-        if packet.time_s < Fraction(72, 10):
+        if packet.time_s < Fraction(371, 50):
             other.write(packet)
     for place, rendition in other.renditions.items():
         copied(rendition.window, made.renditions[place].window)
     end_ns = made.resume()
-    assert 6.8 * NS < end_ns <= 7.2 * NS
+    assert 7 * NS < end_ns <= 7.42 * NS
     for packet in packets:
-        if packet.time_s >= Fraction(37, 5):
+        if packet.time_s >= Fraction(38, 5):
             made.write(packet)
     for rendition in made.renditions.values():
         assert [piece.number for piece in rendition.window.pieces] == list(range(13))
@@ -118,7 +136,7 @@ def test_other_parameter_sets_begin_with_a_discontinuity(
     former, made = packager(lines[:1]), packager(lines[:1])
     _, odd = live_video("video/180p", size=(352, 198), seconds=12)
     for packet in lines[0][1]:
-        if packet.time_s < Fraction(26, 5):
+        if packet.time_s < Fraction(271, 50):
             former.write(packet)
     copied(former.renditions["180p"].window, made.renditions["180p"].window)
     made.resume()
