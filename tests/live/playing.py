@@ -13,8 +13,8 @@ from tests.live.serving import Server
 
 POLL_S = 0.1
 OFF_S = 0.4
-"""A segment begins at its place in the grid, or with the first picture behind it that a busy machine
-did not give up. One with a wrong number is a second off."""
+"""A segment begins at its place in the grid, or with the first picture behind it that a busy
+machine did not give up. One with a wrong number is a second off."""
 
 
 class Player:
