@@ -206,8 +206,9 @@ class Killing:
             killed = self._kill_child(JOINS)
             if self.random.random() < 0.3:
                 killed = self._kill_worker()
-            self.counts[f"{killed} over a join"] += 1
-            self.lurks = False
+            if killed:
+                self.counts[f"{killed} over a join"] += 1
+                self.lurks = False
 
     def _kill_child(self, module: str) -> str:
         pids = [pid for one in self.workers.values() for pid in self._children(one.pid, module)]
