@@ -83,7 +83,7 @@ def fillers() -> list[int]:
 
 @pytest.mark.timeout(600)  # beside other work it is given little, and that is what it is for
 def test_idle_time_becomes_outputs_and_streams_go_first(tmp_path: Path) -> None:
-    clip = synthetic_clip(tmp_path / "in.mp4", width=96, height=64, frames=250, audio=None)
+    clip = synthetic_clip(tmp_path / "in.mp4", width=96, height=64, frames=4000, audio=None)
     whole(pipeline(), clip, tmp_path / "whole.mp4")
     url, output = f"sqlite:///{tmp_path / 'state.db'}", tmp_path / "out.mp4"
 

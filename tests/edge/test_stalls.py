@@ -132,7 +132,11 @@ def test_a_publisher_that_pauses_is_waited_for_with_stills_and_needs_no_key_fram
         await clip.play(0.6)
         stills, after = worker.pictures(stills=True), worker.pictures(stills=False)[before:]
         assert len(stills) >= 4 and steady(stills) and not any(p.keyframe for p in stills)
-        assert not any(p.discard for p in after) and stream.state is State.LIVE
+        assert not any(p.discard for p in after)
+        for _ in range(20):  # a busy machine looks less often
+            if stream.state is not State.LIVE:
+                await clip.play(0.1)
+        assert stream.state is State.LIVE
         assert (after[0].pts or 0) > (stills[-1].pts or 0)
         assert stream.telemetry.counts("stalls") == {"no_packets": 1}
         assert stream.telemetry.counts("corrected") == {}

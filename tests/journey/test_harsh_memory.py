@@ -76,7 +76,7 @@ class Fixed:
         self.encoders = list(encoders)
         self.tracks = [encoder.track for encoder in encoders]
 
-    def split(self, frame: Frame) -> list[Frame]:
+    def split(self, frame: Frame, rests: int = 0) -> list[Frame]:
         return [frame] * len(self.encoders)
 
 

@@ -105,7 +105,7 @@ def verdict(case: Case, row: Mapping[str, Any], outcome: Outcome) -> str:
         return f"nobody can say what became of some pictures: {stats}"
     if case.left_out and not row["left_out"].get(case.left_out):
         return f"left out: {row['left_out']}"
-    counts = [row["corrected"], row["left_out"], stats["corrected"]]
+    counts = [row["corrected"], row["left_out"], stats.get("corrected", {})]
     if case.mended and not any(case.mended in count for count in counts):
         return f"of its times {counts} were counted"
     if case.closed not in outcome.closed or (case.closed and not outcome.closed):

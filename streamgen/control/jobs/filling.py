@@ -22,7 +22,8 @@ from streamgen.control.store import Store
 from streamgen.errors import StreamGenError
 
 MODULE = "streamgen.control.jobs.filling"
-TELL_S = 1.0
+TELL_S = 0.1
+"""Between two looks whether there is news."""
 ENDS_WITHIN_S = 10.0
 """What cannot be given back by then is taken by others, once its claim has run out."""
 
@@ -69,8 +70,12 @@ async def _hear(heard: asyncio.StreamReader, workshop: Workshop) -> None:
 
 
 async def _tell(out: BinaryIO, workshop: Workshop) -> None:
+    said: dict[str, Any] = {}
     while True:
-        _say(out, {"at_work": workshop.at_work, "pieces": workshop.pieces})
+        words = {"at_work": workshop.at_work, "pieces": workshop.pieces}
+        if words != said:
+            _say(out, words)
+        said = words
         await asyncio.sleep(TELL_S)
 
 

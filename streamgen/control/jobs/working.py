@@ -119,8 +119,10 @@ class Workshop:
         """Until `stop`. Raises `StoreError` where the store stays away and nobody is to wait."""
         try:
             while not self._stopped.is_set():
+                working = bool(self._works)  # what ends while we ask may make a job complete
                 began = await self._reached()
-                if not began and not self._works and not self._wait and not self._away:
+                nothing = not began and not working and not self._works
+                if nothing and not self._wait and not self._away:
                     return
                 await self._pause(began)
         finally:

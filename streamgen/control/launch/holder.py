@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from streamgen.errors import ConfigError
 
 MOST_BERTHS = 1024
 RETRY_S = 0.2
+ENDS_S = 5.0
+POLL_S = 0.05
 log = logging.getLogger("streamgen.holder")
 
 
@@ -105,7 +108,15 @@ class Holder:
             if not self._over.is_set():
                 why_not = self._berths.why_not(self._berth)
                 self._failed = None if why_not is None else f"cannot start: {why_not}"
+                self._let_end(self._berth)
                 self._berth = None
+
+    def _let_end(self, berth: str) -> None:
+        """A keeper that was killed takes its worker along, which has the place a moment longer."""
+        until = time.monotonic() + ENDS_S
+        while self._berths.taken(berth) and self._berths.look(berth) is None:
+            if time.monotonic() > until or self._over.wait(POLL_S):
+                return
 
     def _taken(self) -> tuple[str, socket.socket] | None:
         """What was left behind goes first: it has streams. Then a new one."""
