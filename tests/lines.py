@@ -1,7 +1,8 @@
-"""All tests, in three lines beside each other, as `make test` runs them.
+"""All tests, in lines of which three run beside each other, as `make test` does it.
 
 Most tests wait, for clocks or for other processes, so two cores are enough for three. Those that
-play in real time, of `tests/edge` and `tests/live`, are two of the lines. A few that fail there are
+play in real time, of `tests/edge` and `tests/live`, are several lines, so that all end at about the
+same time. A few that fail there are
 run once more by themselves, and named: a fault fails again, and a test that came too late on a busy
 machine not.
 """
@@ -25,6 +26,10 @@ REAL_TIME = [Path(__file__).with_name(name) for name in ("edge", "live")]
 LIMIT_S = 3600.0
 """For all. One that hangs where no timeout of a test reaches is ended, and tells its stacks."""
 
+SHARES = 6
+"""Lines of those that play in real time."""
+BESIDE = 3
+LOOK_S = 0.1
 FEW = 6
 """So many failed tests are run again; where more fail, it is not the machine."""
 
@@ -53,50 +58,54 @@ def _failed(cache: Path) -> list[str]:
 
 
 def lines() -> list[list[str]]:
-    """The arguments of each line's pytest."""
+    """The arguments of each line's pytest; those that take longest first."""
     files = sorted(str(path) for folder in REAL_TIME for path in folder.rglob("test_*.py"))
-    return [files[::2], files[1::2], [f"--ignore={folder}" for folder in REAL_TIME]]
+    shares = [files[number::SHARES] for number in range(SHARES)]
+    return [shares[0], [f"--ignore={folder}" for folder in REAL_TIME], *shares[1:]]
 
 
 def run(commands: Sequence[Sequence[str]], limit_s: float = LIMIT_S) -> list[int]:
-    """Run commands beside each other; their exit statuses.
+    """Run commands, `BESIDE` at a time; their exit statuses.
 
-    The first writes to the terminal at once, the others when they have ended.
+    The first writes to the terminal at once, the others when all have ended.
     """
     until = time.monotonic() + limit_s
     with ExitStack() as stack:
         said = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands[1:]]
-        some = [
-            stack.enter_context(_started(command, out))
-            for command, out in zip(commands, [None, *said], strict=True)
-        ]
+        waiting = list(zip(commands, [None, *said], strict=True))
+        begun: list[subprocess.Popen[bytes]] = []
         try:
-            for one in some:
-                _end(one, until)
+            while waiting or any(one.poll() is None for one in begun):
+                if waiting and sum(one.poll() is None for one in begun) < BESIDE:
+                    begun.append(stack.enter_context(_started(*waiting.pop(0))))
+                    continue
+                if time.monotonic() > until:
+                    _end(begun)
+                time.sleep(LOOK_S)
         except KeyboardInterrupt:  # which they hear, too
-            for one in some:
+            for one in begun:
                 one.wait()
         except SystemExit:
-            for one in some:
+            for one in begun:
                 one.terminate()
             raise
         for out in said:
             out.seek(0)
             shutil.copyfileobj(out, sys.stdout.buffer)
             sys.stdout.flush()
-    return [one.returncode for one in some]
+    return [one.returncode for one in begun]
 
 
 def _started(command: Sequence[str], out: IO[bytes] | None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=out, stderr=None if out is None else subprocess.STDOUT)
 
 
-def _end(one: subprocess.Popen[bytes], until: float) -> None:
-    try:
-        one.wait(max(until - time.monotonic(), 0))
-    except subprocess.TimeoutExpired:
-        one.send_signal(signal.SIGABRT)
-        one.wait()
+def _end(begun: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Of those that hang."""
+    for one in begun:
+        if one.poll() is None:
+            one.send_signal(signal.SIGABRT)
+            one.wait()
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.lines import FEW, REAL_TIME, everything, lines, run
+from tests.lines import BESIDE, FEW, REAL_TIME, everything, lines, run
 
 
-def test_each_test_in_real_time_is_in_one_line_and_all_others_are_in_the_third() -> None:
-    first, second, others = lines()
+def test_each_test_in_real_time_is_in_one_line_and_all_others_are_in_another() -> None:
+    first, others, *rest = lines()
     files = [path for folder in REAL_TIME for path in folder.glob("**/test_*.py")]
-    assert sorted(map(Path, first + second)) == sorted(files)
+    assert sorted(map(Path, sum(rest, first))) == sorted(files)
     assert others == [f"--ignore={folder}" for folder in REAL_TIME]
 
 
@@ -22,6 +22,14 @@ def test_statuses_and_output_of_all_commands_are_told(capfd: pytest.CaptureFixtu
     codes = ["print('a'); exit(3)", "print('b')", "import sys; sys.exit('c')"]
     assert run([[sys.executable, "-c", code] for code in codes]) == [3, 0, 1]
     assert capfd.readouterr().out.split() == ["a", "b", "c"]
+
+
+def test_few_run_beside_each_other(tmp_path: Path) -> None:
+    here = "import sys, time; from pathlib import Path; me = Path(sys.argv[1], sys.argv[2])"
+    here += "; me.touch(); time.sleep(1); found = len(list(me.parent.iterdir())); me.unlink()"
+    here += "; exit(found)"
+    commands = [[sys.executable, "-c", here, str(tmp_path), str(n)] for n in range(BESIDE + 2)]
+    assert max(run(commands)) == BESIDE
 
 
 def test_a_command_that_hangs_is_ended() -> None:

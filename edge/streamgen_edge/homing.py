@@ -18,8 +18,6 @@ from streamgen_edge.rtmp.publisher import Refused
 from streamgen_edge.viewing import Viewing
 
 TAKEN = "another publisher has taken the stream over"
-FIXED = ("ladder", "keyframe_interval", "audio")
-"""Of a pipeline: what a running session cannot change, as its tracks never do."""
 log = logging.getLogger("streamgen.edge.homing")
 
 

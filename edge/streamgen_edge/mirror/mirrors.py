@@ -62,6 +62,8 @@ class Mirrors:
         key: LinkKey | None = None,
     ) -> None:
         """`grace_s` is how long a stream lasts without its home; `key` is ours."""
+        self.broken: Callable[[], None] = lambda: None
+        """Called when it cannot go on."""
         self._homes = homes
         self._grace_s = grace_s
         self._telemetry = telemetry
@@ -77,9 +79,6 @@ class Mirrors:
         self._task = asyncio.get_running_loop().create_task(self._beat())
         self._task.add_done_callback(self._stopped)
         return self
-
-    broken: Callable[[], None] = staticmethod(lambda: None)
-    """Called when it cannot go on."""
 
     def _stopped(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
