@@ -43,6 +43,12 @@ SOUNDS = {
     "sound that begins late": Case(
         lambda: [t for t in plain() if t.kind != AUDIO or t.at_ms > 1400 or t.config], 20
     ),
+    "sound that begins 10 s late": Case(
+        lambda: [
+            t for t in recorded(seconds=12) if t.kind != AUDIO or t.at_ms > 10_000 or t.config
+        ],
+        250,
+    ),
     "sound that stops": Case(lambda: [t for t in plain() if t.kind != AUDIO or t.at_ms < 900], 20),
     "sound with gaps": Case(
         lambda: [t for t in plain() if t.kind != AUDIO or t.config or t.at_ms // 300 % 2], 20
