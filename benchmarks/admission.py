@@ -33,8 +33,8 @@ sys.path.insert(0, str(ROOT))
 from publishing import Camera, publish_rtmp  # noqa: E402
 
 from tests.live.apart import Apart  # noqa: E402
-from tests.live.serving import two_ports  # noqa: E402
 from tests.live.wires import Loopback  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 PIPELINE: dict[str, Any] = {
     "stages": [{"style": {"model": "starry"}}],
@@ -52,7 +52,7 @@ class Direct(Loopback):
     server makes it wait for the coordinator."""
 
     def place(self, name: str, port: int) -> tuple[str, str]:
-        place = f"127.0.0.1:{two_ports()}"
+        place = f"127.0.0.1:{free_port(2)}"
         return place, place
 
 

@@ -41,8 +41,8 @@ from tests.control.store.private_postgres import PrivatePostgres  # noqa: E402
 from tests.control.store.private_postgres import missing as no_postgres  # noqa: E402
 from tests.live.apart import WORKERS, Apart, Show, missing, out_of_turn, owners  # noqa: E402
 from tests.live.numbered import BITS, RATE, tape  # noqa: E402
-from tests.live.serving import two_ports  # noqa: E402
 from tests.live.wires import Loopback, Namespaces, Wire, no_namespaces  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 CUT_S = 5.0
 SETTLED_S = 8.0
@@ -125,7 +125,7 @@ def store(asked: Asked) -> Row:
 
 @contextmanager
 def closing_wire(target: int) -> Iterator[tuple[int, Wire]]:
-    port = two_ports()
+    port = free_port(2)
     wire = Wire(port, target)
     try:
         yield port, wire

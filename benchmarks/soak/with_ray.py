@@ -10,7 +10,8 @@ from pathlib import Path
 from streamgen.control.keys import new_key
 from tests.control.launch.test_ray import World
 from tests.live.apart import signing
-from tests.live.serving import Server, two_ports
+from tests.live.serving import Server
+from tests.ports import free_port
 
 NUMBERS = 3
 
@@ -48,7 +49,7 @@ def _edge(folder: Path, world: World) -> Server:
     worker, coordinator = (world.joining[world.joining.index(one) + 1] for one in _KEYS)
     public = Path(worker).read_text().split("# ")[2][:64]
     config = "pipeline: transcode\nworkers: 0\n"
-    config += f"link: {{listen: '127.0.0.1:{two_ports()}', key: {folder}/edge.key, "
+    config += f"link: {{listen: '127.0.0.1:{free_port(2)}', key: {folder}/edge.key, "
     config += f"workers: [{public}]}}\ncluster: {{name: edge, key: {folder}/edge.key, "
     config += f"coordinators: ['{world.joining[1]}'], coordinator_key: {coordinator}}}\n"
     (folder / "edge").mkdir()

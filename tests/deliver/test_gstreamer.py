@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from streamgen.ingest.pace import Paced
 from streamgen.media.tracks import EncodedTrack
 from streamgen.telemetry import MonotonicClock
 from streamgen.testing import synthetic_clip
-from tests.gstreamer.installed import alive, coded_file, free_port, needing, rtsp, slices
+from tests.gstreamer.installed import alive, coded_file, needing, rtsp, slices
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.timeout(60), needing("tsparse", "matroskademux", "aacparse")]
 
@@ -102,7 +102,7 @@ def test_a_description_that_takes_the_picture_only_gets_no_sound(
 
 @needing("srtsink", ffmpeg=True)
 def test_srt_is_sent_and_read_back_by_ffmpeg(clip: Path, tmp_path: Path) -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     made = tmp_path / "made.mp4"
     url = f"srt://127.0.0.1:{port}?mode=listener&passphrase=hunter2hunter2"
     reading = ["ffmpeg", "-v", "error", "-i", url, "-c", "copy", str(made)]

@@ -26,7 +26,7 @@ from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
 from streamgen_edge.door import Door
 from streamgen_edge.link import Link, Remote
-from tests.live.serving import two_ports
+from tests.ports import free_port
 
 BASE = Fraction(1, 1000)
 
@@ -300,7 +300,7 @@ def stranger(context: zmq.asyncio.Context, place: Place, prove_with: LinkKey | N
 def test_without_keys_or_with_the_wrong_edge_s_nobody_is_heard(tmp_path: Path) -> None:
     key, other = new_key(tmp_path / "a.key"), new_key(tmp_path / "b.key")
     telemetry = Telemetry()
-    place = Place.at(f"127.0.0.1:{two_ports()}")
+    place = Place.at(f"127.0.0.1:{free_port(2)}")
 
     async def test() -> None:
         remote = Remote(place, key, Guests([other.public], telemetry))
@@ -331,7 +331,7 @@ def test_a_place_for_others_is_not_opened_without_a_key(tmp_path: Path) -> None:
     context = zmq.asyncio.Context()
     with pytest.raises(ConfigError, match="without a key"):
         Door(context, Place.at("127.0.0.1:7000"), None)
-    port = two_ports()
+    port = free_port(2)
     with (
         socket.create_server(("127.0.0.1", port + 1)),
         pytest.raises(ConfigError, match=f"{port + 1}: Address already in use"),

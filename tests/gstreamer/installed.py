@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import pytest
 
 from streamgen.gstreamer.process import PYTHON
 from streamgen.media.packet import Packet
+from tests.ports import free_port
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
 ASKED = """
@@ -47,12 +47,6 @@ def needing(*names: str, ffmpeg: bool = False) -> pytest.MarkDecorator:
     if ffmpeg and shutil.which("ffmpeg") is None:
         lacking = f"ffmpeg {lacking}".strip()
     return pytest.mark.skipif(bool(lacking), reason=f"missing: {lacking}")
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def slices(data: bytes) -> list[bytes]:

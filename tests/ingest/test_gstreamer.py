@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ from streamgen.errors import SourceError
 from streamgen.gstreamer import process
 from streamgen.ingest.container import ContainerSource, open_source
 from streamgen.testing import synthetic_clip
-from tests.gstreamer.installed import alive, coded, coded_file, free_port, gone, needing, rtsp
+from tests.gstreamer.installed import alive, coded, coded_file, gone, needing, rtsp
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.timeout(60), needing()]
 SERVED = (
@@ -71,7 +71,7 @@ def srt_from(clip: Path, port: int) -> Iterator[None]:
 @needing("srtsrc", "tsdemux", ffmpeg=True)
 @pytest.mark.parametrize("tail", ["", " ! tsparse ! tsdemux name=d d. ! h264parse"])
 def test_srt_is_received_as_it_was_encoded(clip: Path, tail: str) -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     with srt_from(clip, port):
         source = opened(
             f"srtsrc uri=srt://127.0.0.1:{port}?mode=listener passphrase=hunter2hunter2{tail}"

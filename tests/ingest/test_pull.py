@@ -20,6 +20,7 @@ from streamgen.pipeline import Pipeline
 from streamgen.report import measure
 from streamgen.session import run
 from streamgen.testing import synthetic_clip
+from tests.ports import free_port
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 CONFIG = """
@@ -38,9 +39,7 @@ pytestmark = [
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[int]:
     """Port of an RTMP server of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config = tmp_path / "nginx.conf"
     config.write_text(CONFIG.format(module=MODULE, folder=tmp_path, port=port))
     process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(tmp_path)])

@@ -11,7 +11,8 @@ import pytest
 from streamgen.errors import SourceError
 from streamgen.ingest.container import open_source
 from streamgen.testing import synthetic_clip
-from tests.gstreamer.installed import coded, coded_file, free_port, needing, rtsp
+from tests.gstreamer.installed import coded, coded_file, needing, rtsp
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(60)
 SERVED = (

@@ -8,7 +8,6 @@ import re
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -151,19 +150,6 @@ def undisturbed(server: Server, name: str, rate: int) -> Iterator[None]:
     assert set(dropped) <= {"starting", *NO_TIME}, dropped
     assert server.pids() == pids and not row["takeovers"]
     assert "Traceback" not in server.log() and "internal error" not in server.log()
-
-
-def two_ports() -> int:
-    """A free port below another free one."""
-    for _ in range(50):
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = int(first.getsockname()[1])
-            try:
-                with socket.create_server(("127.0.0.1", port + 1)):
-                    return port
-            except OSError:
-                continue
-    raise AssertionError("no two ports")
 
 
 def _ours(pid: int) -> bool:

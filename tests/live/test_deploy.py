@@ -20,10 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamgen_edge.rtmp.limits import Limits
 from tests.conftest import ROOT
-from tests.live.serving import Publisher, Server, needs_ffmpeg, two_ports
+from tests.live.serving import Publisher, Server, needs_ffmpeg
 from tests.live.test_hooks import SECRET as HOOK
 from tests.live.test_hooks import Listener
 from tests.live.test_link import Away, made
+from tests.ports import free_port
 
 pytestmark = needs_ffmpeg
 DEPLOY = ROOT / "edge" / "deploy"
@@ -60,7 +61,7 @@ class Troubles:
     def __init__(self, folder: Path, hook: str) -> None:
         """`hook` is the address of a service that takes what it is told."""
         self.folder = folder
-        self.port = two_ports()
+        self.port = free_port(2)
         self.keys = {name: made(folder / f"{name}.key") for name in ("edge", "known", "odd")}
         self.hook = hook
         self.server = Server(folder, config=self.config("0", nobody="http://127.0.0.1:9"))

@@ -19,9 +19,9 @@ import pytest
 
 from streamgen.testing import synthetic_clip
 from tests.edge.certificates import certified, needs_openssl
-from tests.edge.webrtc.test_relay import free_port
 from tests.gstreamer.installed import needing
 from tests.live.serving import Publisher, Server, needs_ffmpeg
+from tests.ports import free_port
 from tests.test_docs import blocks
 
 pytestmark = needs_ffmpeg

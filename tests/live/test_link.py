@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.serving import Publisher, Server, needs_ffmpeg, two_ports
+from tests.live.serving import Publisher, Server, needs_ffmpeg
+from tests.ports import free_port
 
 CLI = [sys.executable, "-m", "streamgen.cli"]
 
@@ -48,7 +49,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.keys = {name: made(folder / f"{name}.key") for name in ("edge", "near", "far", "odd")}
-        self.port = two_ports()
+        self.port = free_port(2)
         self.server = Server(folder, config=self.config("near", "far"), workers=0)
         self.workers: list[Away] = []
 
@@ -173,7 +174,7 @@ def test_a_worker_that_could_not_be_let_in_does_not_start(
 
 def test_an_edge_runs_alone_and_ends_when_told_to(tmp_path: Path) -> None:
     keys = {name: made(tmp_path / f"{name}.key") for name in ("edge", "near")}
-    port = two_ports()
+    port = free_port(2)
     config = tmp_path / "streamgen.yaml"
     config.write_text(
         f"link: {{listen: '127.0.0.1:{port}', key: '{tmp_path}/edge.key', "

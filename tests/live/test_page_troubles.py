@@ -12,8 +12,9 @@ import pytest
 
 from tests.browsing import FAKE_DEVICES, chromium
 from tests.live.conftest import opened_page
-from tests.live.serving import Publisher, Server, needs_ffmpeg, two_ports
+from tests.live.serving import Publisher, Server, needs_ffmpeg
 from tests.live.test_page import LOOK, STATE
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.browser, needs_ffmpeg]
 SECRET = "s3cret-of-one"
@@ -34,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    one = Server(folder, config=CONFIG.format(secret=SECRET, admin=""), port=two_ports())
+    one = Server(folder, config=CONFIG.format(secret=SECRET, admin=""), port=free_port(2))
     yield one
     one.stop()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from tests.live.serving import two_ports
+from tests.ports import free_port
 
 CLONE_NEWNET = 0x40000000
 
@@ -124,7 +124,7 @@ class Loopback:
                 wire.close()
 
     def place(self, name: str, port: int) -> tuple[str, str]:
-        listens, found = two_ports(), two_ports()
+        listens, found = free_port(2), free_port(2)
         self._wires[name] = [Wire(found + n, listens + n) for n in (0, 1)]
         return f"127.0.0.1:{listens}", f"127.0.0.1:{found}"
 

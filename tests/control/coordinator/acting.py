@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from streamgen.control.coordinator.places import Kind
 from streamgen.control.keys import LinkKey, new_key
 from streamgen.control.placement.resources import Profile, Resources, Standing
 from streamgen.control.placement.scheduler import Work
+from tests.ports import free_port
 
 WITHIN_S = 60.0
 """No test is about how fast something is; but all of them end."""
@@ -42,12 +42,6 @@ SMALL = Profile("small", (Resources(cpu_ms=500, memory_mb=500),))
 
 def work(name: str, profile: Profile = SMALL) -> Work:
     return Work(name, profile, Standing.LIVE_FREE)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 async def until(true: Callable[[], bool], what: str) -> None:

@@ -25,8 +25,8 @@ pytest.importorskip("sqlalchemy")
 from streamgen.cli import app
 from streamgen.testing import synthetic_clip
 from tests.control.chunks.work import FAST, packets
-from tests.control.coordinator.acting import free_port
 from tests.control.launch.waiting import until
+from tests.ports import free_port
 
 WITHIN_S = 60.0
 STREAMGEN = [sys.executable, "-m", "streamgen.cli"]

@@ -24,8 +24,8 @@ if find_spec("ray") is None:
 
 from streamgen.control.keys import new_key
 from streamgen.control.launch.berths import Berths
-from tests.control.coordinator.acting import free_port
 from tests.control.launch.waiting import alive, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 WITHIN_S = 90.0

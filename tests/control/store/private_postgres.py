@@ -6,12 +6,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from tests.ports import free_port
 
 
 def _programs() -> Path | None:
@@ -49,9 +50,7 @@ class PrivatePostgres:
         self._user = "postgres" if os.getuid() == 0 else None
         self._numbers = count()
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         if self._user is not None:
             shutil.chown(self._home, self._user)
         self._run("initdb", "-D", str(self._home), "-A", "trust", "-U", "tests", "-N")

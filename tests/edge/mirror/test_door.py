@@ -16,7 +16,7 @@ from streamgen.errors import ConfigError
 from streamgen.telemetry import Telemetry
 from streamgen_edge.mirror.mirrors import address
 from tests.edge.webrtc.peers import looped
-from tests.live.serving import two_ports
+from tests.ports import free_port
 
 from .edges import TOP, Tape, home, other, same, until
 
@@ -26,7 +26,7 @@ async def test_at_a_port_only_edges_with_a_known_key_come_in(taped: Tape, tmp_pa
     keys = [new_key(tmp_path / f"{name}.key") for name in ("a", "b", "c")]
     own = Telemetry()
     door = {
-        "at": f"tcp://127.0.0.1:{two_ports()}",
+        "at": f"tcp://127.0.0.1:{free_port(2)}",
         "key": keys[0],
         "guests": Guests([keys[1].public], own),
     }

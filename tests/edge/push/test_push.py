@@ -30,6 +30,7 @@ from tests.edge.push.show import lengths, playing, pushing
 from tests.edge.rtmp.basket import Basket, Owner
 from tests.edge.rtmp.peer import until
 from tests.edge.webrtc.peers import looped
+from tests.ports import free_port
 
 SECRET = "c4nary"
 NGINX_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
@@ -228,8 +229,7 @@ def test_a_process_ends_with_its_parent_also_while_its_target_takes_nothing() ->
 @contextmanager
 def nginx(folder: Path) -> Iterator[tuple[int, Path]]:
     """nginx-rtmp that records what comes; its port, and the folder of the records."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     kept = folder / "kept"
     kept.mkdir()
     file = folder / "nginx.conf"

@@ -6,7 +6,6 @@ import asyncio
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,24 +23,9 @@ from aiortc import (
 from tests.edge.webrtc.peers import looped
 from tests.edge.webrtc.studio import ask
 from tests.edge.webrtc.test_http import offer, open_app
+from tests.ports import free_port
 
 TURN = shutil.which("turnserver")
-
-
-def free_port() -> int:
-    """One that a relay can have for TCP and for UDP: it takes both."""
-    while True:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-        ):
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @pytest.fixture
