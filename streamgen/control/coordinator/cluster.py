@@ -75,6 +75,8 @@ class Holding:
     cut: Cut
     since_ms: int
     attached: bool = False
+    shown: bool = False
+    """Its node has said that it carries the stream."""
     was: Work | None = None
     """As in `Held`."""
 

@@ -108,6 +108,7 @@ def _shown(cluster: Cluster, node: Node, one: Running, now_ms: int) -> None:
     if stream is not None:
         for holding in (stream.here, stream.coming):
             if holding is not None and (holding.node, holding.epoch) == (node.name, one.epoch):
+                holding.shown = True
                 work = holding.was or stream.work
                 if (one.work, one.cut) != (work, holding.cut):  # that was not heard
                     cluster.said.append(Change(work, node.name, holding.epoch, holding.cut))
@@ -146,8 +147,9 @@ def _newer(stream: Stream | None, epoch: int) -> bool:
 
 
 def _missing(cluster: Cluster, stream: Stream, holding: Holding, now_ms: int) -> None:
-    """A node does not carry what it should: it has not heard yet, or lost it."""
-    if holding.attached:
+    """A node does not carry what it should: it lost it, or has not heard yet. Its word may be older
+    than an edge's that has the first picture already."""
+    if holding.attached and holding.shown:
         failed(cluster, stream, holding, "its node does not carry it any more", now_ms)
     elif now_ms - holding.since_ms >= cluster.limits.resend_ms:
         cluster.tell(stream, holding)
@@ -160,4 +162,4 @@ def _booked(
     if held is None or cluster.nodes.get(held.node) is None:
         return None
     cluster.scheduler.book(held.was or stream.work, held.node, held.cut)
-    return Holding(held.node, held.epoch, held.cut, now_ms, attached, held.was)
+    return Holding(held.node, held.epoch, held.cut, now_ms, attached, attached, held.was)

@@ -39,3 +39,33 @@ def test_a_network_that_a_node_has_loaded_meanwhile_draws_streams_there(world: W
     profile = Profile("starry-720p30", (Resources(cpu_ms=100),), frozenset({"starry@1280x720"}))
     [assign] = of(world.say(StreamWanted(Work("show", profile, Standing.LIVE_PAID), None)), Assign)
     assert isinstance(assign, Assign) and assign.node == "two"
+
+
+def test_a_report_older_than_the_first_picture_is_not_taken_for_a_loss_and_a_later_one_is(
+    world: World,
+) -> None:
+    world.want("show")
+    node = world.owner("show")
+    assert node is not None
+    world.deliver(node)  # its edge has a picture
+    assert world.say(NodeReport(node, ())) == []  # sent before the command came
+    world.report(node)
+    assert (world.owner("show"), world.fence["show"]) == (node, (1 << 32) + 1)
+    world.machines[node].carries.clear()
+    world.report(node)
+    world.settle()
+    assert world.owner("show") not in (None, node)
+
+
+def test_who_never_shows_a_stream_is_told_again_although_it_has_given_pictures(
+    world: World,
+) -> None:
+    world.want("show")
+    node = world.owner("show")
+    assert node is not None
+    world.deliver(node)
+    world.machines[node].carries.clear()
+    world.pass_time(1000)
+    world.report(node)
+    world.settle()
+    assert world.owner("show") == node and "show" in world.machines[node].carries
