@@ -104,11 +104,15 @@ class Filler:
             self._write(process, {"begins": self.room.begins, "keeps": self.room.keeps})
 
     async def run(self) -> None:
-        """Until cancelled. The process is started again when it dies."""
+        """Until cancelled. The process is started again when it dies, or could not be started: no
+        stream of the node ends for want of pieces."""
         loop, deaths = asyncio.get_running_loop(), 0
         while True:
             began = loop.time()
-            await self._follow()
+            try:
+                await self._follow()
+            except (OSError, ValueError) as error:  # no memory for it; or a line that is none
+                log.warning("what makes pieces of jobs: %s", error)
             deaths = 0 if loop.time() - began > HEALTHY_S else deaths + 1
             await asyncio.sleep(AGAIN_S[min(deaths, len(AGAIN_S) - 1)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from streamgen.control import filler as filler_module
 from streamgen.control.coordinator.events import Running
 from streamgen.control.filler import MODULE, Filler, Room, room, taken
 from streamgen.control.jobs.order import JobOrder
@@ -79,6 +81,29 @@ def fillers() -> list[int]:
         if parent == os.getpid():
             found.append(int(entry.name))
     return found
+
+
+def test_a_process_that_cannot_be_started_is_tried_again_and_the_node_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(filler_module, "AGAIN_S", (0.05,))
+    python = sys.executable
+
+    async def work() -> None:
+        filler = Filler(f"sqlite:///{tmp_path / 'state.db'}", "node-1", NODE)
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+        running = asyncio.create_task(filler.run())
+        try:
+            await until(lambda: running.done() or caplog.text.count("nowhere") > 1, "it tries")
+            assert not running.done()
+            monkeypatch.setattr(sys, "executable", python)
+            await until(fillers, "it is started")
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+    asyncio.run(work())
+    assert fillers() == []
 
 
 @pytest.mark.timeout(600)  # beside other work it is given little, and that is what it is for
