@@ -136,6 +136,8 @@ class Homes:
         self._alone: dict[str, int] = {}
         """Streams of edges that are gone, and since when; who was alone longest comes first."""
         self._doors: dict[str, tuple[str, str]] = {}
+        self._away: set[str] = set()
+        """Edges that are gone, whose doors are kept as long as they have streams."""
         self._sought: dict[str, dict[str, None]] = {}
         """Edges by stream."""
         self._seeks: dict[str, dict[str, None]] = {}
@@ -153,6 +155,7 @@ class Homes:
     def registered(self, edge: EdgeRegistered, now_ms: int) -> None:
         """It says all of it again after this; what it does not say, it has lost."""
         self._unseek_all(edge.edge)
+        self._away.discard(edge.edge)
         for stream in self._of.get(edge.edge, ()):
             self._alone.setdefault(stream, now_ms)
         door = (edge.mirror, edge.mirror_key)
@@ -167,7 +170,9 @@ class Homes:
             self._unseek_all(edge)
             for stream in self._of.get(edge, ()):
                 self._alone.setdefault(stream, now_ms)
-            if edge not in self._of:
+            if edge in self._of:
+                self._away.add(edge)
+            else:
                 self._doors.pop(edge, None)
 
     def time_went_by(self, now_ms: int) -> None:
@@ -294,6 +299,9 @@ class Homes:
             del self._of[held.edge][stream]
             if not self._of[held.edge]:
                 del self._of[held.edge]
+                if held.edge in self._away:
+                    self._away.remove(held.edge)
+                    self._doors.pop(held.edge, None)
         return held
 
     def _forget(self, stream: str) -> None:

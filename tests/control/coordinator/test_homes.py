@@ -9,10 +9,12 @@ from streamgen.control.coordinator import homes as homes_module
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.desk import EDGE_GONE_MS
 from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered
+from streamgen.control.coordinator.fencing import Epochs
 from streamgen.control.coordinator.homes import (
     KEPT_MS,
     LONGEST_PASSPORT,
     Home,
+    Homes,
     KnownHome,
     StreamClaimed,
     StreamLeft,
@@ -169,6 +171,25 @@ def test_what_a_dead_edge_said_is_kept_a_while_and_no_longer() -> None:
     assert scene.told("edge-c") == Home("s", "", gone.epoch)
     assert scene.remembered() == (KnownHome("t", "edge-b", other.epoch),)
     assert scene.claim("s", "edge-b").passport == ""
+
+
+def test_of_an_edge_that_is_gone_nothing_is_kept_once_its_streams_are_forgotten() -> None:
+    now_ms = 1_000
+    homes = Homes(Epochs(3, b"secret"))
+    homes.listened()
+    for number in range(3):
+        edge, stream = f"edge-{number}", f"s{number}"
+        homes.registered(door(edge), now_ms)
+        homes.hear(StreamClaimed(stream, edge, 0, "", "1"))
+        homes.gone([edge], now_ms)
+    assert len(homes._doors) == 3, "who seeks them may find more there"
+    homes.registered(door("edge-0"), now_ms)
+    homes.time_went_by(now_ms + KEPT_MS)
+    assert list(homes._doors) == ["edge-0"]
+    again = StreamClaimed("s0", "edge-0", 0, "", "2")
+    homes.hear(again)
+    home = homes.get("s0")
+    assert home is not None and home.place == "tcp://edge-0:7200"
 
 
 def test_an_edge_that_comes_back_with_its_streams_keeps_them_and_without_loses_them() -> None:
