@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from streamgen.config import check
 from streamgen.control.chunks.child import Order
 from streamgen.control.chunks.folder import adopt, owner_name, owner_of
 from streamgen.control.chunks.packets import Made, made_already
@@ -13,7 +14,8 @@ from streamgen.control.store import Job
 
 
 def order_of(job: Job) -> JobOrder:
-    return JobOrder.model_validate(job.facts["order"])
+    """Raises `ConfigError` for what this version does not understand."""
+    return check(JobOrder, job.facts["order"])
 
 
 def work_of(job: Job, share: tuple[int, ...], yields: bool) -> Order:

@@ -40,7 +40,7 @@ ask."""
 KEEPS_S = 20.0
 """Processes without work are kept for so long."""
 ELSEWHERE_S = 60.0
-"""A job whose folders are not on this machine is looked at again after so long."""
+"""A job that is not for us is looked at again after so long."""
 
 
 @dataclass(eq=False, slots=True)
@@ -155,20 +155,35 @@ class Workshop:
         room = min(len(self._shares), self._begins - len(self._works))
         if room <= 0:
             return 0
-        complete = await self._store.jobs.complete(room)
+        now = time.monotonic()
+        self._elsewhere = {job: until for job, until in self._elsewhere.items() if until > now}
+        found = await self._store.jobs.complete(room + len(self._elsewhere))
+        complete = [job for job in found if self._for_us(job)][:room]
         for job in complete:
             self._start(self._complete, job)
         room -= len(complete)
         if room <= 0:
             return len(complete)
-        now = time.monotonic()
-        self._elsewhere = {job: until for job, until in self._elsewhere.items() if until > now}
         claims = await self._store.work.claim(
             self._owner, room, self._ttl_ms, but=list(self._elsewhere)
         )
         for claim in claims:
             self._start(self._make, claim)
         return len(complete) + len(claims)
+
+    def _for_us(self, job: Job) -> bool:
+        """Whether this machine has the folders of a job, and this version understands it."""
+        if job.name in self._elsewhere:
+            return False
+        try:
+            order = order_of(job)
+        except ConfigError as error:
+            self._say(f"job {job.name}: left to others: {error}")
+        else:
+            if order.here:
+                return True
+        self._elsewhere[job.name] = time.monotonic() + ELSEWHERE_S
+        return False
 
     def _start(self, act: Callable[[Any, Work], Awaitable[None]], what: Any) -> None:
         work = Work(self._shares.pop())
@@ -237,8 +252,7 @@ class Workshop:
             job = await self._store.one(Job, claim.job)
             if job is None or job.state in FINAL:
                 return
-            if not order_of(job).here:
-                self._elsewhere[job.name] = time.monotonic() + ELSEWHERE_S
+            if not self._for_us(job):
                 await self._store.work.finish(claim, "waiting", {})
                 return
             result = await self._made(job, claim, work)

@@ -137,6 +137,32 @@ def test_a_cancelled_job_leaves_nothing_and_its_workers_are_told(
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize("why", ["its folders are elsewhere", "it is of a newer version"])
+def test_who_cannot_work_on_a_job_leaves_it_to_others(
+    clip: Path, tmp_path: Path, why: str, complete: bool
+) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    shutil.copy(clip, folder / "in.mp4")
+
+    async def work(store: Store) -> Job:
+        job = await submit(store, order(folder / "in.mp4", folder / "out.mp4"), now_ms=1)
+        for claim in await store.work.claim("other", 99, 60_000) if complete else []:
+            await store.work.finish(claim, "done", {})
+        if why == "it is of a newer version":
+            facts = {**job.facts, "order": {**job.facts["order"], "new": 1}}
+            await store.write(replace(job, facts=facts, version=job.version + 1))
+        else:
+            folder.rename(tmp_path / "away")
+        await workshop(store).run()
+        assert (await store.jobs.standings())[job.name].claimed == 0
+        return await state(store, job)
+
+    job = with_store(tmp_path, work)
+    assert job.state not in ("failed", "done"), job.facts
+
+
 def test_a_job_whose_input_is_changed_fails_and_says_why(clip: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in.mp4", tmp_path / "out.mp4"
     shutil.copy(clip, source)
