@@ -125,6 +125,13 @@ class There:
     def forget(self, stream: str, /) -> None: ...
 
 
+def ask(edge: Mirrors) -> None:
+    """As a player does."""
+    found = edge.find(NAME)
+    if found is not None and found.viewing.packager is not None:
+        found.viewing.packager.wanted("720p")
+
+
 async def others(folder: str, edges: int, seconds: float) -> None:
     """Edges that fetch the stream; what they saw, as JSON, on standard output."""
     copies = [Mirrors(There(folder), lambda name: 5, Telemetry(), Metrics()) for _ in range(edges)]
@@ -135,11 +142,13 @@ async def others(folder: str, edges: int, seconds: float) -> None:
         found = await one.demand(NAME, hls=True)
         assert found is not None
         notings.append(Noting(found.viewing))
+        ask(one)
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         await asyncio.sleep(1)
         for one in copies:
             one.get(NAME, hls=True)
+            ask(one)
     print(json.dumps([[one.parts, one.packets] for one in notings]))
     for one in copies:
         await one.__aexit__()

@@ -8,9 +8,12 @@ import time
 from dataclasses import dataclass
 
 from streamgen.deliver.live import LivePackager
+from streamgen.deliver.rendition import Rendition
 
 WITHIN_S = 5.0
 """The process that makes a picture has so long, its start included."""
+HERE_S = 3.0
+"""Pictures of another edge may take so long to come."""
 FRESH_S = 1.0
 """A picture is given again for so long."""
 MOST_KEPT = 64
@@ -31,15 +34,38 @@ class _Made:
     jpeg: bytes
 
 
+def top_rung(packager: LivePackager) -> Rendition:
+    return next(one for one in packager.renditions.values() if one.track.video)
+
+
 def last_key_frame(packager: LivePackager) -> bytes | None:
     """A small movie that begins with the top rung's last key frame; None before the first."""
-    top = next(one for one in packager.renditions.values() if one.track.video)
-    window = top.window
+    window = top_rung(packager).window
     for piece in reversed(window.pieces):
         for part in reversed(piece.parts):
             if part.independent and not part.gap:
                 return window.headers[piece.header] + part.data
     return None
+
+
+async def _here(packager: LivePackager) -> bool:
+    """Whether its pictures are, once they have come from the edge that has them."""
+    place, news = top_rung(packager).track.place, asyncio.Event()
+
+    def look(rendition: Rendition) -> None:
+        news.set()
+
+    packager.watch(look)
+    try:
+        async with asyncio.timeout(HERE_S):
+            while not packager.wanted(place):
+                news.clear()
+                await news.wait()
+    except TimeoutError:
+        return packager.wanted(place)
+    finally:
+        packager.unwatch(look)
+    return True
 
 
 class Pictures:
@@ -57,7 +83,7 @@ class Pictures:
         made = self._made.get(session)
         if made is not None and time.monotonic() - made.at < FRESH_S:
             return made.jpeg
-        movie = last_key_frame(packager)
+        movie = last_key_frame(packager) if await _here(packager) else None
         if movie is None:
             raise NoPicture("there is no picture yet", 503)
         if self._making:

@@ -30,7 +30,7 @@ from streamgen.deliver.atomic import (
 from streamgen.deliver.codecs import codec_string
 from streamgen.deliver.manifest import Manifest, write_into_folder
 from streamgen.deliver.muxer import Muxer
-from streamgen.deliver.playlist import Rendition, media, multivariant
+from streamgen.deliver.playlist import Rates, Rendition, media, multivariant
 from streamgen.deliver.segments import Segments
 from streamgen.errors import OutputError
 from streamgen.media.packet import Packet
@@ -192,8 +192,7 @@ class HlsOutlet:
         return Rendition(
             uri=f"{folder.place}/index.m3u8",
             codecs=folder.codecs,
-            segments=table,
-            target_s=self.segment_ns / 1e9,
+            rates=Rates.of(table, self.segment_ns / 1e9),
             size=_display_size(track),
             rate=rate if track.kind == "video" else None,
             language=track.language,

@@ -12,14 +12,14 @@ changes. Names, numbers, dates and bytes follow from the packets and the session
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamgen.deliver.grid import NS, Grid
 from streamgen.deliver.live_playlist import Report
 from streamgen.deliver.playlist import Rendition as Measured
 from streamgen.deliver.playlist import multivariant
-from streamgen.deliver.rendition import LiveTrack, Page, Rendition
+from streamgen.deliver.rendition import LiveTrack, Page, Rendition, Said
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
 
@@ -52,6 +52,16 @@ class LiveSettings:
     """A rung that is this much behind another one has gaps until it is back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What the multivariant playlist is made of."""
+
+    said: Mapping[str, Said]
+    """By place, of what is playable."""
+    ready: bool
+    """Every rendition has a full segment, or will not have one soon."""
+
+
 class LivePackager:
     """Packages one session. All calls come from one thread; so do those of `watch`."""
 
@@ -75,6 +85,14 @@ class LivePackager:
         self.renditions: dict[str, Rendition] = {}
         """By place: `720p`, `audio-0`."""
         self.ended = False
+        self.wanted: Callable[[str], bool] = lambda place: True
+        """Called with its place for each request of a rendition. False: it is another process that
+        packages it, and what is here of it is not yet what is there."""
+        self.elsewhere: Ladder | None = None
+        """Of a copy: what the playlist on top says where the session is packaged. The windows here
+        need not have it."""
+        self._before: Ladder | None = None
+        """The same, of who packaged the session before us."""
         self._reported: set[str] = set()
         """Places that have published."""
         self._watchers: list[Callable[[Rendition], None]] = []
@@ -123,7 +141,7 @@ class LivePackager:
     def resume(self) -> int:
         """Go on with windows that another packager of the session has filled, from the next segment
         on that is seen whole. Output PTS, in ns, up to which they have pictures."""
-        ends = [0]
+        ends, self._before, self.elsewhere = [0], self.elsewhere, None
         for rendition in self.renditions.values():
             rendition.resume()
             if rendition.track.video and rendition.window.pieces:
@@ -145,24 +163,48 @@ class LivePackager:
     @property
     def ready(self) -> bool:
         """Every rendition has a full segment, or will not have one soon."""
-        windows = [rendition.window for rendition in self.renditions.values()]
-        late = any(len(window.pieces) > _LATE_SEGMENTS for window in windows)
-        return late or all(window.ready for window in windows)
+        if self.elsewhere is not None:
+            return self.elsewhere.ready
+        late = any(len(one.window.pieces) > _LATE_SEGMENTS for one in self.renditions.values())
+        return late or all(map(self._plays, self.renditions))
 
     @property
     def playable(self) -> bool:
         """At least one rung has a full segment."""
-        return any(r.window.ready and r.track.video for r in self.renditions.values())
+        return any(one.track.video and self._plays(at) for at, one in self.renditions.items())
+
+    def _plays(self, place: str) -> bool:
+        """Whether it is in the multivariant playlist. What was there where the session was packaged
+        before stays, though its first segment here may be yet to come: players read that playlist
+        but once."""
+        if self.elsewhere is not None:
+            return place in self.elsewhere.said
+        before = self._before is not None and place in self._before.said
+        return before or self.renditions[place].window.ready
+
+    @property
+    def ladder(self) -> Ladder:
+        """What the multivariant playlist says."""
+        playable = filter(self._plays, self.renditions)
+        return Ladder({place: self._said(place) for place in playable}, self.ready)
+
+    def _said(self, place: str) -> Said:
+        rendition = self.renditions[place]
+        if self.elsewhere is not None:
+            return self.elsewhere.said[place]
+        if self._before is None or rendition.window.ready:
+            return rendition.said
+        return self._before.said[place]
 
     def multivariant(self, query: str = "") -> str:
         """The playlist on top, of what is playable; `query` follows every URI."""
         rungs: list[Measured] = []
         sounds: list[Measured] = []
-        for place, rendition in self.renditions.items():
-            if rendition.window.ready:
-                uri = f"{self.start.session}/{place}/index.m3u8"
-                said = rendition.measured(f"{uri}?{query}" if query else uri)
-                (rungs if rendition.track.video else sounds).append(said)
+        for place, said in self.ladder.said.items():
+            rendition = self.renditions[place]
+            uri = f"{self.start.session}/{place}/index.m3u8"
+            measured = rendition.measured(f"{uri}?{query}" if query else uri, said)
+            (rungs if rendition.track.video else sounds).append(measured)
         return multivariant(rungs, sounds)
 
     def _pass_by(self, front: Rendition) -> None:

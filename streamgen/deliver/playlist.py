@@ -22,14 +22,40 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Rates:
+    """What the media of one playlist take."""
+
+    peak_bps: int
+    """Highest rate of any run of segments that lasts 0.5 to 1.5 target durations (4.1 of the second
+    edition); of the whole when it is shorter than that."""
+    average_bps: int
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment], target_s: float) -> Rates:
+        """`target_s` is the nominal length of a segment."""
+        duration_s = sum(segment.duration_s for segment in segments)
+        whole = 8 * sum(segment.size_bytes for segment in segments)
+        average_bps = round(whole / duration_s) if duration_s else 0
+        peak = 0.0
+        for start in range(len(segments)):
+            bits, lasted_s = 0, 0.0
+            for segment in segments[start:]:
+                bits += 8 * segment.size_bytes
+                lasted_s += segment.duration_s
+                if lasted_s > 1.5 * target_s:
+                    break
+                if lasted_s >= 0.5 * target_s:
+                    peak = max(peak, bits / lasted_s)
+        return cls(max(round(peak), average_bps), average_bps)
+
+
+@dataclass(frozen=True, slots=True)
 class Rendition:
     """One media playlist, as the multivariant playlist speaks of it."""
 
     uri: str
     codecs: str
-    segments: tuple[Segment, ...]
-    target_s: float
-    """Nominal segment length."""
+    rates: Rates
     size: tuple[int, int] = (0, 0)
     """Display width and height; video only."""
     rate: Fraction | None = None
@@ -38,31 +64,6 @@ class Rendition:
     title: str | None = None
     default: bool = False
     channels: int = 0
-
-    @property
-    def duration_s(self) -> float:
-        return sum(segment.duration_s for segment in self.segments)
-
-    @property
-    def average_bps(self) -> int:
-        bits = 8 * sum(segment.size_bytes for segment in self.segments)
-        return round(bits / self.duration_s) if self.duration_s else 0
-
-    @property
-    def peak_bps(self) -> int:
-        """Highest rate of any run of segments that lasts 0.5 to 1.5 target durations (4.1 of the
-        second edition); of the whole when it is shorter than that."""
-        peak = 0.0
-        for start in range(len(self.segments)):
-            bits, lasted_s = 0, 0.0
-            for segment in self.segments[start:]:
-                bits += 8 * segment.size_bytes
-                lasted_s += segment.duration_s
-                if lasted_s > 1.5 * self.target_s:
-                    break
-                if lasted_s >= 0.5 * self.target_s:
-                    peak = max(peak, bits / lasted_s)
-        return max(round(peak), self.average_bps)
 
 
 def media(segments: Sequence[Segment]) -> str:
@@ -97,8 +98,9 @@ def multivariant(rungs: Sequence[Rendition], sounds: Sequence[Rendition]) -> str
     sound_codecs = [sound.codecs for sound in sounds]
     for rung in rungs:
         codecs = ",".join(dict.fromkeys([rung.codecs, *sound_codecs]))
-        peak = rung.peak_bps + max((sound.peak_bps for sound in sounds), default=0)
-        average = rung.average_bps + max((sound.average_bps for sound in sounds), default=0)
+        peak, average = rung.rates.peak_bps, rung.rates.average_bps
+        peak += max((sound.rates.peak_bps for sound in sounds), default=0)
+        average += max((sound.rates.average_bps for sound in sounds), default=0)
         facts = [
             f"BANDWIDTH={peak}",
             f"AVERAGE-BANDWIDTH={average}",

@@ -15,9 +15,9 @@ from streamgen.deliver.fragments import Sample, audio_header, video_header
 from streamgen.deliver.grid import NS, Grid
 from streamgen.deliver.h264 import Parameters, access_unit, parameters
 from streamgen.deliver.live_playlist import Facts, Report, media_playlist
+from streamgen.deliver.playlist import Rates, Segment
 from streamgen.deliver.playlist import Rendition as Measured
-from streamgen.deliver.playlist import Segment
-from streamgen.deliver.window import Window
+from streamgen.deliver.window import Window, forget
 from streamgen.errors import ConfigError
 from streamgen.media.packet import Packet
 
@@ -60,6 +60,15 @@ class LiveTrack:
     @property
     def video(self) -> bool:
         return self.name.startswith("video/")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the multivariant playlist says of a rendition that its track does not."""
+
+    codecs: str
+    size: tuple[int, int]
+    rates: Rates
 
 
 @dataclass(frozen=True)
@@ -162,19 +171,28 @@ class Rendition:
             page = self._pages[skip] = Page(text.encode(), self.window.revision)
         return page
 
-    def measured(self, uri: str) -> Measured:
-        """What the multivariant playlist says of it: rates as measured over the window, and at
-        least what the encoder may do."""
+    def forget(self) -> None:
+        """Let go of the window: it begins anew with what comes."""
+        forget(self.window)
+        self.parameters = None
+
+    @property
+    def said(self) -> Said:
+        """Rates as measured over the window, and at least what the encoder may do."""
         length_s = self.facts.grid.segment_ns / NS
         may = Segment("", length_s, ceil(self.track.bitrate_bps * PEAK * Fraction(length_s) / 8))
         done = (piece for piece in self.window.listed() if piece.complete and not piece.gap)
         segments = [Segment(p.uri, p.duration_ns / NS, p.size_bytes) for p in done]
+        size = self.parameters.display if self.parameters is not None else (0, 0)
+        return Said(self.codecs, size, Rates.of((*segments, may), length_s))
+
+    def measured(self, uri: str, said: Said) -> Measured:
+        """What the multivariant playlist says of it, as it is here or where it comes from."""
         return Measured(
             uri=uri,
-            codecs=self.codecs,
-            segments=(*segments, may),
-            target_s=length_s,
-            size=self.parameters.display if self.parameters is not None else (0, 0),
+            codecs=said.codecs,
+            rates=said.rates,
+            size=said.size,
             rate=self.track.rate,
             language=self.track.language,
             title=self.track.title,

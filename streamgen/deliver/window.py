@@ -213,3 +213,9 @@ class Window:
             return Absent.NEVER
         first = self.pieces[0].number
         return Absent.GONE if number < first else self.pieces[number - first]
+
+
+def forget(window: Window) -> None:
+    """Let go of all that it has. What comes next may have any number."""
+    window._cut(0)
+    window.revision += 1

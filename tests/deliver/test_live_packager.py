@@ -276,7 +276,7 @@ def test_new_parameter_sets_bring_a_new_header_and_one_discontinuity_everywhere(
         assert [s.number for s in found.segments if s.discontinuity] == [13]
         assert len({s.header for s in found.segments}) == (1 if place == "audio-0" else 2)
         Trace(2).poll(made.page(place, skip=False).text.decode())
-    assert made.renditions["180p"].measured("").size == (352, 198)
+    assert made.renditions["180p"].said.size == (352, 198)
 
 
 def test_new_parameter_sets_within_a_segment_wait_for_the_next(lines: tuple[Line, ...]) -> None:

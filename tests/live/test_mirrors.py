@@ -3,6 +3,8 @@ other."""
 
 from __future__ import annotations
 
+import re
+import time
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -81,6 +83,66 @@ def test_what_is_published_at_one_edge_is_watched_at_the_other(cluster: Cluster)
     finally:
         publisher.close()
         there.until(partial(nothing_here, here), "end of the copy", 60)
+
+
+def test_only_the_rendition_that_is_asked_for_crosses(cluster: Cluster) -> None:
+    """Between real edges: the sound alone, then pictures on demand, which go when nobody asks for
+    them any more."""
+    there, here = cluster.edges["edge-a"], cluster.edges["edge-b"]
+    publisher = Publisher(there, "one", seconds=240)
+    try:
+        places = here.until(lambda: len(both := renditions(here, "one")) == 2 and both, "both", 40)
+        (sound,) = [place for place in places if "/audio" in place]
+        (pictures,) = [place for place in places if place != sound]
+        at_first, begun = received(here), newest(there, sound)
+        while newest(there, sound) < begun + 4:
+            heard = look(there, here, sound)
+        crossed = received(here) - at_first
+        seen = look(there, here, pictures)
+        assert 0 < crossed < heard + 30_000 < seen, (crossed, heard, seen)
+        here.until(lambda: received(here) - at_first > seen, "pictures")
+        ends = time.monotonic() + 12
+        while time.monotonic() < ends:
+            look(there, here, sound)
+        before, begun = received(here), newest(there, sound)
+        while (at := newest(there, sound)) < begun + 5:
+            look(there, here, sound)
+        later = received(here) - before
+        size = sum(segment(there, sound, number) for number in range(begun, at))
+        shown = sum(segment(there, pictures, number) for number in range(begun + 1, at))
+        assert later < size + 30_000 and shown > 50_000, (later, size, shown)
+    finally:
+        publisher.close()
+        there.until(partial(nothing_here, here), "end of the copy", 60)
+
+
+def newest(server: Server, place: str) -> int:
+    return MediaPlaylist.parsed(server.get(place)[1]).parts[-1].number
+
+
+def segment(server: Server, place: str, number: int) -> int:
+    """Its size, once it is whole."""
+    return len(fetched(server, f"{place.rpartition('/')[0]}/{number}.m4s"))
+
+
+def received(server: Server) -> int:
+    """Bytes of media that have come from other edges."""
+    found = re.search(
+        r"mirror_bytes_total{[^}]*received[^}]*} ([\d.e+]+)", server.get("/metrics")[1]
+    )
+    return 0 if found is None else int(float(found[1]))
+
+
+def look(there: Server, here: Server, place: str) -> int:
+    """All that a rendition lists, at both edges, where it is the same; how many bytes it has."""
+    status, text = here.get(place)
+    assert status == 200
+    newest = MediaPlaylist.parsed(text).parts[-1]
+    uris = [uri for uri in text.splitlines() if uri and not uri.startswith("#")]
+    folder = place.rpartition("/")[0]
+    for uri in (uris[-1], newest.uri):
+        assert fetched(there, f"{folder}/{uri}") == fetched(here, f"{folder}/{uri}")
+    return sum(len(fetched(there, f"{folder}/{uri}")) for uri in (*uris, newest.uri))
 
 
 def nothing_here(server: Server) -> bool:

@@ -27,9 +27,12 @@ from streamgen_edge.hls.room import Receive, Room
 
 FIRST_SEGMENT_S = 3.0
 """How long a playlist is held until there is a full segment: hls.js gives up without one."""
+COPIED_S = 3.0
+"""How long a request waits for a rendition of another edge to come here."""
 _TARGETS = 3
 """Blocked requests end after so many target durations (RFC 8216bis, 6.2.5.2)."""
 _METHODS = frozenset({"GET", "HEAD"})
+_NOT_COPIED = "this rendition has not come from its edge yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +181,9 @@ class HlsApp:
         if asked is None:
             return
         room, window = self._room(packager), rendition.window
+        if not await self._copied(packager, rendition, receive):
+            await refuse(send, 503, _NOT_COPIED, retry=True)
+            return
         if not window.ready:
             await room.until(
                 lambda: window.ready or window.ended, rendition, FIRST_SEGMENT_S, receive
@@ -196,6 +202,13 @@ class HlsApp:
         blocking = directives.msn is not None
         sheet = room.sheet(packager, rendition, skip=directives.skip, blocking=blocking)
         await sheet.send(send, scope)
+
+    async def _copied(self, packager: LivePackager, rendition: Rendition, receive: Receive) -> bool:
+        """Whether it is here as it is at its home, once it has come from there."""
+        place, room = rendition.track.place, self._room(packager)
+        return packager.wanted(place) or await room.until(
+            lambda: packager.wanted(place), rendition, COPIED_S, receive
+        )
 
     async def _blocked(
         self, room: Room, rendition: Rendition, directives: Directives, receive: Receive
@@ -218,6 +231,9 @@ class HlsApp:
         file: str,
     ) -> None:
         window, video = rendition.window, rendition.track.video
+        if not await self._copied(packager, rendition, receive):
+            await refuse(send, 503, _NOT_COPIED, retry=True)
+            return
         header = window.headers.get(file)
         if header is not None:
             await answers.media(send, scope, (header,), video=video)

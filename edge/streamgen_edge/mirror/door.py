@@ -22,7 +22,7 @@ from streamgen.control.wire import BEAT_S, DEAD_S, decoded, encoded, prove
 from streamgen.deliver.copying import Position
 from streamgen.errors import ConfigError
 from streamgen.telemetry import Telemetry
-from streamgen_edge.mirror.outlets import PacketsOutlet, PartsOutlet
+from streamgen_edge.mirror.outlets import LadderOutlet, PacketsOutlet, PartsOutlet
 from streamgen_edge.mirror.wire import UNDERSTOOD_NOT, Facts, What, prepare, read_position
 from streamgen_edge.viewers import Watched
 from streamgen_edge.viewing import Viewing
@@ -52,12 +52,13 @@ class Want:
     stream: str
     what: What
     track: str
-    has: Mapping[str, Position | None]
-    """By place, how far the copy is."""
+    """Of packets; of parts the place of their rendition."""
+    has: Position | None
+    """How far the copy is."""
     session: str
     """Of the copy."""
     viewing: Viewing | None = None
-    outlet: PartsOutlet | PacketsOutlet | None = None
+    outlet: LadderOutlet | PartsOutlet | PacketsOutlet | None = None
     said: str = ""
     """Of the stream as a whole, what was said last."""
 
@@ -217,7 +218,7 @@ class MirrorDoor:
             str(message["stream"]),
             What(message["what"]),
             str(message.get("track", "")),
-            {str(at): read_position(told) for at, told in message.get("has", {}).items()},
+            read_position(message.get("has")),
             str(message.get("session", "")),
         )
         former = guest.wants.pop(want.number, None)
@@ -271,9 +272,11 @@ class MirrorDoor:
             case What.STREAM:
                 want.said = "begun"
                 say({"type": "begin", "sub": number, **facts.written()}, ())
-            case What.PARTS:
-                has = want.has if want.session == facts.session else {}
-                want.outlet = PartsOutlet(number, viewing, has, say, left_out)
+            case What.LADDER:
+                want.outlet = LadderOutlet(number, viewing, say)
+            case What.PARTS if viewing.packager and want.track in viewing.packager.renditions:
+                has = want.has if want.session == facts.session else None
+                want.outlet = PartsOutlet(number, viewing, want.track, has, say, left_out)
             case What.PACKETS if any(one.name == want.track for one in viewing.tracks):
                 want.outlet = PacketsOutlet(number, viewing, want.track, say, send, left_out)
 

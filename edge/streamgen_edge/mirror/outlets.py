@@ -1,4 +1,5 @@
-"""What one other edge gets of a stream that has its home here: parts, or one track's packets."""
+"""What one other edge gets of a stream that has its home here: what its multivariant playlist says,
+one rendition's parts, or one track's packets."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from streamgen.deliver.live_playlist import Report
 from streamgen.deliver.rendition import Rendition
 from streamgen.media.envelope import LinkError, seal
 from streamgen.media.packet import Packet
-from streamgen_edge.mirror.wire import MESSAGE_BYTES, has_data, written_step
+from streamgen_edge.mirror.wire import MESSAGE_BYTES, has_data, written_ladder, written_step
 from streamgen_edge.viewing import Viewing
 
 WINDOW_BYTES = 8 << 20
@@ -52,15 +53,45 @@ class Flow:
         self._taken = max(self._taken, min(messages, self._messages))
 
 
+class LadderOutlet:
+    """What the multivariant playlist says: at most once for each segment of a rendition."""
+
+    def __init__(self, number: int, viewing: Viewing, say: Say) -> None:
+        assert viewing.packager is not None
+        self.flow = Flow()
+        self._number = number
+        self._packager: LivePackager = viewing.packager
+        self._say = say
+        self._seen: object = None
+        self._packager.watch(self._published)
+        self.pump()
+
+    def _published(self, rendition: Rendition) -> None:
+        self.pump()
+
+    def pump(self) -> None:
+        """Say it, where it may have changed."""
+        renditions = self._packager.renditions.values()
+        seen = [(one.window.following()[0], one.parameters) for one in renditions]
+        if seen != self._seen:
+            self._seen = seen
+            said = written_ladder(self._packager.ladder)
+            self._say({"type": "ladder", "sub": self._number, **said}, ())
+
+    def close(self) -> None:
+        self._packager.unwatch(self._published)
+
+
 class PartsOutlet:
-    """All renditions, from what the copy has. There is no queue: a copy that is slow goes on with
+    """One rendition, from what the copy has. There is no queue: a copy that is slow goes on with
     what the window still has."""
 
     def __init__(
         self,
         number: int,
         viewing: Viewing,
-        has: Mapping[str, Position | None],
+        place: str,
+        has: Position | None,
         say: Say,
         count: Count,
     ) -> None:
@@ -68,17 +99,15 @@ class PartsOutlet:
         self.flow = Flow()
         self._number = number
         self._packager: LivePackager = viewing.packager
+        self._rendition = self._packager.renditions[place]
         self._say = say
         self._count = count
-        self._copies = {
-            place: Copying(rendition.window, has.get(place))
-            for place, rendition in self._packager.renditions.items()
-        }
-        self._told: dict[str, Any] = {}
-        """By place, the parameters that were said last."""
-        self._open: set[str] = set()
-        """Places of which a message said that more follows."""
-        self._reported: dict[str, Sequence[Report]] = {}
+        self._copying = Copying(self._rendition.window, has)
+        self._told: Any = None
+        """The parameters that were said last."""
+        self._open = False
+        """A message said that more follows."""
+        self._reported: Sequence[Report] | None = None
         self._breaks = 0
         self._synced = False
         self._packager.watch(self._published)
@@ -89,18 +118,17 @@ class PartsOutlet:
 
     def pump(self) -> None:
         """Say what is new, as far as it may be under way."""
-        for place in self._copies:
-            while self._some(place):
-                pass
+        while self._some():
+            pass
         if not self._synced and not self.flow.full:
             self._synced = True
             self._say({"type": "synced", "sub": self._number}, ())
 
-    def _some(self, place: str) -> bool:
+    def _some(self) -> bool:
         """One message; False where there is none to send now."""
         if self.flow.full:
             return False
-        copying = self._copies[place]
+        copying = self._copying
         missed = copying.missed
         steps: list[Step] = []
         size, more = 0, False
@@ -110,33 +138,32 @@ class PartsOutlet:
             if size >= MESSAGE_BYTES:
                 more = True
                 break
-        told = self._reported.get(place) is self._packager.renditions[place].reports
-        if not steps and told and place not in self._open:
+        told = self._reported is self._rendition.reports
+        if not steps and told and not self._open:
             return False
         if copying.missed != missed:
             self._count("too_slow")
-        (self._open.add if more else self._open.discard)(place)
-        self._send(place, steps, size, more=more)
+        self._open = more
+        self._send(steps, size, more=more)
         return True
 
-    def _send(self, place: str, steps: Sequence[Step], size: int, *, more: bool) -> None:
-        rendition = self._packager.renditions[place]
+    def _send(self, steps: Sequence[Step], size: int, *, more: bool) -> None:
+        rendition = self._rendition
         message: dict[str, Any] = {
             "type": "parts",
             "sub": self._number,
-            "place": place,
             "steps": [written_step(step) for step in steps],
             "more": more,
             "reports": [[one.uri, *one.position] for one in rendition.reports],
         }
         known = rendition.parameters
-        if known is not None and self._told.get(place) is not known:
-            self._told[place] = known
+        if known is not None and self._told is not known:
+            self._told = known
             message["parameters"] = [known.sps.hex(), known.pps.hex()]
         if len(self._packager.breaks) != self._breaks:
             self._breaks = len(self._packager.breaks)
             message["breaks"] = sorted(self._packager.breaks)
-        self._reported[place] = rendition.reports
+        self._reported = rendition.reports
         self.flow.sent(size)
         self._say(message, [step.data for step in steps if has_data(step)])
 

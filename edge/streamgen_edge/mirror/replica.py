@@ -1,8 +1,8 @@
 """`Replica`: another edge's stream as it is here: what its viewers want comes from its home, once.
 
-HLS viewers get the home's own parts, in windows that are made of them; for WebRTC those tracks come
-that anybody here has. Where the home is lost, what is there stays for `grace`, and the next home
-goes on with it.
+HLS viewers get the home's own parts, in windows that are made of them, of the renditions that they
+ask for; for WebRTC those tracks come that anybody here has. Where the home is lost, what is there
+stays for `grace`, and the next home goes on with it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from streamgen.control.coordinator.homes import Home
-from streamgen.deliver.copying import Act, Position, Step, copy, position
-from streamgen.deliver.h264 import parameters
 from streamgen.deliver.live import LivePackager
-from streamgen.deliver.live_playlist import Report
 from streamgen.media.packet import Packet
 from streamgen.telemetry import Telemetry
 from streamgen_edge.mirror.line import Line, Sub
-from streamgen_edge.mirror.wire import UNDERSTOOD_NOT, Facts, What, read_steps
+from streamgen_edge.mirror.rung import RungCopy
+from streamgen_edge.mirror.wire import Facts, What, read_ladder
 from streamgen_edge.viewing import Viewing
 
 LINGER_S = 10.0
@@ -32,10 +29,6 @@ KEPT_S = 30.0
 """An ended session can still be played to its end."""
 OURS_S = 2.0
 """A session is over so long after a publisher came here who did not go on with it."""
-DOUBT = 2
-"""The next home may have made the last segments, so many beside the growing one, in its own way."""
-AGAIN_S = 1.0
-"""What does not fit is asked for anew, this often at most."""
 log = logging.getLogger("streamgen.edge.mirror")
 
 
@@ -49,32 +42,27 @@ class Replica:
         self.home: Home | None = None
         """None: that is not known yet."""
         self.over = False
-        self.synced = viewing is not None
-        """There is what HLS viewers need."""
         self.line: Line | None = None
         self._viewing = viewing
+        self._rungs: dict[str, RungCopy] = {}
+        """By place."""
         if viewing is not None:
-            viewing.feed.changed = self._join
+            self._show(viewing, here=True)
         self._grace_s = grace_s
         self._stream: Sub | None = None
-        self._parts: Sub | None = None
+        self._ladder: Sub | None = None
+        self._topped = viewing is not None
+        """There is what the multivariant playlist says."""
         self._packets: dict[str, Sub] = {}
         self._ours = False
         """It is here now, as another session: who watches this one is not to be kept long."""
         self._absent = False
         """The home says that it has no such stream."""
-        self._doubt = viewing is not None
-        """Another home than the one whose parts these are."""
-        self._unfit: set[str] = set()
-        """Places where what is here does not fit what comes."""
-        self._pending: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
-        """By place, what is only half there: nobody may see it."""
         self.since = self._asked = self._asked_hls = time.monotonic()
         self._joined: dict[str, float] = {}
         """When somebody had a track last."""
         self._away_since: float | None = None
         self._over_since: float | None = None
-        self._again = 0.0
         self._changed: list[asyncio.Future[None]] = []
 
     # `viewers.Watched`.
@@ -105,12 +93,21 @@ class Replica:
         self._asked = time.monotonic()
         if hls:
             self._asked_hls = self._asked
-            self._want_parts()
+            self._want_ladder()
 
     def usable(self, *, hls: bool) -> bool:
         if not self.begun or not hls:
             return self.begun
-        return self.synced or self.over or (self.alone and self._packager.playable)
+        return self._topped or self.over or (self.alone and self._packager.playable)
+
+    def _wanted(self, place: str) -> bool:
+        """Somebody asks for a rendition: whether it is here as it is at the home, or as it can be
+        without."""
+        rung = self._rungs[place]
+        rung.asked = time.monotonic()
+        if self.line is not None and not (self.over and rung.synced):
+            rung.want(self.line)
+        return rung.synced or (self.alone and rung.playable)
 
     @property
     def alone(self) -> bool:
@@ -147,14 +144,21 @@ class Replica:
         `ours`."""
         former, self.home = self.home, home
         self._absent, self._ours = False, ours
-        self._doubt = self._doubt or (former is not None and former.epoch != home.epoch)
-        if line is not self.line or self._stream is None or self._doubt:
+        moved = former is not None and former.epoch != home.epoch
+        if moved:
+            for rung in self._rungs.values():
+                rung.moved()
+        if line is not self.line or self._stream is None or moved:
             self.leave()
             self.line = line
             if line is not None:
                 self._stream = line.want(self._sub(What.STREAM, self._told))
-                if time.monotonic() - self._asked_hls <= LINGER_S:
-                    self._want_parts()
+                now = time.monotonic()
+                if now - self._asked_hls <= LINGER_S:
+                    self._want_ladder()
+                for rung in self._rungs.values():
+                    if now - rung.asked <= LINGER_S:
+                        rung.want(line)
                 for track in self._viewing.feed.tracks if self._viewing is not None else ():
                     self._want_packets(track)
                     line.say({"type": "keyframe", "stream": self.name, "reason": "new home"})
@@ -162,19 +166,22 @@ class Replica:
 
     def leave(self) -> None:
         """Want nothing of the home any more."""
-        for sub in (self._stream, self._parts, *self._packets.values()):
+        for sub in (self._stream, self._ladder, *self._packets.values()):
             if sub is not None and self.line is not None:
                 self.line.unwant(sub)
-        self._stream = self._parts = None
+        self._stream = self._ladder = None
         self._packets.clear()
-        self._pending.clear()
+        for rung in self._rungs.values():
+            rung.leave()
 
     def give_up(self) -> Viewing | None:
         """The stream has its home here now: its viewers are that one's."""
         self.leave()
+        for rung in self._rungs.values():
+            rung.give_up()
         viewing = self._viewing
         if viewing is not None:
-            viewing.feed.changed = lambda track: None
+            _unbound(viewing)
             viewing.resting.clear()
         return viewing
 
@@ -186,33 +193,12 @@ class Replica:
         heard: Callable[[Mapping[str, Any], Sequence[bytes]], None],
         track: str = "",
     ) -> Sub:
-        def want() -> Mapping[str, Any]:
-            wanted = {"stream": self.name, "what": what.value}
-            if what is What.PARTS:
-                session = self.session if self.begun else ""
-                return {**wanted, "session": session, "has": self._has()}
-            return wanted | ({"track": track} if track else {})
+        wanted = {"stream": self.name, "what": what.value} | ({"track": track} if track else {})
+        return Sub(lambda: wanted, heard, lambda packet: self._packet(track, packet))
 
-        return Sub(want, heard, partial(self._packet, track))
-
-    def _has(self) -> dict[str, Position | None]:
-        """By place, what need not come again."""
-        self._pending.clear()
-        if not self.begun:
-            return {}
-        has = {
-            place: None if place in self._unfit else position(one.window)
-            for place, one in self._packager.renditions.items()
-        }
-        if self._doubt:
-            for place, at in has.items():
-                young = at is None or at[0] <= DOUBT
-                has[place] = None if young or at is None else (at[0] - DOUBT - 1, 0, True)
-        return has
-
-    def _want_parts(self) -> None:
-        if self._parts is None and self.line is not None and not self.over:
-            self._parts = self.line.want(self._sub(What.PARTS, self._come))
+    def _want_ladder(self) -> None:
+        if self._ladder is None and self.line is not None and not self.over:
+            self._ladder = self.line.want(self._sub(What.LADDER, self._top))
 
     def _join(self, track: str) -> None:
         if self._viewing is not None and track in self._viewing.feed.tracks:
@@ -227,10 +213,12 @@ class Replica:
     def look(self) -> bool:
         """From time to time: let go of what nobody needs; False: of all."""
         now, line = time.monotonic(), self.line
-        if self._parts is not None and now - self._asked_hls > LINGER_S and line is not None:
-            line.unwant(self._parts)
-            self._parts = None
-            self.synced = False
+        if self._ladder is not None and now - self._asked_hls > LINGER_S and line is not None:
+            line.unwant(self._ladder)
+            self._ladder, self._topped = None, False
+        for rung in self._rungs.values():
+            if now - rung.asked > LINGER_S:
+                rung.let_go()
         tracks = self._viewing.feed.tracks if self._viewing is not None else set()
         for track, sub in list(self._packets.items()):
             late = now - self._joined.get(track, 0.0) > LINGER_S
@@ -271,72 +259,45 @@ class Replica:
         former = self._viewing
         if former is not None and not self.over:
             former.end()
-        self._pending.clear()
-        self._unfit.clear()
+        for rung in self._rungs.values():
+            rung.leave()
         self.over, self._over_since = False, None
         viewing = Viewing(self.telemetry, facts.hls)
         if former is not None:
-            former.feed.changed = lambda track: None
+            _unbound(former)
             viewing.audience = former.audience
         viewing.begin(facts.session, facts.unix_ns, facts.tracks)
-        viewing.feed.changed = self._join
-        self._viewing = viewing
-        self.synced = self.synced and former is None
+        self._viewing, self._topped = viewing, False
+        self._show(viewing, here=False)
+
+    def _show(self, viewing: Viewing, *, here: bool) -> None:
+        """From now on it is what viewers get; `here` it was packaged until now."""
+        packager = viewing.packager
+        assert packager is not None
+        self._rungs = {
+            place: RungCopy(self.name, place, packager, self.telemetry, here=here)
+            for place in packager.renditions
+        }
+        viewing.feed.changed, packager.wanted = self._join, self._wanted
 
     def _end(self) -> None:
         if self.over:
             return
         self.over, self._over_since = True, time.monotonic()
+        for rung in self._rungs.values():
+            rung.end()
         if self._viewing is not None:
             self._viewing.end()
         self._ring()
 
-    def _come(self, message: Mapping[str, Any], frames: Sequence[bytes]) -> None:
-        """Parts, or that all there are have come."""
-        if not self.begun or self.over:
-            return
-        try:
-            if message["type"] == "synced":
-                self.synced, self._doubt = True, False
-                self._ring()
-            else:
-                self._gather(message, frames)
-        except UNDERSTOOD_NOT as error:
-            log.warning("what came of %s does not fit: %s", self.name, error)
-            self.telemetry.count("mirror_resyncs", "unfit")
-            self._anew()
-
-    def _gather(self, message: Mapping[str, Any], frames: Sequence[bytes]) -> None:
-        place = str(message["place"])
-        whole, data = self._pending.pop(place, ({"steps": []}, []))
-        whole = {**whole, **message, "steps": [*whole["steps"], *message["steps"]]}
-        if message["more"]:
-            self._pending[place] = whole, [*data, *frames]
-        else:
-            self._publish(place, whole, read_steps(whole["steps"], [*data, *frames]))
-
-    def _publish(self, place: str, message: Mapping[str, Any], steps: Sequence[Step]) -> None:
-        packager = self._packager
-        rendition = packager.renditions[place]
-        packager.breaks.update(int(number) for number in message.get("breaks", ()))
-        if "parameters" in message:
-            sps, pps = (bytes.fromhex(text) for text in message["parameters"])
-            rendition.parameters = parameters(sps, pps)
-        for step in steps:
-            if step.act is Act.BEGIN and step.anew and place not in self._unfit:
-                step = replace(step, anew=not rendition.cutter.bridge(step.number))
-            copy(step, rendition.window)
-        self._unfit.discard(place)
-        reports = [Report(str(uri), (int(a), int(b))) for uri, a, b in message["reports"]]
-        packager.copied(place, reports)
-
-    def _anew(self) -> None:
-        now = time.monotonic()
-        if now - self._again < AGAIN_S or self._parts is None or self.line is None:
-            return
-        self._again = now
-        self._unfit = set(self._packager.renditions)
-        self.line.again(self._parts)
+    def _top(self, message: Mapping[str, Any], frames: Sequence[bytes]) -> None:
+        """What the multivariant playlist says now."""
+        if self.begun and not self.over:
+            packager = self._packager
+            packager.elsewhere, self._topped = read_ladder(message), True
+            for place, rendition in packager.renditions.items():
+                packager.copied(place, rendition.reports)  # for those who wait for it
+            self._ring()
 
     def _rests(self, message: Mapping[str, Any], frames: Sequence[bytes]) -> None:
         if message["type"] == "resting" and self._viewing is not None:
@@ -346,3 +307,10 @@ class Replica:
     def _packet(self, track: str, packet: Packet) -> None:
         if self._viewing is not None and not self.over:
             self._viewing.feed.put(replace(packet, track=track))
+
+
+def _unbound(viewing: Viewing) -> None:
+    """It is no copy of ours any more."""
+    viewing.feed.changed = lambda track: None
+    if viewing.packager is not None:
+        viewing.packager.wanted = lambda place: True

@@ -1,7 +1,8 @@
 """What edges say to each other of the streams that they have: one ZeroMQ socket on each side.
 
     to the home        hello, want, unwant, had, keyframe, ask, beat
-    from the home      begin, parts, synced, resting, none, over, answer, beat, anew; packets
+    from the home      begin, ladder, parts, synced, resting, none, over, answer, beat, anew,
+                       packets
 
 A message is JSON, with media in the frames behind it; a packet is an envelope
 (`streamgen.media.envelope`) and its data. What is wanted has a number, which the one who wants it
@@ -20,7 +21,9 @@ import zmq
 
 from streamgen.control.wire import LARGEST_MESSAGE_BYTES
 from streamgen.deliver.copying import Act, Position, Step
-from streamgen.deliver.live import LiveSettings
+from streamgen.deliver.live import Ladder, LiveSettings
+from streamgen.deliver.playlist import Rates
+from streamgen.deliver.rendition import Said
 from streamgen.errors import StreamGenError
 from streamgen.media.envelope import LinkError
 from streamgen_edge.attachment import OutTrack
@@ -46,8 +49,10 @@ class What(Enum):
 
     STREAM = "stream"
     """How it is made, and when it ends or begins anew."""
+    LADDER = "ladder"
+    """For viewers of HLS: what the multivariant playlist says, of all renditions."""
     PARTS = "parts"
-    """For viewers of HLS: all renditions, what there is and what comes."""
+    """For viewers of HLS: one rendition, what there is and what comes."""
     PACKETS = "packets"
     """One track, from now on."""
 
@@ -92,6 +97,23 @@ class Facts:
         hls = LiveSettings(**{str(key): int(ns) for key, ns in told["hls"].items()})
         tracks = tuple(OutTrack.of(track) for track in told["tracks"])
         return cls(str(told["session"]), int(told["unix_ns"]), hls, tracks)
+
+
+def written_ladder(ladder: Ladder) -> dict[str, Any]:
+    said = {
+        place: [one.codecs, *one.size, one.rates.peak_bps, one.rates.average_bps]
+        for place, one in ladder.said.items()
+    }
+    return {"said": said, "ready": ladder.ready}
+
+
+def read_ladder(told: Mapping[str, Any]) -> Ladder:
+    """Raises one of `UNDERSTOOD_NOT`."""
+    said = {}
+    for place, (codecs, width, height, peak_bps, average_bps) in told["said"].items():
+        rates = Rates(int(peak_bps), int(average_bps))
+        said[str(place)] = Said(str(codecs), (int(width), int(height)), rates)
+    return Ladder(said, bool(told["ready"]))
 
 
 def written_step(step: Step) -> list[Any]:

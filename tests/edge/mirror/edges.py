@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -187,8 +187,9 @@ class OtherEdge:
         viewers.copies = self.mirrors
         self.app = hls_app(viewers, viewers.may_play, demand=viewers.demand)
 
-    def level(self, with_: HomeEdge) -> bool:
-        """All that has been published there is here."""
+    def level(self, with_: HomeEdge, places: Collection[str] = ()) -> bool:
+        """All that has been published there is here; of these renditions, or else of those that
+        somebody here has asked for."""
         copy, original = self.mirrors.find(NAME), with_.viewing.packager
         if copy is None or original is None or copy.viewing.packager is None:
             return False
@@ -197,6 +198,7 @@ class OtherEdge:
             (ours[place].window.following(), ours[place].window.ended)
             == (one.window.following(), one.window.ended)
             for place, one in theirs.items()
+            if (place in places if places else ours[place].window.pieces)
         )
 
     async def get(self, path: str, query: str = "") -> Answer:
@@ -227,9 +229,10 @@ async def home(
 
 async def same(one: HomeEdge, *others: OtherEdge, place: str = RUNG, query: str = "") -> str:
     """A playlist that reads the same everywhere, once all has come."""
+    asked = [place.rpartition("/")[2]]
     for edge in others:
-        await edge.get(TOP)
-        await until(lambda edge=edge: edge.level(one), "all has come")  # type: ignore[misc]
+        await edge.get(f"{place}/index.m3u8")
+        await until(lambda edge=edge: edge.level(one, asked), "all has come")  # type: ignore[misc]
     (first, *rest) = await asyncio.gather(
         ask(one.app, f"{place}/index.m3u8", query),
         *(edge.get(f"{place}/index.m3u8", query) for edge in others),

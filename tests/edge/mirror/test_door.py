@@ -59,22 +59,25 @@ async def test_nonsense_harms_nobody(taped: Tape, tmp_path: Path) -> None:
         bad = context.socket(zmq.DEALER)
         bad.connect(address(one.place))
         want = {"type": "want", "sub": 1, "stream": "cam"}
+        parts = want | {"what": "parts", "track": "180p"}
         await bad.send(b"\xff\x00")
-        await bad.send(encoded(want | {"what": "parts"}))  # without a hello
+        await bad.send(encoded(parts))  # without a hello
         await bad.send(encoded({"type": "hello"}))
         for message in (
             want,
             want | {"what": "everything"},
-            want | {"what": "parts", "session": "s" * 22, "has": {"180p": ["x"]}},
-            want | {"what": "parts", "session": "s" * 22, "has": {"180p": [1, -1, 0]}},
-            want | {"what": "parts", "sub": 2, "session": "s" * 22, "has": {"180p": [99, 2, 0]}},
+            parts | {"session": "s" * 22, "has": ["x"]},
+            parts | {"session": "s" * 22, "has": [1, -1, 0]},
+            parts | {"sub": 2, "session": "s" * 22, "has": [99, 2, 0]},
+            parts | {"sub": 4, "track": "8k"},
+            want | {"what": "ladder", "sub": 5},
             want | {"what": "packets", "sub": 3, "track": "video/8k"},
             {"type": "had", "sub": 2, "bytes": -5, "messages": 10**12},
             {"type": "unwant"},
             {"type": "ask", "ask": 1},
         ):
             await bad.send(encoded(message))
-        await until(lambda: one.wants.count("parts") == 2 or len(one.door.guests) == 2)
+        await until(lambda: one.wants.count("parts 180p") == 2 or len(one.door.guests) == 2)
         one.send(4)
         await same(one, two)
         bad.close(0)

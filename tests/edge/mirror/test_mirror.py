@@ -87,13 +87,10 @@ async def test_many_viewers_cost_one_copy_which_goes_with_the_last(
         two.word.moved(one)
         answers = await asyncio.gather(*(two.get(f"{RUNG}/index.m3u8") for _ in range(50)))
         assert {answer.status for answer in answers} == {200}
-        assert one.wants == ["parts", "stream"]
-        stored = sum(
-            len(part.data)
-            for rendition in one.viewing.packager.renditions.values()  # type: ignore[union-attr]
-            for piece in rendition.window.pieces
-            for part in piece.parts
-        )
+        assert one.wants == ["ladder", "parts 180p", "stream"]
+        assert one.viewing.packager is not None
+        pieces = one.viewing.packager.renditions["180p"].window.pieces
+        stored = sum(piece.size_bytes for piece in pieces)
         assert stored < two.own.counts("mirror_bytes")["received"] < 1.1 * stored
         assert "streamgen_mirrored" not in two.metrics.text().decode()  # that is the server's own
         await until(lambda: two.own.gauges().get(("mirrored", "here")) == 1)
@@ -198,11 +195,11 @@ async def test_an_edge_that_reads_nothing_holds_up_nobody_and_goes_on_with_what_
         slow.connect(address(one.place))
         for message in (
             {"type": "hello"},
-            {"type": "want", "sub": 1, "stream": NAME, "what": "parts"},
+            {"type": "want", "sub": 1, "stream": NAME, "what": "parts", "track": "180p"},
             {"type": "want", "sub": 2, "stream": NAME, "what": "packets", "track": "video/180p"},
         ):
             await slow.send(encoded(message))
-        await until(lambda: one.wants == ["packets video/180p", "parts"])
+        await until(lambda: one.wants == ["packets video/180p", "parts 180p"])
         (guest,) = one.door.guests.values()
         two.word.moved(one)
         assert (await two.get(TOP)).status == 200
