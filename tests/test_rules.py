@@ -36,6 +36,8 @@ BROAD_EXCEPTS = {
     "streamgen/testing/trial.py": 1,
     # The root of a live stream's thread on a worker: the stream ends, the worker goes on.
     "streamgen/control/hosted.py": 1,
+    # The root of all that a push does with what its edge sends: the error ends its process.
+    "edge/streamgen_edge/push/sender.py": 1,
     # The root of all that streams do with what workers send: the error ends that stream.
     "edge/streamgen_edge/link.py": 1,
     # The root of an isolated stage's process, and of one call: a plugin may raise anything.

@@ -198,7 +198,7 @@ class PeerPush:
             sender.report(self._cname)
         self._tick = asyncio.get_running_loop().call_later(REPORT_S, self._report)
 
-    async def send(self, packets: Sequence[Packet]) -> None:
+    def send(self, packets: Sequence[Packet]) -> None:
         # Sound first: packets of which none is larger than the one before it fit into one call.
         kinds = [("video" if one.track.startswith("video/") else "audio", one) for one in packets]
         kinds.sort(key=itemgetter(0))

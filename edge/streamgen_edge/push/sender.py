@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -26,7 +26,6 @@ from streamgen_edge.push.wire import Kind, Unframed, unpacked
 
 TELL_S = 1.0
 RESOLVES_S = 5.0
-_READ = 1 << 18
 
 
 class Sending(Protocol):
@@ -40,8 +39,9 @@ class Sending(Protocol):
     @property
     def pictures(self) -> int: ...
 
-    async def send(self, packets: Sequence[Packet]) -> None:
-        """From a key frame on. Raises `Failure`."""
+    def send(self, packets: Sequence[Packet]) -> Awaitable[None] | None:
+        """From a key frame on. None: they are on their way; else nothing more is sent before this
+        has been waited for. Both may raise `Failure`."""
         ...
 
     async def lost(self) -> Failure:
@@ -106,16 +106,17 @@ class Sender:
             listening.cancel()
             await sending.abort()
 
-    async def take(self, packets: Sequence[Packet]) -> None:
-        """Send, or leave it where nobody takes it."""
+    def take(self, packets: Sequence[Packet]) -> Coroutine[Any, Any, None] | None:
+        """Send, or leave it where nobody takes it. What it returns is to be waited for."""
         sending, failed = self._sending, self._failed
         if sending is None or failed is None or failed.done():
-            return
+            return None
         try:
-            await sending.send(packets)
+            waits = sending.send(packets)
         except Failure as failure:
-            if not failed.done():
-                failed.set_result(failure)
+            failed.set_result(failure)
+            return None
+        return None if waits is None else _sent(waits, failed)
 
     async def close(self) -> None:
         if self._sending is not None:
@@ -128,6 +129,14 @@ class Sender:
             bytes=self._bytes + (0 if now is None else now.bytes),
             pictures=self._pictures + (0 if now is None else now.pictures),
         )
+
+
+async def _sent(waits: Awaitable[None], failed: asyncio.Future[Failure]) -> None:
+    try:
+        await waits
+    except Failure as failure:
+        if not failed.done():
+            failed.set_result(failure)
 
 
 async def resolved(target: Url, outbound: OutboundSettings) -> list[str]:
@@ -155,43 +164,87 @@ async def _telling(sender: Sender) -> None:
         sender.tell()
 
 
-async def _fed(inlet: asyncio.StreamReader, frames: Unframed, sender: Sender) -> None:
-    """Until the edge says that it is over, or is gone."""
-    while data := await inlet.read(_READ):
+class Inlet(asyncio.Protocol):
+    """What comes from the edge: an order, and packets, which are sent where they are read. A task
+    that waits for them would be one more turn of the loop for each."""
+
+    def __init__(self, open: Open) -> None:
+        self._open = open
+        self._frames = Unframed()
+        self._ends = False
+        self._pipe: asyncio.ReadTransport | None = None
+        self._sending: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        self.begun: asyncio.Future[Sender | None] = loop.create_future()
+        """None: there will be no order."""
+        self.over: asyncio.Future[None] = loop.create_future()
+        """The edge has said that it is over, or is gone, or what it said was not to be borne."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.ReadTransport)
+        self._pipe = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._read(data)
+        except Exception as error:
+            self._end(error)
+
+    def _read(self, data: bytes) -> None:
         packets: list[Packet] = []
-        for kind, body in frames.feed(data):
-            if kind is Kind.END:
-                await sender.take(packets)
-                return
-            packets.append(unpacked(kind, body))
-        if packets:
-            await sender.take(packets)
+        for kind, body in self._frames.feed(data):
+            if not self.begun.done():
+                self.begun.set_result(Sender(json.loads(body), self._open))
+            elif kind is Kind.END:
+                self._ends = True
+                break
+            else:
+                packets.append(unpacked(kind, body))
+        sender = self.begun.result() if packets else None
+        waits = sender.take(packets) if sender is not None else None
+        if waits is not None:
+            assert self._pipe is not None
+            self._pipe.pause_reading()
+            self._sending = asyncio.create_task(waits)
+            self._sending.add_done_callback(self._sent)
+        elif self._ends:
+            self._end()
 
+    def _sent(self, sending: asyncio.Task[None]) -> None:
+        error = None if sending.cancelled() else sending.exception()
+        if error is not None or self._ends:
+            self._end(error)
+        elif self._pipe is not None:
+            self._pipe.resume_reading()
 
-async def _order(inlet: asyncio.StreamReader, frames: Unframed) -> Mapping[str, Any] | None:
-    while data := await inlet.read(_READ):
-        for _, body in frames.feed(data):
-            order: Mapping[str, Any] = json.loads(body)
-            return order
-    return None
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pipe = None
+        self._end()
+
+    def _end(self, error: BaseException | None = None) -> None:
+        if not self.begun.done():
+            self.begun.set_result(None)
+        if self.over.done():
+            return
+        if error is None:
+            self.over.set_result(None)
+        else:
+            self.over.set_exception(error)
 
 
 async def run(open: Open) -> None:
     loop = asyncio.get_running_loop()
-    inlet = asyncio.StreamReader(_READ)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(inlet), sys.stdin.buffer)
-    frames = Unframed()
-    order = await _order(inlet, frames)
-    if order is None:
+    _, inlet = await loop.connect_read_pipe(lambda: Inlet(open), sys.stdin.buffer)
+    sender = await inlet.begun
+    if sender is None:
         return
-    sender = Sender(order, open)
     # The first of them to end ends all: the input, the output, or a signal.
-    tasks = [
-        asyncio.create_task(_fed(inlet, frames, sender)),
+    tasks: list[asyncio.Future[None]] = [
+        inlet.over,
         asyncio.create_task(_telling(sender)),
         asyncio.create_task(sender.try_on()),
     ]
-    loop.add_signal_handler(signal.SIGTERM, tasks[0].cancel)
+    loop.add_signal_handler(signal.SIGTERM, inlet.over.cancel)
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     with suppress(OSError):
         await sender.close()

@@ -137,8 +137,8 @@ class WhipPush:
     def pictures(self) -> int:
         return self._peer.pictures
 
-    async def send(self, packets: Sequence[Packet]) -> None:
-        await self._peer.send(packets)
+    def send(self, packets: Sequence[Packet]) -> None:
+        self._peer.send(packets)
 
     async def lost(self) -> Failure:
         return await self._peer.lost()
