@@ -23,7 +23,7 @@ def placed_by_ray(folder: Path) -> Iterator[tuple[World, Server]]:
     site = signing(folder)
     world.environment |= {
         "SIGNED": "1",
-        "PYTHONPATH": os.pathsep.join([str(site), world.environment["PYTHONPATH"], *_installed()]),
+        "PYTHONPATH": os.pathsep.join([str(site), world.environment["PYTHONPATH"]]),
     }
     try:
         world.ray()
@@ -35,11 +35,6 @@ def placed_by_ray(folder: Path) -> Iterator[tuple[World, Server]]:
             edge.stop()
     finally:
         world.end()
-
-
-def _installed() -> list[str]:
-    """Where Ray may be beside the rest."""
-    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
 
 
 def _edge(folder: Path, world: World) -> Server:

@@ -30,6 +30,7 @@ from tests.ports import free_port
 pytestmark = pytest.mark.timeout(300)
 WITHIN_S = 90.0
 STREAMGEN = [sys.executable, "-m", "streamgen.cli"]
+ROOT = str(Path(__file__).parents[3])
 RAYLETS = str(Path(__file__).with_name("raylets.py"))
 
 
@@ -59,7 +60,8 @@ class World:
             "RAY_USAGE_STATS_ENABLED": "0",
             # Of a minute, which nodes of Ray wait for their head before they end.
             "RAY_gcs_rpc_server_reconnect_timeout_s": "8",
-            "PYTHONPATH": str(Path(__file__).parents[3]),
+            # Ray itself may be there, beside what is installed.
+            "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")])),
         }
         self.secret = new_key(folder / "worker.key").secret.hex()
         ours = new_key(folder / "coordinator.key")
