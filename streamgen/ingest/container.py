@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
@@ -254,6 +255,8 @@ def _opened(
     options = {"protocol_whitelist": address.protocols, "format_whitelist": address.formats}
     if address.text.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
+    if "tls" in address.protocols:
+        options |= _trust()
     try:
         file: Any = pipe or address.text
         with _unbroken(pipe):
@@ -271,6 +274,15 @@ def _opened(
     # Filling in times would read ahead without bound; the timeline does it.
     container.flags &= ~GENERATE_PTS
     return container
+
+
+def _trust() -> dict[str, str]:
+    """Options by which libavformat believes whom this machine, or `SSL_CERT_FILE`, believes.
+
+    Without them FFmpeg 8 checks no certificate, and the wheel's GnuTLS knows of one place only.
+    """
+    file = ssl.get_default_verify_paths().cafile
+    return {"tls_verify": "1"} | ({"ca_file": file} if file else {})
 
 
 def _unbroken(pipe: Pipe | GstPipe | None) -> AbstractContextManager[None]:
@@ -325,6 +337,8 @@ def _refused(error: Exception, address: Address, timeout_s: float) -> str:
         if is_url(address.text):
             return "does not answer with a video of a known kind"
         return "is not a video of a known kind, or is damaged"
+    if "tls" in address.protocols and isinstance(error, OSError):
+        return "cannot be reached, broke off at once, or its certificate does not hold"
     if is_url(address.text):
         return "cannot be reached, or broke off at once"
     return f"cannot be opened ({_words(error)})"

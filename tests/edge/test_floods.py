@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("granian", reason="granian is not installed")
 
 from streamgen_edge.web import Web
-from tests.edge.certificates import connected, needs_openssl
+from tests.certificates import connected, needs_openssl
 from tests.edge.frames import (
     CONTINUATION,
     DATA,

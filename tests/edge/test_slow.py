@@ -25,7 +25,7 @@ from streamgen_edge.crowd import Crowd
 from streamgen_edge.hls import http2, protocol
 from streamgen_edge.settings import Http
 from streamgen_edge.web import Web
-from tests.edge.certificates import connected, needs_openssl
+from tests.certificates import connected, needs_openssl
 from tests.edge.frames import DATA, PREFACE, Talk, frame
 from tests.edge.test_web import BOTH, anywhere, serving
 

@@ -13,7 +13,7 @@ pytest.importorskip("granian", reason="granian is not installed")
 from streamgen_edge.hls import hls_app
 from streamgen_edge.hls.http2 import Http2Server
 from tests.deliver.live_packets import mixed
-from tests.edge.certificates import certified, needs_openssl
+from tests.certificates import certified, needs_openssl
 
 from .conftest import SESSION, Line, everybody, packaged
 

@@ -21,7 +21,7 @@ from streamgen_edge.rtmp.chunk_reader import Chunks
 from streamgen_edge.rtmp.chunk_writer import PING_REQUEST, chunk_size, command, user_control
 from streamgen_edge.rtmp.limits import Limits
 from streamgen_edge.rtmp.messages import COMMAND, USER_CONTROL
-from tests.edge.certificates import certified, needs_openssl
+from tests.certificates import certified, needs_openssl
 from tests.edge.push.show import LOOPBACK, recorded
 from tests.edge.rtmp.basket import Owner
 from tests.edge.rtmp.peer import LOCAL, until

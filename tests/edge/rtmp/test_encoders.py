@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from streamgen_edge.rtmp import tls_context
-from tests.edge.certificates import certified, needs_openssl
+from tests.certificates import certified, needs_openssl
 
 from .basket import Basket
 from .encoding import (

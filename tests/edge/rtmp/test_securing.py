@@ -14,7 +14,7 @@ import pytest
 
 from streamgen_edge.rtmp import Limits, RtmpServer, tls_context
 from streamgen_edge.rtmp.chunk_writer import chunk_size
-from tests.edge.certificates import certified, needs_openssl
+from tests.certificates import certified, needs_openssl
 
 from .basket import Owner
 from .client import HANDSHAKE, NEXT, connect, video
