@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from streamgen.testing import synthetic_clip
-from tests.edge.certificates import certified, needs_openssl
+from tests.certificates import certified, needs_openssl
 from tests.gstreamer.installed import needing
 from tests.live.serving import Publisher, Server, needs_ffmpeg
 from tests.ports import free_port

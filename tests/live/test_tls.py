@@ -18,7 +18,7 @@ import pytest
 
 pytest.importorskip("granian", reason="granian is not installed")
 
-from tests.edge.certificates import certified, connected, needs_openssl, shown
+from tests.certificates import certified, connected, needs_openssl, shown
 from tests.live.serving import Publisher, Server, needs_ffmpeg
 
 pytestmark = [
