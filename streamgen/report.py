@@ -223,15 +223,17 @@ def _dropped(s: Session, frames_out: int) -> dict[str, int]:
 
 
 def publish(session: Session) -> None:
-    """Set the gauges that only a look at the session gives: queues, copies, pictures in and out."""
+    """Set the gauges that only a look at the session gives: queues, copies, pictures in and out.
+
+    Its threads go on meanwhile: the first packet of a track is a new entry."""
     s, gauge = session, session.telemetry.gauge
     for name, queue in s.queues.items():
         gauge("queue_fill", name, len(queue))
         gauge("queue_peak", name, queue.peak)
-    for reason, planes in s.meter.planes.items():
+    for reason, planes in list(s.meter.planes.items()):
         gauge("plane_copies", reason, planes)
     gauge("frames", "in", s.timeline.announced)
-    for name, sent in s.sent.items():
+    for name, sent in list(s.sent.items()):
         gauge("frames", name, sent.frames)
 
 

@@ -23,7 +23,7 @@ from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack
 from streamgen.protocols import Encoder, Mode, Source, Value
 from streamgen.report import measure
-from streamgen.session import Session, run
+from streamgen.session import Sent, Session, run
 from streamgen.telemetry import Metrics, Telemetry
 from streamgen.testing import (
     Basket,
@@ -256,3 +256,20 @@ def test_a_cancelled_run_keeps_nothing(lane: Lane) -> None:
         run(one)
     assert not basket.finished
     assert basket.aborted
+
+
+def test_a_session_is_looked_at_while_tracks_give_their_first_packets(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session(lane, Numbering(FramePool()), KeepingEncoder(track("a"))) as one:
+        run(one)
+        one.meter.copied("unpacked plane", 100, planes=1)
+        gauge = one.telemetry.gauge
+
+        def meanwhile(name: str, label: str, value: float) -> None:
+            one.sent[f"audio/{len(one.sent)}"] = Sent()
+            one.meter.copied(f"reason {len(one.sent)}", 100, planes=1)
+            gauge(name, label, value)
+
+        monkeypatch.setattr(one.telemetry, "gauge", meanwhile)
+        assert measure(one).frames_out == FRAMES
