@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +35,14 @@ def missing() -> str:
         except KeyError:
             return "PostgreSQL does not run as root, and there is no user 'postgres'"
     return ""
+
+
+def _lives(pid: int) -> bool:
+    """And is not just dead and not yet buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 class PrivatePostgres:
@@ -80,6 +89,21 @@ class PrivatePostgres:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
             self._process = None
+
+    def kill(self) -> None:
+        """All of its processes (SIGKILL): none of them has a last word."""
+        assert self._process is not None
+        main = self._process.pid
+        pids = [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(30)
+        self._process = None
+        ends = time.monotonic() + 30
+        while any(_lives(pid) for pid in pids):
+            assert time.monotonic() < ends, "PostgreSQL does not die"
+            time.sleep(0.01)
 
     def new_database(self) -> str:
         """The URL of one."""

@@ -1,4 +1,4 @@
-"""What was acknowledged is there, whoever is killed and whenever."""
+"""What was acknowledged is there, once and whole, whoever is killed and whenever."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,45 +17,105 @@ import pytest
 from streamgen.control.store import Segment, Store
 from streamgen.errors import StoreError
 from tests.control.store.private_postgres import PrivatePostgres
-from tests.control.store.writing import wall_ms
+from tests.control.store.writing import wall_ms, written
 
 WRITING = Path(__file__).with_name("writing.py")
 ROUNDS = 3
+DAY_MS = 24 * 3600 * 1000
 
 
-def start(url: str, rung: str) -> subprocess.Popen[bytes]:
-    line = [sys.executable, str(WRITING), url, rung]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+class Writer:
+    """A process that writes, and what it has said."""
+
+    def __init__(self, url: str, rung: str) -> None:
+        self.rung = rung
+        line = [sys.executable, str(WRITING), url, rung]
+        self._process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._said = b""
+
+    def says(self, lines: int) -> None:
+        """Wait for so many more numbers."""
+        assert self._process.stdout is not None
+        want = self._said.count(b"\n") + lines
+        while self._said.count(b"\n") < want:
+            some = os.read(self._process.stdout.fileno(), 65_536)
+            assert some, self._process.communicate()[1].decode()
+            self._said += some
+
+    def killed(self) -> set[int]:
+        """All that it ever said was acknowledged. The last line may be torn."""
+        self._process.kill()
+        self._said += self._process.communicate(timeout=60)[0]
+        return {int(line) for line in self._said.split(b"\n")[:-1]}
 
 
-def killed_after(process: subprocess.Popen[bytes], lines: int) -> set[int]:
-    """Kill a writer that has said so many numbers; all it ever said. The last may be torn."""
-    assert process.stdout is not None
-    said = b""
-    while said.count(b"\n") < lines:
-        some = os.read(process.stdout.fileno(), 4096)
-        assert some, process.communicate()[1].decode()
-        said += some
-    process.kill()
-    said += process.communicate(timeout=60)[0]
-    return {int(line) for line in said.split(b"\n")[:-1]}
+@contextmanager
+def writers(url: str, rungs: list[str]) -> Iterator[list[Writer]]:
+    some = [Writer(url, rung) for rung in rungs]
+    try:
+        yield some
+    finally:
+        for one in some:
+            one.killed()
+
+
+class Reader:
+    """Who works on the chunks, and looks at what is beside them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._worked_on: Counter[tuple[str, int]] = Counter()
+
+    def finds(self, rung: str, acknowledged: set[int]) -> None:
+        """All of it, each write whole, and each chunk for the first time."""
+        asyncio.run(self._finds(rung, acknowledged))
+
+    async def _finds(self, rung: str, acknowledged: set[int]) -> None:
+        async with Store(self._url, wall_ms) as store:
+            found = await store.segments("me", rung)
+            while claims := await store.work.claim("reader", 500, DAY_MS):
+                self._worked_on.update((claim.job, claim.number) for claim in claims)
+        numbers = {segment.number for segment in found}
+        assert acknowledged <= numbers
+        assert found == [written(rung, number)[0] for number in sorted(numbers)]
+        assert {number for job, number in self._worked_on if job == rung} == numbers
+        assert set(self._worked_on.values()) == {1}
 
 
 def test_killing_writers_in_mid_commit_loses_and_doubles_nothing(url: str) -> None:
+    """Who comes next begins with what the ones before have written already."""
     chance = random.Random(7)
-
-    async def stored(rung: str) -> list[int]:
-        async with Store(url, wall_ms) as store:
-            return [segment.number for segment in await store.segments("me", rung)]
-
+    reader = Reader(url)
+    said: dict[str, set[int]] = {rung: set() for rung in "abc"}
     for turn in range(ROUNDS):
-        rungs = [f"{turn}-{n}" for n in range(3)]
-        writers = [start(url, rung) for rung in rungs]
-        said = [killed_after(writer, chance.randrange(20, 200)) for writer in writers]
-        for acked, rung in zip(said, rungs, strict=True):
-            there = asyncio.run(stored(rung))
-            assert acked <= set(there)
-            assert len(there) == len(set(there))
+        with writers(url, list(said)) as some:
+            for writer in some:
+                writer.says(200 * turn + chance.randrange(20, 200))
+            for writer in some:
+                said[writer.rung] |= writer.killed()
+        for rung, acknowledged in said.items():
+            reader.finds(rung, acknowledged)
+
+
+def test_killing_the_database_server_in_mid_commit_loses_and_doubles_nothing(
+    postgres: PrivatePostgres,
+) -> None:
+    """Writers do not know which of their transactions it has, and go on when it is back."""
+    url = postgres.new_database()
+    reader = Reader(url)
+    said: dict[str, set[int]] = {rung: set() for rung in "ab"}
+    for _ in range(2):  # then all of it is written again
+        with writers(url, list(said)) as some:
+            for _ in range(ROUNDS):
+                for writer in some:
+                    writer.says(500)
+                postgres.kill()
+                postgres.start()
+            for writer in some:
+                writer.says(100)
+                said[writer.rung] |= writer.killed()
+        for rung, acknowledged in said.items():
+            reader.finds(rung, acknowledged)
 
 
 def test_writes_wait_for_a_database_that_is_away(postgres: PrivatePostgres) -> None:
