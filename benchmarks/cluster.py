@@ -6,7 +6,8 @@ Each row is a script beside this one that can be run alone; its docstring says w
 `theirs` is what the row is compared with: a device for each stream and fractions of devices, rows
 committed one by one, `streamgen run`, the stream without jobs beside it. Rows take from ten seconds
 to three quarters of an hour, on two cores, three hours in all; `--short` a tenth. Figures in
-milliseconds want a machine that does nothing else.
+milliseconds want a machine that does nothing else. A row that could not be looked at here is not
+met; the exit status is 0 where all are.
 """
 
 from __future__ import annotations
@@ -46,11 +47,16 @@ class Row:
         needs = ["--clip", clip] if self.clip else []
         return [sys.executable, str(HERE / self.script), *options, *needs]
 
-    def met(self, found: Found) -> bool:
-        """A script that judges itself says so."""
-        met = bool(found.get("met", True))
-        met &= all(value(found, name) <= bound for name, bound in self.most)
-        return met & all(value(found, name) >= bound for name, bound in self.least)
+    def judged(self, found: Found) -> Found:
+        """With `met`: by its bounds, and by what the script says of itself where it does. What
+        nobody has looked at is not met."""
+        if "skipped" in found:
+            return found | {"met": False}
+        theirs = {name: value(found, name) for name in self.theirs}
+        judged = [bool(found["met"])] if "met" in found else []
+        judged += [value(found, name) <= bound for name, bound in self.most]
+        judged += [value(found, name) >= bound for name, bound in self.least]
+        return found | {"theirs": theirs, "met": bool(judged) and all(judged)}
 
 
 def value(found: Found, name: str) -> Any:
@@ -76,11 +82,12 @@ ROWS = {
         theirs=("exclusive_over_bound", "fractions_over_bound"),
     ),
     "admission": Row(
-        "a stream comes, until its first painted picture; the coordinator's messages per picture",
+        "a stream comes, until a viewer sees its first painted picture; the coordinator's messages "
+        "for pictures",
         "admission.py",
         "--streams 100 --seconds 20",
         "--streams 10 --seconds 5",
-        most=(("first_p99_ms", 1000), ("per_picture", 0.05)),
+        most=(("first_p99_ms", 1000), ("messages_for_pictures", 0)),
     ),
     "workers": Row(
         "kill -9 of a worker: gap of its streams (GOP: 1 s); segments missing or changed",
@@ -95,7 +102,7 @@ ROWS = {
         "--edges 20",
         "--edges 2",
         most=(("motion_max_s", 3), ("hls_errors", 0)),
-        least=(("whep_in_order", 1), ("same_session", 1)),
+        least=(("whep_in_order", 1), ("same_session", 1), ("hls_parts", 1)),
     ),
     "away": Row(
         "coordinator killed, its store or its network cut, Ray's head lost: pictures lost",
@@ -126,10 +133,10 @@ ROWS = {
         "--rounds 3",
     ),
     "batch": Row(
-        "a file in pieces by two processes against streamgen run",
+        "a file in pieces by two workers of a cluster against streamgen run",
         "jobs.py",
-        "--json --rounds 3",
-        "--json --frames 200",
+        "--json --cluster --rounds 3",
+        "--json --cluster --frames 200",
         least=(("ratio", 0.9),),
         theirs=("one.fps",),
         clip=True,
@@ -151,7 +158,7 @@ def measured(name: str, short: bool, clip: str) -> list[Found]:
     """The lines of one row's script, judged."""
     row = ROWS[name]
     if row.clip and not clip:
-        return [{"row": name, "skipped": "needs --clip"}]
+        return [row.judged({"row": name, "skipped": "needs --clip"})]
     began = time.monotonic()
     told = subprocess.run(
         row.command(short, clip), stdout=subprocess.PIPE, text=True, timeout=LIMIT_S
@@ -160,11 +167,7 @@ def measured(name: str, short: bool, clip: str) -> list[Found]:
     if told.returncode != 0 or not lines:
         return [{"row": name, "failed": told.returncode, "met": False}]
     about = {"row": name, "took_s": round(time.monotonic() - began)}
-    theirs = [{one: value(line, one) for one in row.theirs} for line in lines]
-    return [
-        about | line | ({} if "skipped" in line else {"theirs": other, "met": row.met(line)})
-        for line, other in zip(lines, theirs, strict=True)
-    ]
+    return [about | row.judged(line) for line in lines]
 
 
 def processor() -> str:
@@ -189,7 +192,7 @@ def main() -> None:
         if not given.json:
             print(f"{name}: {ROWS[name].what}", flush=True)
         for found in measured(name, given.short, given.clip):
-            met &= bool(found.get("met", True))
+            met &= found["met"]
             print(json.dumps(found) if given.json else _told(found), flush=True)
     sys.exit(not met)
 

@@ -9,7 +9,8 @@ joins; or a worker is stopped for longer than its claims last, and goes on then 
 been; or the PostgreSQL server ends as by a power cut. What was killed is started again, and all is
 submitted again. In the end each output must have every picture and all sound at the times of an
 uncut run, be there once (one job that is done, and the same file from when it was first seen), and
-nothing may be left beside it. Prints one JSON line.
+nothing may be left beside it. Prints one JSON line: `met` where all rounds were right, and as many
+things happened to those who work.
 """
 
 from __future__ import annotations
@@ -300,7 +301,9 @@ def run(options: argparse.Namespace, folder: Path, postgres: PrivatePostgres | N
                 one.kill()
                 one.wait()
     minutes = round((time.monotonic() - began) / 60, 1)
-    return {"rounds": number + 1, **killing.counts, "minutes": minutes}
+    right = killing.counts["outputs right"]
+    met = right == 2 * options.rounds and killing.counts.total() - right >= options.rounds
+    return {"rounds": number + 1, **killing.counts, "minutes": minutes, "met": met}
 
 
 def main() -> None:
