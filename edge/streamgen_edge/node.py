@@ -31,7 +31,7 @@ from streamgen_edge.api import api
 from streamgen_edge.app import Asgi, Front
 from streamgen_edge.certificate import tls_context
 from streamgen_edge.cluster.joined import Joined
-from streamgen_edge.cluster.works import work_of
+from streamgen_edge.cluster.works import UNKNOWN, live, work_of
 from streamgen_edge.configuring import refuse_unusable
 from streamgen_edge.crowd import Crowd
 from streamgen_edge.descriptors import take_descriptors
@@ -157,17 +157,24 @@ async def serve(
 async def _seated(joined: Joined, link: Link, streams: Streams) -> AsyncIterator[None]:
     """The coordinators say which workers streams get."""
 
+    def paid(name: str) -> bool:
+        settings = streams.server.stream(name)
+        return settings is None or settings.paid
+
     def work(name: str) -> Work:
         stream = streams.find(name)
         assert stream is not None  # it asks
-        settings = streams.server.stream(name)
-        return work_of(stream, joined.profiles, paid=settings is None or settings.paid)
+        return work_of(stream, joined.profiles, paid=paid(name))
+
+    async def admit(name: str, pipeline: dict[str, Any]) -> None:
+        work = live(name, pipeline, UNKNOWN, joined.profiles, paid=paid(name))
+        await joined.questions.admit(work)
 
     def seat(name: str) -> Seating:
         return seats.of(name, lambda: work(name))
 
     async with joined.seats(link) as seats:
-        streams.seat = seat
+        streams.seat, streams.admit = seat, admit
         streams.homing.join(joined.homes)
         yield
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from streamgen.deliver.live import LiveSettings
@@ -73,6 +73,9 @@ class Streams:
         self.pushes = Pushes()
         self.seat: Callable[[str], Seating | None] = lambda name: None
         """Who says which worker a stream gets; None: it gets the idlest."""
+        self.admit: Callable[[str, dict[str, Any]], Awaitable[None]] | None = None
+        """Raises `Refused` where there is no worker for a new stream by this pipeline; None: there
+        always is, as far as anybody says."""
         self._link = link
         self._metrics = metrics
         self._wall_ns = wall_ns
@@ -163,6 +166,8 @@ class Streams:
         await self._refuse_strangers(request, settings)
         if self.pushes.marks.of(request.stream) in request.via:
             raise Looped
+        if request.app == "whip":
+            await self._refuse_without_room(request.stream, settings)
         stream = await self._home(request.stream, settings)
         former = stream.publisher
         sink = RtmpSink(stream, publisher, Allowance(settings.limits.bitrate))
@@ -183,6 +188,13 @@ class Streams:
             raise Refused("whether this key may publish here cannot be said now", later=True)
         if status is not None:
             raise Refused("this key may not publish here")
+
+    async def _refuse_without_room(self, name: str, settings: StreamSettings) -> None:
+        """Before it is answered: WHIP has no way to say so later. By RTMP a stream is asked for
+        once it is known how large its pictures are, and told then."""
+        stream = self._streams.get(name)
+        if self.admit is not None and (stream is None or stream.over):
+            await self.admit(name, self._pipeline(name, settings)[0])
 
     def choose(self, name: str, pipeline: dict[str, Any]) -> None:
         """The pipeline of the next session under this name, instead of the configured one."""
@@ -246,15 +258,21 @@ class Streams:
         """By which pipeline, and how it is cut."""
         if legacy is not None:
             return legacy.passport.pipeline, legacy.passport.hls
+        pipeline, grid_ns = self._pipeline(name, settings)
+        self._chosen.pop(name, None)
+        hls = self.server.hls
+        return pipeline, LiveSettings(part_ns=hls.part, window_ns=hls.window, segment_ns=grid_ns)
+
+    def _pipeline(self, name: str, settings: StreamSettings) -> tuple[dict[str, Any], int]:
+        """Of the next session of this name, and how far apart its key frames are. Raises
+        `Refused`."""
         try:
-            pipeline = self._chosen.pop(name, None)
+            pipeline = self._chosen.get(name)
             pipeline = pipeline or pipeline_value(settings.pipeline or self.server.pipeline)
-            grid_ns = parse_pipeline(pipeline).keyframe_interval_ns(live=True)
+            return pipeline, parse_pipeline(pipeline).keyframe_interval_ns(live=True)
         except StreamGenError as error:
             log.error("the pipeline of %s: %s", name, error)
             raise Refused("the pipeline of this stream cannot be used") from error
-        hls = self.server.hls
-        return pipeline, LiveSettings(part_ns=hls.part, window_ns=hls.window, segment_ns=grid_ns)
 
     def _began(self, stream: LiveStream) -> None:
         publisher = stream.publisher

@@ -53,6 +53,10 @@ class Seating(Protocol):
         """Nobody wants the stream any more."""
         ...
 
+    def ends(self, within_s: float | None) -> None:
+        """The stream is over in so long, as its publisher was lost; None: after all not."""
+        ...
+
     def change(self, *, back: bool = False) -> None:
         """What the stream takes is another now: `reseat` is called once there is room for that,
         `refused` where there is none. `back`: it is what runs, after all; nothing is called."""
@@ -90,6 +94,8 @@ class Idlest:
     def lost(self, seat: Seat, *, silent: bool) -> None: ...
 
     def over(self) -> None: ...
+
+    def ends(self, within_s: float | None) -> None: ...
 
     def change(self, *, back: bool = False) -> None:
         if not back:

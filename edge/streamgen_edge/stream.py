@@ -137,6 +137,7 @@ class LiveStream:
         self._sound = None
         self._beginning = Beginning()
         self._away_since = None
+        self.tenure.seating.ends(None)
         self.stills.restart(time.monotonic_ns())
         if self._timeline.begun:
             self._gap()
@@ -221,6 +222,7 @@ class LiveStream:
             return
         log.info("the publisher was lost", extra=self.ids)
         self._away_since = time.monotonic()
+        self.tenure.seating.ends(self._grace_s)
         self._gap()
 
     # The gap.

@@ -13,6 +13,7 @@ from streamgen.control.coordinator.commands import Assign, Command, Move, Refuse
 from streamgen.control.coordinator.directory import EdgeRegistered
 from streamgen.control.coordinator.events import (
     StreamAttached,
+    StreamEnds,
     StreamLost,
     StreamReleased,
     StreamWanted,
@@ -182,8 +183,42 @@ def test_a_refusal_ends_what_does_not_run_and_a_wait_is_told(tmp_path: Path) -> 
         scene.ends.picture(0, key=True)
         scene.says(Wait("x", "cpu_ms is used up", None))
         assert "cpu_ms is used up" in scene.claim.why
-        scene.says(Refuse("x", "cpu_ms is used up", None))
-        assert scene.ends.over and "cpu_ms is used up" in scene.ends.stream.error
+        assert "expected" not in scene.claim.why
+        scene.says(Wait("x", "cpu_ms is used up", 9_300))
+        assert scene.claim.why == ("it waits for room: cpu_ms is used up; room is expected in 10 s")
+        scene.seats.now_ms = lambda: 5_000
+        assert scene.claim.why.endswith("in 5 s")
+        scene.says(Refuse("x", "cpu_ms is used up", 9_300))
+        assert scene.ends.over
+        assert scene.ends.stream.error == (
+            "no room for the stream: cpu_ms is used up; room is expected in 5 s"
+        )
+
+    run(tmp_path, test)
+
+
+def test_a_coordinator_is_told_when_a_stream_ends_whose_publisher_was_lost(
+    tmp_path: Path,
+) -> None:
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        ends = scene.ends
+        ends.picture(0, key=True)
+        scene.says(word("one", 5))
+        await seated(one)
+        await until(lambda: ends.stream.tenure.live)
+        grace_ms = round(ends.stream._grace_s * 1000)
+        publisher = ends.stream.publisher
+        assert publisher is not None
+        ends.stream.leave(publisher, explicit=False)
+        assert scene.said[-1] == StreamEnds("x", grace_ms)
+        assert scene.seats.hello()[1:] == (
+            StreamWanted(WORK, PATIENCE_MS, 0),
+            StreamEnds("x", grace_ms),
+        ), "the next leader is told as well"
+        ends.stream.arrive(publisher)
+        assert scene.said[-1] == StreamEnds("x", None)
+        assert len(scene.seats.hello()) == 2
+        ends.stream.end()
 
     run(tmp_path, test)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from streamgen_edge.publishing import MOST_CHOSEN, Streams
 from streamgen_edge.push.settings import PushSettings
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.limits import Limits
-from streamgen_edge.rtmp.publisher import Looped, Publisher
+from streamgen_edge.rtmp.publisher import Looped, Publisher, Refused
 from streamgen_edge.settings import Server, StreamSettings
 from tests.edge.test_allowance import Line
 from tests.edge.webrtc.peers import looped
@@ -52,6 +53,35 @@ async def test_ended_streams_are_forgotten_though_nobody_asks_for_them(
                     break
                 await asyncio.sleep(0.02)
             assert not streams._ended
+
+
+@looped
+async def test_who_publishes_by_whip_hears_at_once_that_there_is_no_room_for_a_new_stream() -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def admit(name: str, pipeline: dict[str, Any]) -> None:
+        asked.append((name, pipeline["name"]))
+        raise Refused("no room", later=True, wait_s=7)
+
+    with TemporaryDirectory() as folder:
+        async with Link(Path(folder)) as link:
+            streams = Streams(Server(pipeline="starry"), link, Metrics(), lambda: 0)
+            streams.admit = admit
+
+            async def publish(app: str, name: str) -> None:
+                request = Publish(app, name, None, "::1", "test")
+                await streams.publish(Publisher(request, Line(), Limits()))
+
+            streams.choose("cam", {"name": "chosen", "stages": []})
+            with pytest.raises(Refused, match="no room"):
+                await publish("whip", "cam")
+            assert asked == [("cam", "chosen")] and streams.find("cam") is None
+            await publish("live", "cam")  # its pictures will tell how large they are
+            stream = streams.find("cam")
+            assert stream is not None and stream.pipeline["name"] == "chosen"
+            await publish("whip", "cam")  # it has a place, or waits for one
+            assert len(asked) == 1
+            stream.end()
 
 
 @looped

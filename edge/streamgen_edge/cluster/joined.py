@@ -1,5 +1,5 @@
-"""`Joined`: an edge's place in a cluster, as configured: its seats and homes, and the peer that
-runs."""
+"""`Joined`: an edge's place in a cluster, as configured: its seats, homes and questions, and the
+peer that runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from pathlib import Path
 from streamgen.control.coordinator.directory import EdgeRegistered
 from streamgen.control.coordinator.messages import FromCoordinator
 from streamgen.control.coordinator.peer import Peer
+from streamgen.control.coordinator.questions import Told
 from streamgen.control.keys import public_key, read_key
 from streamgen.control.placement.profiles import Profiles
 from streamgen.control.wire import Place
 from streamgen.errors import ConfigError
 from streamgen_edge.cluster.homes import ClusterHomes
+from streamgen_edge.cluster.questions import Questions
 from streamgen_edge.cluster.seats import ClusterSeats
 from streamgen_edge.cluster.settings import ClusterSettings
 from streamgen_edge.link import Link
@@ -33,14 +35,17 @@ class Joined:
         self.settings = settings
         self.registered = _registered(settings, server, folder)
         self.homes = ClusterHomes(self.registered)
+        self.questions = Questions()
 
     @asynccontextmanager
     async def seats(self, link: Link) -> AsyncIterator[ClusterSeats]:
         """Those of this link, as long as the block runs."""
-        settings, homes = self.settings, self.homes
+        settings, homes, questions = self.settings, self.homes, self.questions
         seats = ClusterSeats(link, self.registered)
 
         def heard(command: FromCoordinator) -> None:
+            if isinstance(command, Told):
+                questions.heard(command)
             seats.heard(command)
             homes.heard(command)
 

@@ -13,6 +13,7 @@ from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered
 from streamgen.control.coordinator.events import (
     StreamAttached,
     StreamChanged,
+    StreamEnds,
     StreamLost,
     StreamReleased,
     StreamWanted,
@@ -39,20 +40,26 @@ Say = Callable[[ToCoordinator], None]
 class Claim:
     """One stream's; implements `seats.Seating`."""
 
-    def __init__(self, name: str, work: Callable[[], Work], seats: ClusterSeats) -> None:
+    def __init__(
+        self, name: str, work: Callable[[], Work], seats: ClusterSeats, former: Claim | None
+    ) -> None:
+        """A session goes on where a `former` one of the same name ends, by the same word."""
         self.name = name
-        self.grant: Assign | None = None
+        self.grant: Assign | None = None if former is None else former.grant
         """The newest word; its worker may not be here yet."""
         self._shown: Assign | None = None
         """The word by which viewers get pictures."""
         self._lost = 0
         """Epoch that broke off last."""
-        self._work: Work | None = None
+        self._work: Work | None = None if former is None else former._work
         self._former: Work | None = None
         """What was asked for before, while the coordinator is to say whether it may change."""
         self._answer: asyncio.TimerHandle | None = None
         self._described, self._seats = work, seats
         self._why = ""
+        self._room_ms: int | None = None
+        """When there is room for what it waits for, as far as the coordinator knows."""
+        self._ends_ms: int | None = None
         self._coming: asyncio.TimerHandle | None = None
         self._reseat: Callable[[], None] = lambda: None
         self._refused: Callable[[str], None] = lambda reason: None
@@ -63,7 +70,7 @@ class Claim:
     def why(self) -> str:
         if self._why and not self._seats.led:
             return f"no coordinator leads; {self._why}"
-        return self._why
+        return self._why and self._why + expected(self._room_ms, self._seats.now_ms())
 
     @property
     def given_up(self) -> str:
@@ -103,13 +110,21 @@ class Claim:
             self.grant = self._shown  # it goes on there, if it was only to move
         self._lost = seat.epoch
         if self._shown is None:
-            self._why = f"it waits for another worker: {reason}"
+            self._why, self._room_ms = f"it waits for another worker: {reason}", None
         self._seats.say(StreamLost(self.name, seat.epoch, reason, silent))
 
     def over(self) -> None:
         self._forget_timer()
         self._decided()
         self._seats.forget(self)
+
+    def ends(self, within_s: float | None) -> None:
+        before = self._ends_ms
+        self._ends_ms = None
+        if within_s is not None:
+            self._ends_ms = self._seats.now_ms() + round(within_s * 1000)
+        if self._work is not None and self._ends_ms != before:
+            self._seats.say(StreamEnds(self.name, self._ends_ms))
 
     def change(self, *, back: bool = False) -> None:
         if self._work is None:
@@ -141,9 +156,11 @@ class Claim:
                 self._changed(command)
             case Wait():
                 self._why = f"it waits for room: {command.reason}"
+                self._room_ms = command.earliest_ms
                 log.warning("stream %s waits for room: %s", self.name, command.reason)
             case Refuse():
-                self._refuse(command.reason)
+                until = expected(command.earliest_ms, self._seats.now_ms())
+                self._refuse(command.reason + until)
 
     def _granted(self, grant: Assign) -> None:
         """Its next worker, which may have to come yet; a word that is said again is no other."""
@@ -186,7 +203,7 @@ class Claim:
         if self._seats.worker(grant.node) is not None:
             self._reseat()
             return
-        self._why = f"{grant.node} is to have it, and is not here yet"
+        self._why, self._room_ms = f"{grant.node} is to have it, and is not here yet", None
         later = asyncio.get_running_loop().call_later
         self._coming = later(CONNECTED_S, self._change_over)
 
@@ -202,22 +219,33 @@ class Claim:
             self._refused(f"no room for the stream: {reason}")
 
     @property
-    def wanted(self) -> StreamWanted | None:
-        """What was asked for; None: nothing yet."""
-        return None if self._work is None else self._wanted(self._work)
+    def wanted(self) -> tuple[StreamWanted | StreamEnds, ...]:
+        """What was asked for, if anything was."""
+        if self._work is None:
+            return ()
+        ends = () if self._ends_ms is None else (StreamEnds(self.name, self._ends_ms),)
+        return (self._wanted(self._work), *ends)
 
     def _wanted(self, work: Work) -> StreamWanted:
         shown = 0 if self._shown is None else self._shown.epoch
         return StreamWanted(work, self._seats.now_ms() + PATIENCE_MS, shown)
 
-    def succeed(self, former: Claim) -> None:
-        """A session goes on where one of the same name ends, by the same word."""
-        self.grant, self._work = former.grant, former._work
-
     def _forget_timer(self) -> None:
         if self._coming is not None:
             self._coming.cancel()
             self._coming = None
+
+
+def expected(at_ms: int | None, now_ms: int) -> str:
+    """To be said after why there is no room; empty: it is not known when there will be any."""
+    if at_ms is None:
+        return ""
+    return f"; room is expected in {wait_s(at_ms, now_ms)} s"
+
+
+def wait_s(at_ms: int, now_ms: int) -> int:
+    """Whole seconds, and one at least."""
+    return max(1, -(-(at_ms - now_ms) // 1000))
 
 
 class ClusterSeats:
@@ -239,17 +267,13 @@ class ClusterSeats:
 
     def of(self, name: str, work: Callable[[], Work]) -> Claim:
         """A stream's seating; `work` is what it takes, asked once a worker is sought."""
-        claim = Claim(name, work, self)
-        former = self._claims.get(name)
-        if former is not None:
-            claim.succeed(former)
-        self._claims[name] = claim
+        claim = self._claims[name] = Claim(name, work, self, self._claims.get(name))
         return claim
 
     def forget(self, claim: Claim) -> None:
         if self._claims.get(claim.name) is claim:
             del self._claims[claim.name]
-            if claim.wanted is not None:
+            if claim.wanted:
                 self.say(StreamReleased(claim.name))
 
     def worker(self, node: str) -> WorkerSeen | None:
@@ -261,8 +285,7 @@ class ClusterSeats:
     # `Peer`.
 
     def hello(self) -> tuple[ToCoordinator, ...]:
-        wanted = (claim.wanted for claim in self._claims.values())
-        return (self._registered, *(one for one in wanted if one is not None))
+        return (self._registered, *(one for claim in self._claims.values() for one in claim.wanted))
 
     def goodbye(self) -> None:
         self.say(EdgeLeft(self._registered.edge))

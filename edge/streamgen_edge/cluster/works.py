@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from streamgen.control.placement.profiles import Profiles
 from streamgen.control.placement.resources import Standing
 from streamgen.control.placement.scheduler import Work
@@ -18,5 +20,18 @@ def work_of(stream: LiveStream, profiles: Profiles, *, paid: bool = True) -> Wor
     publisher = stream.publisher
     width, height, rate = publisher.size if isinstance(publisher, RtmpSink) else (0, 0, 0.0)
     width, height = (width, height) if width and height else UNKNOWN[:2]
-    profile = profiles.profile(parse_pipeline(stream.pipeline), width, height, rate or UNKNOWN[2])
-    return Work(stream.name, profile, Standing.LIVE_PAID if paid else Standing.LIVE_FREE)
+    size = width, height, rate or UNKNOWN[2]
+    return live(stream.name, stream.pipeline, size, profiles, paid=paid)
+
+
+def live(
+    name: str,
+    pipeline: dict[str, Any],
+    size: tuple[int, int, float],
+    profiles: Profiles,
+    *,
+    paid: bool,
+) -> Work:
+    """Of pictures of this width, height and rate."""
+    profile = profiles.profile(parse_pipeline(pipeline), *size)
+    return Work(name, profile, Standing.LIVE_PAID if paid else Standing.LIVE_FREE)

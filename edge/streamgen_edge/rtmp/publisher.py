@@ -20,10 +20,11 @@ LOOPS = "the stream would come back to itself"
 class Refused(StreamGenError):
     """The owner does not let a publisher in. The client is told the text."""
 
-    def __init__(self, reason: str, *, later: bool = False) -> None:
-        """`later`: it may be another matter soon."""
+    def __init__(self, reason: str, *, later: bool = False, wait_s: int | None = None) -> None:
+        """`later`: it may be another matter soon, and after so many seconds, if that is known."""
         super().__init__(reason)
         self.later = later
+        self.wait_s = wait_s
 
 
 class Looped(Refused):

@@ -206,7 +206,7 @@ class WebRtcApp:
             self._end(session, "refused", "refused")
             status = 503 if refused.later else 401 if asked.token is None else 403
             status = 508 if isinstance(refused, Looped) else status
-            raise http.denied(status, str(refused)) from refused
+            raise http.denied(status, str(refused), refused.wait_s) from refused
         except Refusal:
             self._end(session, "refused", "refused")
             raise

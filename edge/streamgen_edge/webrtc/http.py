@@ -23,6 +23,8 @@ MOST_QUERY = 3 * MOST_TOKEN + 1024
 """A token may have its letters as %XX."""
 BODY_S = 10.0
 """How long a body may take."""
+RETRY_S = 5
+"""Where nobody knows when it will be another matter."""
 _CORS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"location, link, etag, retry-after"),
@@ -43,9 +45,9 @@ class Refusal(Exception):
         self.headers = headers
 
 
-def denied(status: int, text: str) -> Refusal:
+def denied(status: int, text: str, retry_s: int | None = None) -> Refusal:
     """401 tells what is needed, 503 when to ask again."""
-    told = {401: ("www-authenticate", "Bearer"), 503: ("retry-after", "5")}
+    told = {401: ("www-authenticate", "Bearer"), 503: ("retry-after", str(retry_s or RETRY_S))}
     return Refusal(status, text, *([told[status]] if status in told else ()))
 
 

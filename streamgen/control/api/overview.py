@@ -8,7 +8,7 @@ from heapq import nsmallest
 from typing import Any
 
 from streamgen import __version__
-from streamgen.control.api.views import STATES, node_row, standing, state, stream_row
+from streamgen.control.api.views import STATES, node_row, room, standing, state, stream_row
 from streamgen.control.coordinator.chronicle import Entry
 from streamgen.control.coordinator.cluster import Cluster, Stream
 from streamgen.control.coordinator.desk import Desk
@@ -96,6 +96,7 @@ class Overview:
             if not find or find in _words(desk, name, one)
         ]
         worst = nsmallest(most, nodes, key=lambda one: (_BAD_FIRST[standing(one)], one.name))
+        room_ms = room(cluster, now_ms)
         first = nsmallest(most, streams, key=lambda one: (_FIRST[state(one[1])], one[0]))
         return {
             "load": _load(cluster),
@@ -108,7 +109,7 @@ class Overview:
                 "states": dict.fromkeys(STATES, 0)
                 | Counter(state(one) for one in cluster.streams.values()),
                 "found": len(streams),
-                "rows": [stream_row(desk, name, one, now_ms) for name, one in first],
+                "rows": [stream_row(desk, name, one, now_ms, room_ms) for name, one in first],
             },
             "edges": [
                 {"name": one.edge, "place": one.place, "streams": wanted[one.edge]} for one in edges

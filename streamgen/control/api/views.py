@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+from streamgen.control.coordinator import seeking
 from streamgen.control.coordinator.cluster import Cluster, Holding, Stream
 from streamgen.control.coordinator.desk import Desk
 from streamgen.control.coordinator.homes import Home
 from streamgen.control.coordinator.nodes import Node
-from streamgen.control.placement.resources import DIMENSIONS
+from streamgen.control.placement.resources import DIMENSIONS, Profile, Standing
 
 STATES = ("running", "starting", "moving", "waiting")
 STANDINGS = ("up", "draining", "drained", "resting", "suspect")
@@ -35,8 +38,24 @@ def nodes(desk: Desk, cluster: Cluster, now_ms: int) -> dict[str, Any]:
 
 
 def streams(desk: Desk, cluster: Cluster, now_ms: int) -> list[dict[str, Any]]:
-    names = sorted(cluster.streams)
-    return [stream_row(desk, name, cluster.streams[name], now_ms) for name in names]
+    names, room_ms = sorted(cluster.streams), room(cluster, now_ms)
+    return [stream_row(desk, name, cluster.streams[name], now_ms, room_ms) for name in names]
+
+
+def room(cluster: Cluster, now_ms: int) -> Callable[[Stream], int | None]:
+    """Says in how many milliseconds there is room for a stream that waits, if nothing else happens.
+    Many of them take the same: that is looked at once."""
+    known: dict[tuple[Profile, Standing], int | None] = {}
+
+    def of(stream: Stream) -> int | None:
+        work = stream.work
+        kind = work.profile, work.standing
+        if kind not in known:
+            at_ms = seeking.earliest(cluster, work, now_ms)
+            known[kind] = None if at_ms is None else max(at_ms - now_ms, 0)
+        return known[kind]
+
+    return of
 
 
 def state(stream: Stream) -> str:
@@ -82,9 +101,11 @@ def standing(node: Node) -> str:
     return "suspect" if node.suspect else "up"
 
 
-def stream_row(desk: Desk, name: str, stream: Stream, now_ms: int) -> dict[str, Any]:
+def stream_row(
+    desk: Desk, name: str, stream: Stream, now_ms: int, room_ms: Callable[[Stream], int | None]
+) -> dict[str, Any]:
+    """`room_ms` is what `room` gives."""
     wait = desk.waits.get(name) if stream.here is None else None
-    earliest_ms = None if wait is None else wait.earliest_ms
     return {
         "name": name,
         "state": state(stream),
@@ -95,7 +116,7 @@ def stream_row(desk: Desk, name: str, stream: Stream, now_ms: int) -> dict[str, 
         "owner": _owner(stream.here, now_ms),
         "next": _owner(stream.coming, now_ms),
         "reason": None if wait is None else wait.reason,
-        "earliest_in_ms": None if earliest_ms is None else max(earliest_ms - now_ms, 0),
+        "earliest_in_ms": None if wait is None else room_ms(stream),
     }
 
 

@@ -102,6 +102,8 @@ class Stream:
     avoid: str | None = None
     """Where it failed last."""
     moved_ms: int | None = None
+    ends_ms: int | None = None
+    """When it is over if nothing happens, as far as that is known."""
 
 
 @dataclass(slots=True)
@@ -166,11 +168,19 @@ class Cluster:
             stream.coming = holding
             stream.moved_ms = now_ms
         if stream.work.runs_ms is not None:
-            self.scheduler.expect(name, placed.node, now_ms + stream.work.runs_ms)
+            stream.ends_ms = now_ms + stream.work.runs_ms
+        self.expect(stream)
         self.tell(stream, holding)
         self.alarms.set(About.ATTACH, name, now_ms + self.limits.attach_ms)
         self.changed.streams[name] = None
         return preempted
+
+    def expect(self, stream: Stream) -> None:
+        """Its end is known, or is not any more."""
+        for holding in (stream.here, stream.coming):
+            if holding is not None:
+                slot = self.scheduler.bins.slots[holding.node]
+                self.scheduler.ends.expect(stream.work.name, slot, stream.ends_ms)
 
     def tell(self, stream: Stream, holding: Holding) -> None:
         """Say who the owner is; also once more."""

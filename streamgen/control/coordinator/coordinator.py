@@ -29,6 +29,7 @@ from streamgen.control.coordinator.events import (
     NodeReport,
     StreamAttached,
     StreamChanged,
+    StreamEnds,
     StreamLost,
     StreamReleased,
     StreamWanted,
@@ -137,6 +138,11 @@ def _apply(cluster: Cluster, event: Event, now_ms: int) -> None:
             stream = cluster.streams.get(event.stream)
             if stream is not None:
                 cluster.forget(stream)
+        case StreamEnds():
+            stream = cluster.streams.get(event.stream)
+            if stream is not None:
+                stream.ends_ms = event.ends_ms
+                cluster.expect(stream)
         case StreamAttached():
             _attached(cluster, event, now_ms)
         case StreamLost():

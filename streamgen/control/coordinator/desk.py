@@ -35,6 +35,7 @@ from streamgen.control.coordinator.events import (
     NodeReport,
     StreamAttached,
     StreamChanged,
+    StreamEnds,
     StreamLost,
     StreamReleased,
     StreamWanted,
@@ -59,6 +60,8 @@ from streamgen.control.coordinator.messages import (
     ToCoordinator,
 )
 from streamgen.control.coordinator.places import Kind
+from streamgen.control.coordinator.questions import ApiAsked, RoomAsked, RoomTold
+from streamgen.control.coordinator.seeking import no_room
 
 LISTEN_MS = 3_000
 """A new leader listens so long before it tells nodes which edges there are."""
@@ -93,6 +96,8 @@ class Desk:
         """What those that wait were told last."""
         self.pieces: dict[str, int] = {}
         """Of jobs, that each node makes beside its streams, as it said last."""
+        self.asked: Callable[[str, ApiAsked], None] = lambda edge, asked: None
+        """Answers what an edge's administrators ask."""
         self._say, self._persist = say, persist
         self.chronicle = Chronicle()
         self._since_ms = 0
@@ -190,6 +195,10 @@ class Desk:
                 self._handle(message, now_ms)
                 if owner is not None and owner.epoch != message.epoch:
                     self._tell_owner(message.work.name, owner)
+            case RoomAsked():
+                self._say("edge", name, self._room(message, now_ms))
+            case ApiAsked():
+                self.asked(name, message)
             case NodeReport():
                 self.pieces[name] = message.pieces
                 self._handle(message, now_ms)
@@ -203,6 +212,13 @@ class Desk:
             case _:
                 self._handle(message, now_ms)
         self._tell_homes()
+
+    def _room(self, asked: RoomAsked, now_ms: int) -> RoomTold:
+        cluster = self.coordinator.cluster
+        wait = None if cluster is None else no_room(cluster, asked.work, now_ms)
+        if wait is None:
+            return RoomTold(asked.number, "", None)
+        return RoomTold(asked.number, wait.reason, wait.earliest_ms)
 
     def _of_home(self, message: FromEdge, now_ms: int) -> None:
         if self.homes.later(message):
@@ -233,13 +249,13 @@ class Desk:
                 return kind == "edge" and message.edge == name
             case StreamSought() | StreamUnsought():
                 return kind == "edge" and message.edge == name
-            case StreamWanted():
+            case StreamWanted() | RoomAsked() | ApiAsked():
                 return kind == "edge"
             case StreamChanged():
                 return kind == "edge" and self.edge_of.get(message.work.name) == name
             case StreamLost() if kind == "worker":
                 return not message.silent and self._carries(name, message.stream, message.epoch)
-            case StreamReleased() | StreamAttached() | StreamLost():
+            case StreamReleased() | StreamEnds() | StreamAttached() | StreamLost():
                 return kind == "edge" and self.edge_of.get(message.stream) == name
         return False
 

@@ -147,6 +147,16 @@ class StreamReleased:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamEnds:
+    """The stream is over at this moment unless something happens: its publisher was lost, and has
+    so long to come back."""
+
+    stream: str
+    ends_ms: int | None
+    """None: after all not."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamAttached:
     """The first picture of this owner has arrived; a former owner is not listened to any more."""
 
@@ -183,6 +193,7 @@ Event = (
     | StreamWanted
     | StreamChanged
     | StreamReleased
+    | StreamEnds
     | StreamAttached
     | StreamLost
     | Tick

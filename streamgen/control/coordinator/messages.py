@@ -15,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from streamgen.control.coordinator.commands import Command, Refuse, Wait
 from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered, Edges
-from streamgen.control.coordinator.events import Event, KnownNode, StreamWanted
+from streamgen.control.coordinator.events import Event, KnownNode, StreamEnds, StreamWanted
 from streamgen.control.coordinator.homes import FromEdge, Home, check_passport
+from streamgen.control.coordinator.questions import LONGEST_BODY, FromAsking, RoomTold, Told
 from streamgen.control.placement.resources import Resources, amounts
 from streamgen.control.placement.scheduler import Work
 from streamgen.control.wire import MOST_CONTROL_BYTES, decoded, encoded
@@ -54,8 +55,8 @@ class Beat:
     """It does not know who is told so: that one has to say hello again."""
 
 
-ToCoordinator = Event | EdgeRegistered | EdgeLeft | FromEdge | Alive | HeardLater
-FromCoordinator = Command | Edges | Home | Beat
+ToCoordinator = Event | EdgeRegistered | EdgeLeft | FromEdge | FromAsking | Alive | HeardLater
+FromCoordinator = Command | Edges | Home | Told | Beat
 Message = ToCoordinator | FromCoordinator
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Message)}
 T = TypeVar("T")
@@ -96,7 +97,9 @@ def _shifted(message: T, by_ms: int) -> T:
     match message:
         case StreamWanted() if message.until_ms is not None:
             return replace(message, until_ms=message.until_ms + by_ms)
-        case Wait() | Refuse() if message.earliest_ms is not None:
+        case StreamEnds() if message.ends_ms is not None:
+            return replace(message, ends_ms=message.ends_ms + by_ms)
+        case Wait() | Refuse() | RoomTold() if message.earliest_ms is not None:
             return replace(message, earliest_ms=message.earliest_ms + by_ms)
     return message
 
@@ -130,6 +133,10 @@ def _check_fields(value: Any) -> None:
         found = getattr(value, name)
         if kind == "passport":
             check_passport(found)
+            continue
+        if kind == "body":
+            if len(found) > LONGEST_BODY:
+                raise ConfigError(f"a part of an answer of {len(found)} characters")
             continue
         _check(found)
         if kind == "name" and not (0 < len(found) <= LONGEST_NAME and found.isprintable()):

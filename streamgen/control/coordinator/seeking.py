@@ -138,19 +138,38 @@ def change(cluster: Cluster, stream: Stream, work: Work, now_ms: int) -> None:
     if isinstance(answer, Placed):
         cluster.rename(stream, work)
         here.cut = answer.cut
+        cluster.expect(stream)
         cluster.said.append(Change(work, here.node, here.epoch, here.cut))
         for other in cluster.make_way(answer):
             seek(cluster, other, now_ms)
         cluster.touched[here.node] = None
         return
     scheduler.book(before, here.node, here.cut)
+    cluster.expect(stream)
     answer = scheduler.place(work, away=stream.avoid)
     if isinstance(answer, Placed):
         cluster.rename(stream, work)
         here.was = before
         take(cluster, stream, answer, now_ms)
     else:
-        cluster.said.append(Refuse(work.name, f"unchanged: {answer.reason}", answer.earliest_ms))
+        at_ms = _earliest(cluster, work, answer, now_ms)
+        cluster.said.append(Refuse(work.name, f"unchanged: {answer.reason}", at_ms))
+
+
+def no_room(cluster: Cluster, work: Work, now_ms: int) -> Wait | None:
+    """What a stream that is not known yet would be told now; None: it would get an owner, or nobody
+    can say. Nothing is booked."""
+    if not cluster.settled or work.name in cluster.streams:
+        return None
+    full = cluster.scheduler.full(work)
+    earliest_ms = None if full is None else _earliest(cluster, work, full, now_ms)
+    return None if full is None else Wait(work.name, full.reason, earliest_ms)
+
+
+def earliest(cluster: Cluster, work: Work, now_ms: int) -> int | None:
+    """When there is room for work that waits if nothing else happens; None: that is not known."""
+    full = cluster.scheduler.full(work)
+    return None if full is None else _earliest(cluster, work, full, now_ms)
 
 
 def _earliest(cluster: Cluster, work: Work, full: Full, now_ms: int) -> int | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Callable
 
 from streamgen.control.placement.bins import Bins, Vector
 
 LOOK = 100
 """Ends that are looked at: who needs more of them than that waits for something unknown as well."""
-Key = tuple[str, int]
-"""Work and slot."""
 
 
 class Ends:
@@ -17,25 +16,23 @@ class Ends:
 
     def __init__(self) -> None:
         self._in_order: list[tuple[int, str, int]] = []
-        self._gains: dict[Key, tuple[int, Vector]] = {}
+        self._known: dict[tuple[str, int], int] = {}
 
-    def add(self, name: str, slot: int, at_ms: int, gain: Vector) -> None:
-        """What this work has there will be free then."""
-        self.discard(name, slot)
-        self._gains[name, slot] = at_ms, gain
-        insort(self._in_order, (at_ms, name, slot))
-
-    def discard(self, name: str, slot: int) -> None:
-        """It is over, or gone."""
-        known = self._gains.pop((name, slot), None)
+    def expect(self, name: str, slot: int, at_ms: int | None) -> None:
+        """What this work has there will be free then; None: nobody knows when."""
+        known = self._known.pop((name, slot), None)
         if known is not None:
-            del self._in_order[bisect_left(self._in_order, (known[0], name, slot))]
+            del self._in_order[bisect_left(self._in_order, (known, name, slot))]
+        if at_ms is not None:
+            self._known[name, slot] = at_ms
+            insort(self._in_order, (at_ms, name, slot))
 
-    def earliest(self, need: Vector, bins: Bins) -> int | None:
-        """When a node has room for this if nothing else comes; None: that is not known."""
+    def earliest(self, need: Vector, bins: Bins, takes: Callable[[str, int], Vector]) -> int | None:
+        """When a node has room for this if nothing else comes; None: that is not known. `takes`
+        says what work has on a slot now."""
         gained: dict[int, Vector] = {}
         for at_ms, name, slot in self._in_order[:LOOK]:
-            _, gain = self._gains[name, slot]
+            gain = takes(name, slot)
             gained[slot] = gained[slot] + gain if slot in gained else gain
             if bins.fits(slot, need - gained[slot]):
                 return at_ms

@@ -102,7 +102,8 @@ class Scheduler:
         self._on: dict[int, dict[str, Booking]] = {}
         self._number = 0
         self._vectors: dict[Resources, Vector] = {}
-        self._ends = Ends()
+        self.ends = Ends()
+        """When work that has a place will be over, by the caller's clock."""
 
     def add(self, node: str, capacity: Resources, models: Iterable[str] = ()) -> None:
         """A node that is empty."""
@@ -159,10 +160,12 @@ class Scheduler:
                 return self._settle(work, work.profile.least(cut), slot, reclaim)
         return self._full(work)
 
-    def expect(self, name: str, node: str, ends_ms: int) -> None:
-        """The work will be over at this time of the caller's clock."""
-        slot = self.bins.slots[node]
-        self._ends.add(name, slot, ends_ms, self._on[slot][name].need)
+    def full(self, work: Work) -> Full | None:
+        """Why there is no place for work that has none yet; None: `place` would find one."""
+        for cut, reclaim in self._ways(work, Force.ALL):
+            if self.bins.best(self._vector(work.profile.need(cut)), reclaim=reclaim) is not None:
+                return None
+        return self._full(work)
 
     def room(self, work: Work, node: str, cut: Cut = Cut.NOTHING) -> bool:
         """Whether there is room on this node as it is, open or not."""
@@ -289,7 +292,7 @@ class Scheduler:
 
     def _forget(self, booking: Booking) -> None:
         self._account(booking, -1)
-        self._ends.discard(booking.work.name, booking.slot)
+        self.ends.expect(booking.work.name, booking.slot, None)
         self.bins.take(booking.slot, -booking.need, -1)
         left = self._bookings[booking.work.name]
         left.remove(booking)
@@ -320,7 +323,10 @@ class Scheduler:
             for room, wanted in zip(self.bins.free, need, strict=True)
         ]
         reason = f"all nodes are full, most of {DIMENSIONS[np.argmax(lacking)]}"
-        return Full(reason, ever=True, earliest_ms=self._ends.earliest(need, self.bins))
+        earliest_ms = self.ends.earliest(
+            need, self.bins, lambda name, slot: self._on[slot][name].need
+        )
+        return Full(reason, ever=True, earliest_ms=earliest_ms)
 
 
 def _enough(offers: list[tuple[Booking, Vector]], short: Vector) -> list[Booking]:

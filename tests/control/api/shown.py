@@ -36,6 +36,8 @@ class Shown:
         self.folder, self.name, self.port = folder, name, 0
         self.nodes: dict[str, Node] = {}
         self.edges: dict[str, Edge] = {}
+        self.wire = str(folder / name / "wire")
+        """Where peers come in."""
         self._token = token
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -61,15 +63,15 @@ class Shown:
 
     async def _run(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        self._place = self.folder / self.name
-        self._place.mkdir()
+        place = self.folder / self.name
+        place.mkdir()
         url = f"sqlite:///{self.folder}/state.db"
         telemetry = Telemetry()
         self.office = Office(
             self.name,
             lambda: Store(url, wall_ms),
-            str(self._place / "wire"),
-            key=new_key(self._place / "key"),
+            self.wire,
+            key=new_key(place / "key"),
             known=None,
             ttl_ms=60_000,
             clock=MonotonicClock(),
@@ -94,6 +96,9 @@ class Shown:
     def leads(self) -> bool:
         return self.office.leads()
 
+    def knows(self, edge: str) -> bool:
+        return edge in self.office.desk.directory
+
     @asynccontextmanager
     async def peer(
         self,
@@ -105,7 +110,7 @@ class Shown:
         peer = Peer(
             name,
             kind=kind,
-            places=[str(self._place / "wire")],
+            places=[self.wire],
             key=None,
             coordinator_key=None,
             heard=heard,

@@ -278,32 +278,6 @@ def test_a_change_stays_on_its_node_where_there_is_room(world: World) -> None:
     assert world.owner("a") == owner
 
 
-def test_a_no_says_until_when_as_far_as_that_is_known(world: World) -> None:
-    for name, runs_ms in (("a", 60_000), ("b", 20_000)):
-        chunk = Work(name, WHOLE, Standing.BATCH_PAID, runs_ms)
-        world.say(StreamWanted(chunk, None))
-    world.pass_time(1000)
-    [refuse] = of(world.want("c", WHOLE, Standing.BATCH_FREE), Refuse)
-    assert isinstance(refuse, Refuse) and refuse.earliest_ms == 20_000
-    world.say(StreamReleased("b"))
-    world.want("live", WHOLE)
-    [refuse] = of(world.want("d", WHOLE, Standing.BATCH_PAID), Refuse)
-    assert isinstance(refuse, Refuse) and refuse.earliest_ms == 60_000
-    world.say(StreamReleased("a"))
-    world.want("another", WHOLE)
-    [refuse] = of(world.want("e", WHOLE), Refuse)
-    assert isinstance(refuse, Refuse) and refuse.earliest_ms is None
-
-
-def test_a_no_says_when_a_node_is_trusted_again(world: World) -> None:
-    world.say(Drain("two"))
-    for _ in range(3):
-        world.say(WorkerLost("one"))
-        world.restart("one")
-    [refuse] = of(world.want("a"), Refuse)
-    assert isinstance(refuse, Refuse) and refuse.earliest_ms == world.now_ms + 4000
-
-
 def gpu(name: str, gpu_ms: int) -> Work:
     return Work(name, Profile(f"gpu-{gpu_ms}", (Resources(gpu_ms=gpu_ms),)), Standing.LIVE_PAID)
 

@@ -17,6 +17,7 @@ from streamgen.control.coordinator.events import (
     Running,
     StreamAttached,
     StreamChanged,
+    StreamEnds,
     StreamLost,
     StreamReleased,
     StreamWanted,
@@ -132,6 +133,7 @@ def test_everybody_speaks_for_themselves() -> None:
         ("worker", other, StreamReleased("s")),
         ("worker", other, EdgeRegistered(other, "tcp://10.0.0.1:7000")),
         ("edge", "edge-2", StreamReleased("s")),
+        ("edge", "edge-2", StreamEnds("s", 2_000)),
         ("edge", "edge-2", StreamLost("s", epoch, "", silent=True)),
         ("edge", "edge-2", StreamChanged(work("s", Profile("big", (Resources(9_000),))))),
         ("edge", "edge-2", EdgeLeft("edge-1")),
@@ -140,7 +142,7 @@ def test_everybody_speaks_for_themselves() -> None:
     ):
         told.hear(kind, name, message)  # type: ignore[arg-type]
     assert told.by == {}
-    assert told.desk.figures.ignored.total() == 13
+    assert told.desk.figures.ignored.total() == 14
 
 
 def test_what_is_meant_for_another_leader_is_not_listened_to() -> None:

@@ -29,7 +29,7 @@ MOMENTS = st.integers(-(1 << 40), 1 << 40)
 AMOUNTS = st.integers(0, 10**9)
 RESOURCES = st.builds(Resources, *[AMOUNTS] * 6)
 PROFILES = st.builds(
-    lambda name, most, models: Profile(name, (most, Resources(most.cpu_ms // 2)), models),
+    lambda name, most, *rest: Profile(name, (most, Resources(most.cpu_ms // 2)), *rest),
     NAMES,
     RESOURCES,
     st.frozensets(NAMES, max_size=3),
@@ -40,11 +40,12 @@ WORKS = st.builds(
 st.register_type_strategy(str, NAMES)
 st.register_type_strategy(int, st.integers(0, 1 << 62))
 st.register_type_strategy(Resources, RESOURCES)
+st.register_type_strategy(Profile, PROFILES)
 st.register_type_strategy(Work, WORKS)
 
 
 def any_message() -> st.SearchStrategy[Any]:
-    moments = {"until_ms": st.none() | MOMENTS, "earliest_ms": st.none() | MOMENTS}
+    moments = dict.fromkeys(("until_ms", "earliest_ms", "ends_ms"), st.none() | MOMENTS)
     return st.one_of(
         *(
             st.builds(kind, **{k: v for k, v in moments.items() if k in kind.__annotations__})

@@ -14,6 +14,7 @@ from streamgen.control.coordinator.coordinator import Coordinator
 from streamgen.control.coordinator.events import (
     Drain,
     KnownStream,
+    StreamEnds,
     StreamLost,
     StreamReleased,
     StreamWanted,
@@ -67,6 +68,10 @@ class Anything(RuleBasedStateMachine):
         if self.world.wanted.pop(name, None) is not None:
             self.world.fence.pop(name, None)
             self.world.say(StreamReleased(name))
+
+    @rule(name=STREAMS, in_ms=st.none() | st.integers(0, 9_000))
+    def ends(self, name: str, in_ms: int | None) -> None:
+        self.world.say(StreamEnds(name, None if in_ms is None else self.world.now_ms + in_ms))
 
     @rule(name=STREAMS, silent=st.booleans(), back=st.integers(0, 1))
     def lose(self, name: str, silent: bool, back: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 from aiortc.mediastreams import AudioStreamTrack
 
 from streamgen_edge.crowd import Crowd
+from streamgen_edge.rtmp.publisher import Publisher, Refused, Sink
 from streamgen_edge.webrtc.app import WebRtcApp
 from streamgen_edge.webrtc.session import Share
 from tests.edge.webrtc.peers import Watching, looped, posting, publish
@@ -25,13 +26,14 @@ async def open_app(
     share: Callable[[str], Share] = lambda _: Share(),
     origins: tuple[str, ...] = (),
     crowd: Crowd | None = None,
+    hub: type[Hub] = Hub,
     **changes: Any,
 ) -> AsyncIterator[tuple[WebRtcApp, Hub]]:
     show = Studio(*(rungs or (Rung(180, 200_000),)))
-    hub = Hub(show)
-    app = WebRtcApp(hub, network(**changes), share=share, origins=origins, crowd=crowd)
+    there = hub(show)
+    app = WebRtcApp(there, network(**changes), share=share, origins=origins, crowd=crowd)
     try:
-        yield app, hub
+        yield app, there
     finally:
         await app.close()
         await asyncio.to_thread(show.stop)
@@ -69,6 +71,25 @@ async def test_only_configured_addresses_ports_and_servers_are_told() -> None:
         assert {(host, kind) for host, _, kind in found} == {("203.0.113.9", "host")}
         assert {int(port) for _, port, _ in found} <= set(range(41_000, 41_004))
         assert "127.0.0.1" not in answer.text and answer.links == []
+
+
+@looped
+async def test_a_publisher_for_whom_there_is_no_room_is_told_why_and_when_to_come_again() -> None:
+    class Full(Hub):
+        wait_s: int | None = 12
+
+        async def publish(self, publisher: Publisher) -> Sink:
+            raise Refused("no room for the stream: all is full", later=True, wait_s=self.wait_s)
+
+    async with open_app(hub=Full) as (app, hub):
+        text = (await offer()).replace("a=recvonly", "a=sendonly")
+        answer = await ask(app, "POST", "/whip/show", text)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "12")
+        assert answer.problem == "no room for the stream: all is full"
+        hub.wait_s = None  # type: ignore[attr-defined]
+        answer = await ask(app, "POST", "/whip/show", text)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert not app.sessions
 
 
 @looped
