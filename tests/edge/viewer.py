@@ -1,0 +1,74 @@
+"""Who watches a stream of a cluster: every picture of one rung, and all segments of all rungs."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+from streamgen.media.packet import Packet
+from tests.edge.clustered import STEP, Published
+from tests.live.serving import NO_TIME
+
+TRACK = "video/90p"
+
+
+class Viewer:
+    """From its making on. Implements `feed.Subscriber`."""
+
+    def __init__(self, published: Published) -> None:
+        """The stream has shown something."""
+        self._stream = published.stream
+        self.numbers: list[int] = []
+        """Of the pictures it got, in the order in which they came."""
+        self.digests: dict[tuple[str, int], bytes] = {}
+        """Of the segments of its playlists, by rendition and number."""
+        self.changed: list[tuple[str, int]] = []
+        packager = self._stream.viewing.packager
+        assert packager is not None
+        packager.watch(self._listed)
+        self._stream.viewing.feed.join(TRACK, self)
+
+    def put(self, packet: Packet) -> None:
+        assert packet.pts is not None
+        self.numbers.append(packet.pts // STEP)
+
+    def end(self) -> None: ...
+
+    def _listed(self, rendition: Any) -> None:
+        for piece in rendition.window.listed():
+            if piece.complete and not piece.gap:
+                key = rendition.track.place, piece.number
+                digest = sha256(b"".join(part.data for part in piece.parts)).digest()
+                if self.digests.setdefault(key, digest) != digest:
+                    self.changed.append(key)
+
+    @property
+    def missing(self) -> list[tuple[str, int]]:
+        """Segments between the first and the last that were never there, or not whole."""
+        found = []
+        for place in {place for place, _ in self.digests}:
+            numbers = {number for one, number in self.digests if one == place}
+            found += [(place, n) for n in range(min(numbers), max(numbers)) if n not in numbers]
+        return found
+
+    @property
+    def double(self) -> int:
+        """Segments that are what another one was."""
+        return len(self.digests) - len(set(self.digests.values()))
+
+    @property
+    def holes(self) -> int:
+        """Pictures between the first and the last that never came."""
+        assert self.numbers == sorted(set(self.numbers))
+        return sum(b - a - 1 for a, b in pairwise(self.numbers))
+
+    @property
+    def no_time(self) -> int:
+        """Pictures of the stream that a busy machine gave up."""
+        return sum(n for why, n in self._stream.ledger.dropped.items() if why in NO_TIME)
+
+    def whole(self) -> None:
+        """No segment is missing, none became another one, none came twice."""
+        assert self.missing == [] and self.changed == [] and self.double == 0
+        assert len(self.digests) > 3
