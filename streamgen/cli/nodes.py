@@ -36,7 +36,8 @@ def show(
     as_json: bool = JSON,
     coordinator: list[str] = WHERE,
 ) -> None:
-    """All that is known of a node: what it has, what is in use of that, and what it carries."""
+    """All that is known of a node: what it has, what is in use of that, what it carries, and what
+    it has measured of streams, for each second."""
     found = [row for row in Coordinators(coordinator).nodes()["nodes"] if row["name"] == name]
     if not found:
         raise ConfigError(f"there is no node '{name}'")
@@ -51,6 +52,10 @@ def show(
             typer.echo(one_line(f"{title}: {', '.join(names)}"))
     loads = [{"name": key, "share": _share(load), **load} for key, load in row["load"].items()]
     show_rows(loads, ["name", "used", "limit", "capacity", "share"], as_json=False)
+    measured = [one | one["needs"] for one in row["profiles"]]
+    if measured:
+        columns = ["name", "width", "height", "rate", "cpu_ms", "memory_mb"]
+        show_rows(measured, columns, as_json=False)
 
 
 @app.command()

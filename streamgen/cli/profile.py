@@ -10,7 +10,8 @@ from fractions import Fraction
 import typer
 from rich.console import Console
 
-from streamgen.config import cores
+from streamgen.config import cache_dir, cores
+from streamgen.control.measured import MeasuredProfiles
 from streamgen.control.placement.resources import Profile
 from streamgen.control.placement.scheduler import HEAD_ROOM
 from streamgen.control.profiling import Taken, moving_clip, profiled
@@ -32,7 +33,8 @@ def profile(
 ) -> None:
     """Run a pipeline live, whole and with what it may give up left out, and say what each takes.
 
-    What is printed can stand below 'profiles' in a file of 'streamgen simulate'.
+    Workers of a cluster that start on this machine tell their coordinators. What is printed can
+    stand below 'profiles' in a file of 'streamgen simulate', or of an edge.
     """
     pipeline = load_pipeline(name)
     clip = moving_clip(*_size(size), _rate(rate))
@@ -45,6 +47,10 @@ def profile(
             notes.append("this machine could not keep up: less was done than the pipeline asks for")
 
     found = profiled(pipeline, clip, seconds, heard)
+    if notes:
+        notes.append("it is not kept for the workers of this machine")
+    else:
+        _keep(found, notes)
     for note in dict.fromkeys(notes):
         said.print(f"note: {note}", highlight=False)
     fits = int(1000 * cores() * (1 - HEAD_ROOM) / max(1, found.needs[0].cpu_ms))
@@ -55,6 +61,13 @@ def profile(
     for what, need in zip(NAMES, found.needs, strict=False):
         typer.echo(f"    - {{cpu_ms: {need.cpu_ms}, memory_mb: {need.memory_mb}}}  # {what}")
     typer.echo(f"# streams that this machine carries by its processor alone: {fits}")
+
+
+def _keep(found: Profile, notes: list[str]) -> None:
+    try:
+        MeasuredProfiles(cache_dir()).write(found)
+    except OSError as error:
+        notes.append(f"it is not kept for the workers of this machine: {error}")
 
 
 def _listed(found: Profile) -> dict[str, object]:

@@ -15,13 +15,17 @@ from types import FrameType
 
 import typer
 
+from streamgen.config import cache_dir
 from streamgen.control.filler import Filler
+from streamgen.control.gpu import probe
 from streamgen.control.holdings import Holdings
 from streamgen.control.keys import new_key, public_key, read_key
 from streamgen.control.line import Proof
 from streamgen.control.logs import log_as_json
+from streamgen.control.measured import MeasuredProfiles
 from streamgen.control.memory import keep_what_is_loaded
 from streamgen.control.node import Membership, Node, capacity
+from streamgen.control.placement.resources import Resources
 from streamgen.control.pulse import keep_pulse
 from streamgen.control.supervisor import STUCK
 from streamgen.control.wire import Place
@@ -57,6 +61,9 @@ def worker(
     share: int = typer.Option(
         1, min=1, max=64, help="So many workers share this machine; with --cluster."
     ),
+    own_gpu: bool = typer.Option(
+        False, help="No other worker has the GPU that this one sees, whatever --share says."
+    ),
     drain: float = typer.Option(
         10.0, min=0, help="Seconds for others to take over on SIGTERM; with --cluster."
     ),
@@ -79,21 +86,43 @@ def worker(
         if link is not None or connect is not None or edge_key is not None:
             raise ConfigError("with --cluster, coordinators say which edges there are")
         membership = _membership(cluster, key, coordinator_key)
-        holdings = Holdings(name)
-        one = Worker(name, {}, now=datetime.now, lifeline=lifeline, holdings=holdings)
-        room = capacity(share)
-        filler = Filler(jobs_store, name, room) if jobs_store else None
-        node = Node(one, holdings, membership, room, drain_s=drain, filler=filler)
         log_as_json()
-        _on_signals(node.drain)
-        with node:
-            _serve(one)
+        room = _offered(share, own_gpu)
+        filler = Filler(jobs_store, name, room) if jobs_store else None
+        _join(name, membership, room, filler, drain_s=drain, lifeline=lifeline)
         return
     edge = _edge(link, connect, key, edge_key)
     log_as_json()
     one = Worker(name, {edge[0].control: edge}, now=datetime.now, lifeline=lifeline)
     _on_signals(one.stop)
     _serve(one)
+
+
+def _join(
+    name: str,
+    membership: Membership,
+    room: Resources,
+    filler: Filler | None,
+    *,
+    drain_s: float,
+    lifeline: int | None,
+) -> None:
+    holdings, profiles = Holdings(name), MeasuredProfiles(cache_dir()).read()
+    one = Worker(name, {}, now=datetime.now, lifeline=lifeline, holdings=holdings)
+    node = Node(one, holdings, membership, room, drain_s=drain_s, filler=filler, profiles=profiles)
+    _on_signals(node.drain)
+    with node:
+        _serve(one)
+
+
+def _offered(share: int, own_gpu: bool) -> Resources:
+    gpu = probe()
+    if isinstance(gpu, str):
+        log.log(logging.WARNING if own_gpu else logging.INFO, "offers no GPU: %s", gpu)
+        return capacity(share)
+    if gpu.visible > 1:
+        log.warning("offers the first of the %d GPUs that it sees", gpu.visible)
+    return capacity(share, gpu, gpu_share=1 if own_gpu else share)
 
 
 def _serve(one: Worker) -> None:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from streamgen.control.coordinator.commands import Assign, Change
 from streamgen.control.coordinator.events import Running
+from streamgen.control.cost import Carried, Done
 from streamgen.control.placement.resources import Cut
 from streamgen.errors import ConfigError
 
@@ -39,6 +40,8 @@ def read(value: Mapping[str, Any]) -> Assign:
 
 class Held(Protocol):
     """A stream on this worker."""
+
+    def done(self) -> Done | None: ...
 
     def stop(self) -> None: ...
 
@@ -140,6 +143,12 @@ class Holdings:
         with self._lock:
             found = {(one.work.name, one.epoch): one for one in self._held.values()}
         return tuple(Running(one.work, one.epoch, one.cut) for one in found.values())
+
+    def carried(self) -> list[Carried]:
+        """What is here, as a `CostMeter` looks at it."""
+        with self._lock:
+            held = list(self._held.items())
+        return [Carried(s, one.work.profile, one.cut, s.done()) for s, one in held]
 
     def models(self) -> tuple[str, ...]:
         """Networks that were loaded for what ran here: their engines are kept."""

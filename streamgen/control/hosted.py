@@ -11,6 +11,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
+from streamgen.control.cost import Done
 from streamgen.control.placement.resources import Cut
 from streamgen.control.sender import Say, Sender
 from streamgen.deliver.link import LinkOutlet, Sending
@@ -250,6 +251,16 @@ class HostedStream:
         dropped = report.dropped | self.telemetry.counts("unsent_pictures")
         return report.model_copy(update={"dropped": dropped}).model_dump(mode="json")
 
+    def done(self) -> Done | None:
+        """Any thread; cheap. None before the first picture."""
+        session = self._session
+        if session is None or not session.started_ns:
+            return None
+        spared = sum(sum(self.telemetry.counts(one).values()) for one in SPARED)
+        director = session.director
+        whole = director is None or not director.governor.level
+        return Done(session.timeline.announced, spared, whole)
+
     def stop(self) -> None:
         """End soon, without what is inside."""
         with self._lock:
@@ -348,6 +359,8 @@ def _samples(after: Mapping[str, int]) -> dict[str, int]:
     return {name: pts for name, pts in after.items() if name.startswith("audio/")}
 
 
+SPARED = ("dropped", "bypassed", "failed", "reused", "unsent_pictures")
+"""Counters of what was not done, or was spared as nothing moved."""
 TOP = 0
 """Number of the top rung, of those that go to an edge."""
 TRACKS = {0: VIDEO, 1: SOUND}

@@ -6,7 +6,6 @@ decoders and no encoder. Each `Finding` that does not work carries the reason.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import platform
@@ -28,6 +27,7 @@ from av.video.frame import VideoFrame
 from onnx import TensorProto, helper
 
 from streamgen.config import cache_dir, cores
+from streamgen.control.gpu import probe
 from streamgen.deliver.gstreamer import GstOutlet
 from streamgen.encode.ffmpeg import leave_real_time
 from streamgen.errors import ModelError, StreamGenError
@@ -241,22 +241,15 @@ def _pass_through() -> bytes:
 
 
 def _gpu() -> Finding:
-    """The first NVIDIA GPU, asked through the driver; no toolkit needed."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return Finding("nvidia", "gpu", False, "no NVIDIA driver (libcuda.so.1 not found)")
-    if status := cuda.cuInit(0):
-        return Finding("nvidia", "gpu", False, f"the driver does not start (CUDA error {status})")
-    count, release = ctypes.c_int(0), ctypes.c_int(0)
-    cuda.cuDeviceGetCount(ctypes.byref(count))
-    cuda.cuDriverGetVersion(ctypes.byref(release))
-    if not count.value:
-        return Finding("nvidia", "gpu", False, "a driver, but no GPU")
-    name = ctypes.create_string_buffer(100)
-    cuda.cuDeviceGetName(name, 100, 0)
-    api = f"CUDA {release.value // 1000}.{release.value % 1000 // 10}"
-    return Finding("nvidia", "gpu", True, f"{count.value} x {name.value.decode()}, {api}")
+    """What a worker here would offer to a cluster."""
+    found = probe()
+    if isinstance(found, str):
+        return Finding("nvidia", "gpu", False, found)
+    engines = f"{found.decoders} decoders, {found.encoders} encoders"
+    more = f", the first of {found.visible}" if found.visible > 1 else ""
+    return Finding(
+        "nvidia", "gpu", True, f"{found.name}, {found.memory_mb / 1024:.1f} GiB, {engines}{more}"
+    )
 
 
 def _gstreamer() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,17 +21,21 @@ from streamgen.control.coordinator.directory import EdgeRegistered, Edges
 from streamgen.control.coordinator.events import (
     Drain,
     NodeLeft,
+    NodeMeasured,
     NodeRegistered,
     NodeReport,
     Running,
 )
 from streamgen.control.coordinator.messages import FromCoordinator, ToCoordinator
 from streamgen.control.coordinator.peer import Peer
+from streamgen.control.cost import CostMeter
 from streamgen.control.filler import Filler, taken
+from streamgen.control.gpu import Gpu
 from streamgen.control.holdings import Holdings
 from streamgen.control.keys import LinkKey, public_key
 from streamgen.control.line import Proof
-from streamgen.control.placement.resources import Resources
+from streamgen.control.placement.catalogue import MOST_PROFILES
+from streamgen.control.placement.resources import Profile, Resources
 from streamgen.control.wire import Place
 from streamgen.control.worker import Worker
 from streamgen.errors import ConfigError
@@ -52,10 +56,18 @@ class Membership:
     coordinator_key: bytes | None = None
 
 
-def capacity(share: int = 1) -> Resources:
-    """What one of so many workers of this machine has to give: processor time and memory."""
+def capacity(share: int = 1, gpu: Gpu | None = None, *, gpu_share: int = 1) -> Resources:
+    """What one of `share` workers of this machine has to give, and of `gpu_share` of this GPU."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Resources(cpu_ms=1000 * cores() // share, memory_mb=(memory >> 20) // share)
+    found = Resources(cpu_ms=1000 * cores() // share, memory_mb=(memory >> 20) // share)
+    if gpu is None:
+        return found
+    return found + Resources(
+        gpu_ms=1000 // gpu_share,
+        gpu_memory_mb=gpu.memory_mb // gpu_share,
+        decoder_ms=1000 * gpu.decoders // gpu_share,
+        encoder_ms=1000 * gpu.encoders // gpu_share,
+    )
 
 
 def where(edge: EdgeRegistered, key: LinkKey | None) -> tuple[Place, Proof | None]:
@@ -79,14 +91,17 @@ class Node:
         *,
         drain_s: float,
         filler: Filler | None = None,
+        profiles: Iterable[Profile] = (),
     ) -> None:
         """`drain_s` is how long others have to take over what runs, when `drain` is asked for;
-        `filler` has pieces of jobs made in what streams leave."""
+        `filler` has pieces of jobs made in what streams leave; `profiles` were measured here."""
         self._worker, self._holdings = worker, holdings
         self._key = membership.key
         self._capacity = capacity
         self._drain_s = drain_s
         self._filler = filler
+        self._profiles = {one.subject: one for one in profiles}
+        self._meter = CostMeter()
         self._boot = secrets.token_hex(8)
         self._edges: dict[str, EdgeRegistered] = {}
         self._unlisted: dict[str, float] = {}
@@ -171,8 +186,21 @@ class Node:
             pieces = 0 if self._filler is None else self._filler.at_work
             self._peer.say(NodeReport(self._worker.name, running + ended, models, pieces))
             former = running
+            self._look_at_cost()
             self._leave_unlisted()
             await asyncio.sleep(REPORT_S)
+
+    def _look_at_cost(self) -> None:
+        seen = self._meter.look(self._holdings.carried())
+        if seen is None:
+            return
+        known = self._profiles.pop(seen.subject, seen)
+        self._profiles[seen.subject] = known.most(seen)
+        self._peer.say(NodeMeasured(self._worker.name, self._measured()))
+
+    def _measured(self) -> tuple[Profile, ...]:
+        """The latest ones."""
+        return tuple(self._profiles.values())[-MOST_PROFILES:]
 
     def _changed(self) -> None:
         self._make_room()
@@ -198,7 +226,12 @@ class Node:
     def _hello(self) -> tuple[ToCoordinator, ...]:
         holdings, name = self._holdings, self._worker.name
         registered = NodeRegistered(
-            name, self._boot, self._capacity, holdings.models(), holdings.running()
+            name,
+            self._boot,
+            self._capacity,
+            holdings.models(),
+            holdings.running(),
+            self._measured(),
         )
         return (registered, Drain(name)) if self._draining else (registered,)
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import av
 from av.filter import Graph
 
+from streamgen.control.cost import own_memory_mb
+from streamgen.control.placement.profiles import name_of, subject_of
 from streamgen.control.placement.resources import Profile, Resources
 from streamgen.deliver.link import LinkOutlet
 from streamgen.encode.live import LiveSound
@@ -119,16 +120,12 @@ def profiled(
         heard(taken)
         found = taken.needs(clip.rate)
         # Giving up something never takes more: the rest is what two measurements differ by.
-        needs.append(_least(found, needs[-1]) if needs else found)
+        needs.append(found.least(needs[-1]) if needs else found)
     if len(needs) == 2 and not pipeline.nodes()[0]:
         needs.insert(1, needs[0])  # there is no enhancement to give up
-    return Profile(f"{pipeline.name}-{clip.height}p{float(clip.rate):g}", tuple(needs))
-
-
-def _least(one: Resources, other: Resources) -> Resources:
-    return Resources(
-        cpu_ms=min(one.cpu_ms, other.cpu_ms), memory_mb=min(one.memory_mb, other.memory_mb)
-    )
+    rate = float(clip.rate)
+    subject = subject_of(pipeline, clip.width, clip.height, rate)
+    return Profile(name_of(pipeline.name, clip.height, rate), tuple(needs), subject=subject)
 
 
 def take(pipeline: Pipeline, clip: Clip, seconds: float) -> Taken:
@@ -139,7 +136,7 @@ def take(pipeline: Pipeline, clip: Clip, seconds: float) -> Taken:
     sounds = {}
     if pipeline.audio.codec != "none":
         sounds[SOUND] = LiveSound(source.sound, pipeline.audio, telemetry)
-    before_mb = _memory_mb()
+    before_mb = own_memory_mb()
     with Lane() as lane:
         session = open_session(
             pipeline,
@@ -194,15 +191,10 @@ def _fed(
         if number == ceil(WARM_S * clip.rate):
             cpu_s, frames = time.process_time(), measure(running.session).frames_out
         source.feed(clip.packet(number))
-        most_mb = max(most_mb, _memory_mb())
+        most_mb = max(most_mb, own_memory_mb())
     source.end()
     running.join(LAST_S)
     return time.process_time() - cpu_s, frames, most_mb
-
-
-def _memory_mb() -> float:
-    rows = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(row.split()[1]) for row in rows if row.startswith("RssAnon:")) / 1024
 
 
 class _Nowhere:

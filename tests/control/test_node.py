@@ -10,6 +10,7 @@ import pytest
 
 from streamgen.control.coordinator.commands import Assign
 from streamgen.control.coordinator.directory import EdgeRegistered
+from streamgen.control.cost import Done
 from streamgen.control.filler import Filler, Room
 from streamgen.control.holdings import Holdings
 from streamgen.control.keys import new_key
@@ -42,6 +43,7 @@ def test_workers_that_share_a_machine_offer_their_part_of_it() -> None:
 class Carried:
     """A stream on a worker."""
 
+    def done(self) -> Done | None: ...
     def stop(self) -> None: ...
     def give_up(self, cut: Cut) -> None: ...
 

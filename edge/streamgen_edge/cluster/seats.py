@@ -169,7 +169,7 @@ class Claim:
             self._seats.say(StreamLost(self.name, grant.epoch, "it broke off"))
         elif grant.epoch > newest:
             self.grant = grant
-            if grant.work == self._work:
+            if self._work is not None and grant.work.alike(self._work):
                 self._decided()
             self._change_over()
 
@@ -178,7 +178,9 @@ class Claim:
         if self.grant is None or self.grant.epoch != command.epoch:
             return
         self.grant = replace(self.grant, work=command.work, cut=command.cut)
-        if self._former is not None and command.work == self._work:
+        if self._former is None or self._work is None:
+            return
+        if command.work.alike(self._work):
             self._renew()
 
     def _renew(self) -> None:

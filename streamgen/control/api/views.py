@@ -88,8 +88,17 @@ def node_row(desk: Desk, cluster: Cluster, node: Node, now_ms: int) -> dict[str,
         "streams": sorted(cluster.scheduler.names(node.name)),
         "pieces": desk.pieces.get(node.name, 0),
         "models": list(node.models),
+        "profiles": [_measured(one) for one in node.profiles],
         "boot": node.boot,
     }
+
+
+def _measured(profile: Profile) -> dict[str, Any]:
+    """What a node has measured; dimensions that it has not are left out."""
+    size = {} if profile.subject is None else asdict(profile.subject)
+    whole = profile.needs[0]
+    needs = {name: value for name in DIMENSIONS if (value := getattr(whole, name))}
+    return {"name": profile.name, **size, "needs": needs}
 
 
 def standing(node: Node) -> str:

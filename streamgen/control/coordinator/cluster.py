@@ -19,6 +19,7 @@ from streamgen.control.coordinator.events import Held, KnownNode, KnownStream
 from streamgen.control.coordinator.fencing import Epochs
 from streamgen.control.coordinator.nodes import Node, Nodes, Strikes
 from streamgen.control.coordinator.waiting import Waiting
+from streamgen.control.placement.catalogue import Catalogue
 from streamgen.control.placement.resources import Cut
 from streamgen.control.placement.scheduler import Placed, Scheduler, Work
 
@@ -122,6 +123,7 @@ class Cluster:
         self.scheduler = scheduler
         self.epochs = Epochs(leader, secret)
         self.nodes = Nodes()
+        self.catalogue = Catalogue()
         self.strikes = Strikes(limits.back_off_ms, limits.back_off_most_ms, limits.forget_ms)
         self.streams: dict[str, Stream] = {}
         self.waiting = Waiting()
@@ -292,7 +294,7 @@ class Cluster:
 
 
 def _known_node(node: Node) -> KnownNode:
-    return KnownNode(node.name, node.capacity, node.models, node.boot, node.draining)
+    return KnownNode(node.name, node.capacity, node.models, node.boot, node.draining, node.profiles)
 
 
 def _known_stream(stream: Stream) -> KnownStream:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from streamgen.control.coordinator import emptying, seeking, taking_up, tidying
+from streamgen.control.coordinator import emptying, measuring, seeking, taking_up, tidying
 from streamgen.control.coordinator.alarms import About
 from streamgen.control.coordinator.cluster import Cluster, Limits, Stream
 from streamgen.control.coordinator.commands import Command, Revoke, Warm
@@ -25,6 +25,7 @@ from streamgen.control.coordinator.events import (
     LeaseGained,
     LeaseLost,
     NodeLeft,
+    NodeMeasured,
     NodeRegistered,
     NodeReport,
     StreamAttached,
@@ -122,6 +123,10 @@ def _apply(cluster: Cluster, event: Event, now_ms: int) -> None:
             if node is not None:
                 cluster.scheduler.loaded(event.node, event.models)
                 taking_up.reported(cluster, node, event.running, now_ms)
+        case NodeMeasured():
+            node = cluster.nodes.get(event.node)
+            if node is not None:
+                measuring.measured(cluster, node, event.profiles, now_ms)
         case Drain():
             node = cluster.nodes.get(event.node)
             if node is not None:
@@ -175,6 +180,7 @@ def _registered(cluster: Cluster, event: NodeRegistered, now_ms: int) -> None:
     _heard(cluster, (event.node,), now_ms)
     cluster.opened(node)
     taking_up.reported(cluster, node, event.running, now_ms)
+    measuring.measured(cluster, node, event.profiles, now_ms)
     wish = tuple(model for model in cluster.demand(WARM_MODELS) if model not in event.models)
     if wish and node.open:
         cluster.said.append(Warm(event.node, wish))
@@ -203,6 +209,7 @@ def _gone(cluster: Cluster, name: str, now_ms: int, *, failed: bool) -> None:
                 seeking.orphaned(cluster, stream, now_ms)
             else:
                 cluster.forget(stream)
+    measuring.known(cluster, name, (), now_ms)
     taking_up.check_settled(cluster, now_ms)
 
 
@@ -218,7 +225,7 @@ def _wanted(cluster: Cluster, event: StreamWanted, now_ms: int) -> None:
         for holding in (stream.here, stream.coming):
             if holding is not None and holding.epoch == event.epoch:
                 _attached(cluster, StreamAttached(name, holding.node, event.epoch), now_ms)
-    if event.work != stream.work:
+    if not event.work.alike(stream.work):
         _changed(cluster, StreamChanged(event.work), now_ms)
     elif stream.here is None and (About.RETRY, name) not in cluster.alarms:
         seeking.seek(cluster, stream, now_ms)
@@ -261,7 +268,7 @@ def _lost(cluster: Cluster, event: StreamLost, now_ms: int) -> None:
 def _changed(cluster: Cluster, event: StreamChanged, now_ms: int) -> None:
     """The same node, if there is room for what it is now; else another one."""
     stream = cluster.streams.get(event.work.name)
-    if stream is not None and event.work != stream.work:
+    if stream is not None and not event.work.alike(stream.work):
         seeking.change(cluster, stream, event.work, now_ms)
 
 

@@ -31,6 +31,7 @@ from streamgen.control.coordinator.events import (
     LeaseGained,
     LeaseLost,
     NodeLeft,
+    NodeMeasured,
     NodeRegistered,
     NodeReport,
     StreamAttached,
@@ -243,7 +244,9 @@ class Desk:
     def _may(self, kind: Kind, name: str, message: ToCoordinator) -> bool:
         """Everybody speaks for themselves."""
         match message:
-            case NodeRegistered() | NodeReport() | Drain() | NodeLeft() | WorkerLost():
+            case NodeRegistered() | NodeReport() | NodeMeasured() | Drain():
+                return kind == "worker" and message.node == name
+            case NodeLeft() | WorkerLost():
                 return kind == "worker" and message.node == name
             case EdgeRegistered() | EdgeLeft() | StreamClaimed() | StreamLeft():
                 return kind == "edge" and message.edge == name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamgen.control.coordinator.homes import KnownHome
-from streamgen.control.placement.resources import Cut, Resources
+from streamgen.control.placement.resources import Cut, Profile, Resources
 from streamgen.control.placement.scheduler import Work
 
 
@@ -39,6 +39,8 @@ class KnownNode:
     models: tuple[str, ...] = ()
     boot: str = ""
     draining: bool = False
+    profiles: tuple[Profile, ...] = ()
+    """What it has measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,16 @@ class NodeRegistered:
     models: tuple[str, ...] = ()
     """Networks that are loaded."""
     running: tuple[Running, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    """What streams take there, as it has measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMeasured:
+    """All that a node has measured, said again when there is something new in it."""
+
+    node: str
+    profiles: tuple[Profile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +199,7 @@ Event = (
     | NodeRegistered
     | Heard
     | NodeReport
+    | NodeMeasured
     | Drain
     | NodeLeft
     | WorkerLost

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from streamgen.control.placement.resources import Resources
+from streamgen.control.placement.resources import Profile, Resources
 
 UNDER_WAY_MS = 250
 """A heartbeat may be heard so long after its node died."""
@@ -23,6 +23,8 @@ class Node:
     models: tuple[str, ...]
     heard_ms: int
     draining: bool = False
+    profiles: tuple[Profile, ...] = ()
+    """What it has measured."""
     resting: bool = False
     """It failed of late, and is given time."""
     suspect: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.events import Held, KnownNode, KnownStream, LeaseGained
 from streamgen.control.coordinator.homes import KnownHome
-from streamgen.control.placement.resources import Cut, Profile, Resources, Standing
+from streamgen.control.placement.resources import Cut, Profile, Resources, Standing, Subject
 from streamgen.control.placement.scheduler import Work
 from streamgen.control.store.rows import Home, Node, Row, Stream
 
@@ -20,7 +20,11 @@ def written(persist: Persist, version: int) -> list[Row]:
     """`version` is higher each time; it comes from the one leader there is."""
     rows: list[Row] = []
     for one in persist.nodes:
-        facts: dict[str, Any] = {"capacity": asdict(one.capacity), "models": list(one.models)}
+        facts: dict[str, Any] = {
+            "capacity": asdict(one.capacity),
+            "models": list(one.models),
+            "profiles": [_of_profile(profile) for profile in one.profiles],
+        }
         state = "draining" if one.draining else "up"
         rows.append(Node(one.name, "worker", state, facts | {"boot": one.boot}, version))
     for stream in persist.streams:
@@ -84,9 +88,7 @@ class Rows:
         written = facts["profile"]
         profile = self._profiles.get(key := str(written))
         if profile is None:
-            needs = tuple(Resources(**need) for need in written["needs"])
-            profile = Profile(written["name"], needs, frozenset(written["models"]))
-            self._profiles[key] = profile
+            profile = self._profiles[key] = _profile(written)
         return Work(name, profile, Standing[facts["standing"]], facts["runs_ms"])
 
     def _held(self, name: str, facts: dict[str, Any] | None) -> Held | None:
@@ -103,7 +105,15 @@ def _node(row: Node) -> KnownNode:
         tuple(row.facts["models"]),
         row.facts["boot"],
         row.state == "draining",
+        tuple(_profile(written) for written in row.facts.get("profiles", ())),
     )
+
+
+def _profile(written: dict[str, Any]) -> Profile:
+    needs = tuple(Resources(**need) for need in written["needs"])
+    subject = written.get("subject")
+    measured = None if subject is None else Subject(**subject)
+    return Profile(written["name"], needs, frozenset(written["models"]), measured)
 
 
 def _facts(stream: KnownStream) -> dict[str, Any]:
@@ -111,12 +121,19 @@ def _facts(stream: KnownStream) -> dict[str, Any]:
 
 
 def _of_work(work: Work) -> dict[str, Any]:
-    profile = work.profile
-    needs = [asdict(need) for need in profile.needs]
     return {
-        "profile": {"name": profile.name, "needs": needs, "models": sorted(profile.models)},
+        "profile": _of_profile(work.profile),
         "standing": work.standing.name,
         "runs_ms": work.runs_ms,
+    }
+
+
+def _of_profile(profile: Profile) -> dict[str, Any]:
+    return {
+        "name": profile.name,
+        "needs": [asdict(need) for need in profile.needs],
+        "models": sorted(profile.models),
+        "subject": None if profile.subject is None else asdict(profile.subject),
     }
 
 

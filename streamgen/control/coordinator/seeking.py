@@ -29,6 +29,8 @@ def seek(cluster: Cluster, stream: Stream, now_ms: int) -> None:
 
 def place(cluster: Cluster, stream: Stream, now_ms: int, *, only: str | None = None) -> Full | None:
     """An owner for a stream, or another one for one that has one, at once; None: done."""
+    if stream.here is None:
+        plan(cluster, stream)
     scheduler, work, away = cluster.scheduler, stream.work, stream.avoid
     answer: Placed | Full | None = None
     if stream.here is None and stream.fenced and only is None and work.profile.models:
@@ -43,6 +45,14 @@ def place(cluster: Cluster, stream: Stream, now_ms: int, *, only: str | None = N
         return answer
     take(cluster, stream, answer, now_ms)
     return None
+
+
+def plan(cluster: Cluster, stream: Stream) -> None:
+    """What a stream without an owner takes, as it is measured by now. Who has one keeps what was
+    planned for it."""
+    work = cluster.catalogue.planned(stream.work)
+    if work != stream.work:
+        cluster.rename(stream, work)
 
 
 def _on_trial(cluster: Cluster, stream: Stream, only: str | None) -> Placed | None:
@@ -125,6 +135,7 @@ def change(cluster: Cluster, stream: Stream, work: Work, now_ms: int) -> None:
     where neither has any, it stays as it is, and that is said."""
     if stream.coming is not None:
         cluster.drop(stream, stream.coming, "it is changed")
+    work = cluster.catalogue.planned(work)
     before, here = stream.work, stream.here
     if here is None:
         cluster.rename(stream, work)
@@ -161,14 +172,14 @@ def no_room(cluster: Cluster, work: Work, now_ms: int) -> Wait | None:
     can say. Nothing is booked."""
     if not cluster.settled or work.name in cluster.streams:
         return None
-    full = cluster.scheduler.full(work)
+    full = cluster.scheduler.full(cluster.catalogue.planned(work))
     earliest_ms = None if full is None else _earliest(cluster, work, full, now_ms)
     return None if full is None else Wait(work.name, full.reason, earliest_ms)
 
 
 def earliest(cluster: Cluster, work: Work, now_ms: int) -> int | None:
     """When there is room for work that waits if nothing else happens; None: that is not known."""
-    full = cluster.scheduler.full(work)
+    full = cluster.scheduler.full(cluster.catalogue.planned(work))
     return None if full is None else _earliest(cluster, work, full, now_ms)
 
 

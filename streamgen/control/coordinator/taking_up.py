@@ -25,8 +25,11 @@ def restore(cluster: Cluster, rows: LeaseGained, now_ms: int) -> Iterator[None]:
     for number, one in enumerate(rows.nodes):
         if number % SLICE == 0:
             yield
-        node = Node(one.name, one.boot, one.capacity, one.models, now_ms, one.draining)
+        node = Node(
+            one.name, one.boot, one.capacity, one.models, now_ms, one.draining, one.profiles
+        )
         cluster.nodes.add(node)
+        cluster.catalogue.told(one.name, one.profiles)
         cluster.scheduler.add(one.name, one.capacity, one.models)
         cluster.scheduler.open(one.name, node.open)
     for number, row in enumerate(rows.streams):
@@ -122,9 +125,10 @@ def _shown(cluster: Cluster, node: Node, one: Running, now_ms: int) -> None:
     for old in (stream.coming, stream.here):
         if old is not None:
             cluster.drop(stream, old, "a later owner has it")
+    if not stream.work.alike(one.work):
+        cluster.said.append(Refuse(name, "unchanged: it runs as it was", None))
     if stream.work != one.work:
         cluster.rename(stream, one.work)
-        cluster.said.append(Refuse(name, "unchanged: it runs as it was", None))
     stream.here = _booked(
         cluster, stream, Held(node.name, one.epoch, one.cut), now_ms, attached=True
     )

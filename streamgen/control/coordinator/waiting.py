@@ -10,7 +10,7 @@ from itertools import islice
 
 from streamgen.control.placement.scheduler import Work
 
-Kind = tuple[int, str]
+Kind = tuple[int, str, str]
 
 
 class Waiting:
@@ -31,7 +31,9 @@ class Waiting:
 
     def add(self, work: Work) -> None:
         """At the end of its kind, if it does not wait already."""
-        kind = (int(work.standing), work.profile.name)
+        profile = work.profile
+        subject = "" if profile.subject is None else profile.subject.text
+        kind = (int(work.standing), profile.name, subject)
         if self._kind_of.get(work.name) == kind:
             return
         self.discard(work.name)

@@ -85,7 +85,8 @@ class Holder:
 
     def _command(self, berth: str) -> list[str]:
         ours = [sys.executable, "-m", "streamgen.cli", "worker", "--name", self._name(berth)]
-        return [*ours, "--share", str(self._share), *self._fleet.joining()]
+        own = ["--own-gpu"] if self._fleet.gpus else []
+        return [*ours, "--share", str(self._share), *own, *self._fleet.joining()]
 
     # On the thread.
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from streamgen.config import Settings, check, read_yaml
 from streamgen.control.placement.networks import Network
-from streamgen.control.placement.resources import Profile, Resources
+from streamgen.control.placement.resources import Profile, Resources, Subject
 from streamgen.pipeline import Pipeline
 
 STAGES_MS, PLAIN_MS, LOWEST_MS = 50, 15, 5
@@ -50,6 +50,11 @@ def name_of(pipeline: str, height: int, rate: float) -> str:
     return f"{pipeline}-{height}p{rate:g}"
 
 
+def subject_of(pipeline: Pipeline, width: int, height: int, rate: float) -> Subject:
+    """What a measurement of this would be of. The name alone would not do: files change."""
+    return Subject(f"{pipeline.name}-{pipeline.digest()[:16]}", width, height, round(rate))
+
+
 class Profiles:
     """What runs gives up time, but no memory: it keeps its networks, so that what was given up can
     come back at once."""
@@ -75,7 +80,8 @@ class Profiles:
         specs = pipeline.nodes()[0].values()
         models = (str(one.params["model"]) for one in specs if "model" in one.params)
         sized = frozenset(Network(model, width, height).text for model in models)
-        return Profile(name, _given_up(pipeline, needs), sized)
+        subject = subject_of(pipeline, width, height, rate)
+        return Profile(name, _given_up(pipeline, needs), sized, subject)
 
 
 def _given_up(pipeline: Pipeline, needs: tuple[Resources, ...]) -> tuple[Resources, ...]:

@@ -6,7 +6,7 @@ Whole numbers, so that what fits is exact and the same on every machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from operator import attrgetter
 
@@ -43,6 +43,14 @@ class Resources:
     def most(self, other: Resources) -> Resources:
         """The larger one in every dimension."""
         return Resources(*(max(a, b) for a, b in zip(amounts(self), amounts(other), strict=True)))
+
+    def least(self, other: Resources) -> Resources:
+        """The smaller one in every dimension."""
+        return Resources(*(min(a, b) for a, b in zip(amounts(self), amounts(other), strict=True)))
+
+    def over(self, other: Resources) -> Resources:
+        """This one, and the other's where this one says nothing (0)."""
+        return Resources(*(a or b for a, b in zip(amounts(self), amounts(other), strict=True)))
 
     def under(self, head_room: float) -> Resources:
         """What may be planned with: time is left free for what is dearer than usual; memory is
@@ -82,14 +90,32 @@ class Cut(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """What can be measured: two measurements with the same one are of the same thing."""
+
+    pipeline: str
+    """Its name, and a hash of all that it says."""
+    width: int
+    height: int
+    rate: int
+    """Pictures a second, to the next whole number: 29.97 cost what 30 do."""
+
+    @property
+    def text(self) -> str:
+        return f"{self.pipeline}-{self.width}x{self.height}p{self.rate}"
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
-    """What a pipeline at one size takes, as measured (`streamgen profile`)."""
+    """What a pipeline at one size takes: as somebody says, assumes or measured it."""
 
     name: str
     needs: tuple[Resources, ...]
     """Whole, without enhancement, without the top rungs either; at least the first."""
     models: frozenset[str] = field(default_factory=frozenset)
     """Networks that are loaded for it: a node that has them starts sooner."""
+    subject: Subject | None = None
+    """None: of something that nobody can measure."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.needs) <= len(Cut):
@@ -107,11 +133,23 @@ class Profile:
         return Cut(min(cut, len(self.needs) - 1))
 
     def most(self, other: Profile) -> Profile:
-        """Enough wherever it runs: the larger need of two measurements on different machines."""
-        if len(self.needs) != len(other.needs):
-            raise ConfigError(f"profile {self.name}: two measurements of different pipelines")
-        needs = tuple(a.most(b) for a, b in zip(self.needs, other.needs, strict=True))
-        return Profile(self.name, needs, self.models | other.models)
+        """Enough wherever it runs: the larger need of two measurements on different machines. One
+        of them may know nothing of what it takes with something given up."""
+        if self.subject != other.subject:
+            raise ConfigError(f"profile {self.name}: two measurements of different things")
+        longer = max(self.needs, other.needs, key=len)
+        both = [a.most(b) for a, b in zip(self.needs, other.needs, strict=False)]
+        return replace(self, needs=(*both, *longer[len(both) :]))
+
+    def measured(self, found: Profile) -> Profile:
+        """With what was measured in place of what was said; what was not measured (0) stays."""
+        whole = found.needs[0].over(self.needs[0])
+        memory = {"memory_mb": whole.memory_mb, "gpu_memory_mb": whole.gpu_memory_mb}
+        needs = [whole]
+        for number, said in enumerate(self.needs[1:], 1):
+            need = found.needs[number].over(said) if number < len(found.needs) else said
+            needs.append(replace(need, **memory).least(needs[-1]))
+        return replace(self, needs=tuple(needs))
 
 
 def lower_bound(needs: Sequence[Resources], capacities: Sequence[Resources]) -> int:

@@ -9,7 +9,7 @@ refused with the reason. The same calls give the same answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -42,6 +42,13 @@ class Work:
     standing: Standing
     runs_ms: int | None = None
     """How long it will run, from its start, as far as that is known."""
+
+    def alike(self, other: Work) -> bool:
+        """The same is asked for, whatever it was taken to need."""
+        if self.profile.subject is None:
+            return self == other
+        profile = replace(other.profile, name=self.profile.name, needs=self.profile.needs)
+        return self == replace(other, profile=profile)
 
 
 class Force(Enum):
@@ -311,6 +318,9 @@ class Scheduler:
         need = self._vector(work.profile.need(Cut.RUNGS if work.standing.live else Cut.NOTHING))
         if not self.bins.slots:
             return Full("there are no nodes", ever=False)
+        nobody = [DIMENSIONS[i] for i in np.flatnonzero((need > 0) & ~self.bins.limit.any(axis=1))]
+        if nobody:
+            return Full(f"no node has {', '.join(nobody)}", ever=False)
         largest = self.bins.largest()
         short = np.flatnonzero(need > largest)
         if short.size:

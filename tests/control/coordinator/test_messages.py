@@ -18,7 +18,7 @@ from streamgen.control.coordinator.messages import (
     opened,
     sealed,
 )
-from streamgen.control.placement.resources import Profile, Resources, Standing
+from streamgen.control.placement.resources import Profile, Resources, Standing, Subject
 from streamgen.control.placement.scheduler import Work
 from streamgen.media.envelope import LinkError
 
@@ -33,6 +33,7 @@ PROFILES = st.builds(
     NAMES,
     RESOURCES,
     st.frozensets(NAMES, max_size=3),
+    st.none() | st.builds(Subject, NAMES, AMOUNTS, AMOUNTS, AMOUNTS),
 )
 WORKS = st.builds(
     Work, NAMES, PROFILES, st.sampled_from(Standing), st.none() | st.integers(0, 1 << 40)

@@ -71,6 +71,8 @@ class World:
         self.now_ms = 0
         self.leader = leader
         self.machines: dict[str, Machine] = {}
+        self.measured: dict[str, tuple[Profile, ...]] = {}
+        """What nodes say that they have measured."""
         self.rows: dict[str, KnownNode] = {}
         self.streams: dict[str, KnownStream] = {}
         self.wanted: dict[str, StreamWanted] = {}
@@ -102,11 +104,13 @@ class World:
     def register(self, name: str) -> list[Command]:
         machine = self.machines.setdefault(name, Machine())
         running = tuple(machine.carries.values())
-        return self.say(NodeRegistered(name, str(machine.boot), NODE, (), running))
+        profiles = self.measured.get(name, ())
+        return self.say(NodeRegistered(name, str(machine.boot), NODE, (), running, profiles))
 
     def restart(self, name: str) -> list[Command]:
         machine = self.machines[name]
         machine.boot += 1
+        self.measured.pop(name, None)
         machine.up, machine.cut_off = True, False
         machine.carries.clear()
         machine.inbox.clear()

@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamgen.control.placement.resources import Cut, Profile, Resources, Standing, lower_bound
+from streamgen.control.placement.catalogue import Catalogue
+from streamgen.control.placement.resources import (
+    Cut,
+    Profile,
+    Resources,
+    Standing,
+    Subject,
+    lower_bound,
+)
 from streamgen.control.placement.scheduler import Force, Full, Placed, Scheduler, Work
 
 NODE = Resources(cpu_ms=4000, gpu_ms=1000, memory_mb=8000, gpu_memory_mb=4000, encoder_ms=1000)
+SUBJECT = Subject("measured-1", 1280, 720, 30)
 PROFILES = (
     Profile("style", (Resources(400, 210, 900, 700, 0, 190),), frozenset({"starry"})),
     Profile(
@@ -23,10 +32,11 @@ PROFILES = (
         ),
     ),
     Profile("transcode", (Resources(1500, 20, 500), Resources(1500, 20, 500), Resources(600))),
+    Profile("measured", (Resources(900, 30, 700), Resources(300, 0, 700)), subject=SUBJECT),
 )
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(("place", "release", "remove", "close", "raise")),
+        st.sampled_from(("place", "release", "remove", "close", "raise", "measure")),
         st.integers(0, 9),
         st.sampled_from(PROFILES),
         st.sampled_from(Standing),
@@ -38,13 +48,15 @@ STEPS = st.lists(
 def play(steps: list[tuple[Any, ...]]) -> tuple[Scheduler, dict[str, str], list[Any]]:
     """The scheduler, where all work is by its own answers, and these answers."""
     scheduler, where, answers = Scheduler(), dict[str, str](), list[Any]()
+    catalogue = Catalogue()
     nodes = [f"node-{number}" for number in range(3)]
     for node in nodes:
         scheduler.add(node, NODE)
     for number, (step, index, profile, standing) in enumerate(steps):
         node = nodes[index % len(nodes)] if nodes else ""
         if step == "place":
-            answer = scheduler.place(Work(f"work-{number}", profile, standing))
+            work = catalogue.planned(Work(f"work-{number}", profile, standing))
+            answer = scheduler.place(work)
             answers.append(answer)
             if isinstance(answer, Placed):
                 for name in answer.preempted:
@@ -60,6 +72,9 @@ def play(steps: list[tuple[Any, ...]]) -> tuple[Scheduler, dict[str, str], list[
             where = {name: at for name, at in where.items() if at != node}
         elif step == "close" and node:
             scheduler.open(node, False)
+        elif step == "measure":
+            need = Resources(cpu_ms=250 * number, memory_mb=1000 * index)
+            catalogue.told(node, [Profile("measured", (need,), subject=SUBJECT)])
         elif step == "raise" and node:
             answers.append(list(scheduler.raise_up(node)))
         _check(scheduler, where, nodes)
@@ -139,6 +154,24 @@ def test_what_fits_nowhere_is_refused_with_what_is_missing() -> None:
     huge = Profile("huge", (Resources(gpu_memory_mb=48_000),))
     answer = scheduler.place(Work("huge", huge, Standing.LIVE_PAID))
     assert answer == Full("no open node has gpu_memory_mb 48000 (most 4000)", ever=False)
+
+
+def test_what_no_node_has_at_all_is_told_apart_from_what_is_taken_or_closed() -> None:
+    scheduler = Scheduler()
+    scheduler.add("plain", Resources(cpu_ms=4000, memory_mb=8000))
+    painted = Work("painted", PROFILES[0], Standing.LIVE_PAID)
+    never = scheduler.place(painted)
+    assert never == Full("no node has gpu_ms, gpu_memory_mb, encoder_ms", ever=False)
+    scheduler.add("gpu", NODE)
+    scheduler.open("gpu", False)
+    closed = scheduler.place(painted)
+    assert isinstance(closed, Full) and closed.reason.startswith("no open node has gpu_ms 210")
+    scheduler.open("gpu", True)
+    assert fill(scheduler, PROFILES[0], Standing.LIVE_PAID)
+    busy = scheduler.place(painted)
+    assert isinstance(busy, Full) and busy.ever and busy.reason.startswith("all nodes are full")
+    scheduler.remove("gpu")
+    assert scheduler.place(painted) == never
 
 
 def test_work_goes_where_its_networks_are_loaded() -> None:
