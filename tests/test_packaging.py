@@ -59,6 +59,15 @@ def test_the_wheel_carries_the_pages(wheel: zipfile.ZipFile, folder: str) -> Non
         assert f"{folder.removeprefix('edge/')}/{path.name}" in wheel.namelist()
 
 
+def test_the_wheel_carries_the_sources_of_kernels(wheel: zipfile.ZipFile) -> None:
+    sources = [
+        path for path in (ROOT / "streamgen/cuda").iterdir() if path.suffix in {".cu", ".cuh"}
+    ]
+    assert sources
+    for path in sources:
+        assert f"streamgen/cuda/{path.name}" in wheel.namelist()
+
+
 def test_the_wheel_carries_the_page_s_player_where_it_was_fetched(wheel: zipfile.ZipFile) -> None:
     fetched = ROOT / "edge/streamgen_edge/page/vendor"
     names = sorted(path.name for path in fetched.iterdir()) if fetched.is_dir() else []

@@ -6,17 +6,16 @@ size, version, processor or number of cores is another question.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from streamgen.cache import CachedFiles
 from streamgen.errors import ModelError
 from streamgen.protocols import Mode, ModelSpec
 from streamgen.runtimes.engine import EngineSettings
@@ -98,7 +97,7 @@ class TunedChoices:
     """The folder of answers. Safe between processes: written whole, locked while measured."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / "tuned"
+        self._files = CachedFiles(folder / "tuned", ".json")
 
     def read(self, question: Question) -> list[TuneResult] | None:
         """The rows of an earlier measurement, the chosen one marked; None where there is none.
@@ -106,36 +105,24 @@ class TunedChoices:
         A damaged file counts as none, and the next measurement replaces it.
         """
         try:
-            stored = json.loads(self._path(question).read_text(encoding="utf-8"))
+            stored = json.loads(self._files.read(question.name()) or b"")
             rows = [TuneResult(**row) for row in stored["rows"]]
             for row in rows:
                 _ = row.settings  # refuses impossible numbers
-        except (OSError, ValueError, KeyError, TypeError, ModelError):
+        except (ValueError, KeyError, TypeError, ModelError):
             return None
         return rows if sum(row.chosen for row in rows) == 1 else None
 
     def write(self, question: Question, rows: list[TuneResult]) -> None:
         """Keep an answer; readers see the old one or the new one, never half of it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(
-            {"question": question.described(), "rows": [asdict(row) for row in rows]}, indent=1
-        )
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=self.folder, suffix=".partial", delete=False
-        ) as file:
-            file.write(text)
-        os.replace(file.name, self._path(question))
+        stored = {"question": question.described(), "rows": [asdict(row) for row in rows]}
+        self._files.write(question.name(), json.dumps(stored, indent=1).encode())
 
     @contextmanager
     def measuring(self, question: Question) -> Iterator[None]:
         """Hold the right to measure; a second process waits, then finds the first one's answer."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._path(question).with_suffix(".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._files.making(question.name()):
             yield
-
-    def _path(self, question: Question) -> Path:
-        return self.folder / f"{question.name()}.json"
 
 
 def chosen(rows: list[TuneResult]) -> TuneResult:
