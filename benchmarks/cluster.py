@@ -96,6 +96,13 @@ ROWS = {
         "--kills 10",
         most=(("gap_max_s", 1), ("missing_or_changed", 0)),
     ),
+    "frozen": Row(
+        "a worker that stands still (SIGSTOP) beside four busy processes: gap of its streams",
+        "soak/cluster.py",
+        "--kills 20 --frozen --busy 4",
+        "--kills 5 --frozen",
+        most=(("gap_max_s", 2), ("moved_for_nothing", 0), ("missing_or_changed", 0)),
+    ),
     "edges": Row(
         "kill -9 of an edge: viewers of others; its publisher at another edge",
         "soak/cluster.py",

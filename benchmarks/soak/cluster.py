@@ -1,14 +1,19 @@
-"""Workers of a cluster killed again and again, and its coordinators, while streams run; or its
-edges.
+"""Workers of a cluster killed or frozen again and again, and its coordinators killed, while streams
+run; or its edges killed.
 
     python benchmarks/soak/cluster.py --kills 100
+    python benchmarks/soak/cluster.py --kills 20 --frozen --busy 4
     python benchmarks/soak/cluster.py --edges 20
 
 Two coordinators, two edges, three workers and as many streams as asked for. Each turn kills a
 worker that has streams (SIGKILL), waits until they show pictures again, and starts it anew; every
 fourth turn the coordinator that leads is killed first, and started anew after. In the end no
-segment may be missing or have changed. Prints one JSON line: gaps from the loss of a worker to the
-next picture.
+segment may be missing or have changed. Prints one JSON line: gaps are times without a new picture
+for viewers; `moved_for_nothing` are streams that left a worker to which nothing was done.
+
+With `--frozen` the worker is stopped (SIGSTOP) until its streams show pictures elsewhere, and then
+goes on: its connections stay open, so that its silence alone tells. `--busy` processes do nothing
+but take the processors meanwhile.
 
 With `--edges`, three edges: a publisher (FFmpeg) goes from one to the other as its own is killed
 (SIGKILL, and so is its supervisor), and starts anew half a second after viewers saw the last of it.
@@ -22,10 +27,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +50,9 @@ from tests.live.watching import View, watched  # noqa: E402
 
 WORKERS = ("node-1", "node-2", "node-3")
 EACH_FOURTH = 4
+SHOWN = 55
+"""Pictures of a worker before it is lost: more than two seconds, so that no stream is blamed."""
+LOOK_S = 0.005
 EDGES = ("edge-a", "edge-b", "edge-c")
 QUIET_S = 0.5
 AGES_S = 24 * 3600.0
@@ -52,7 +62,45 @@ STARTS_S = 55.0
 """Processes may take so long to start where the machine is busy."""
 
 
-async def kill_again_and_again(some: Processes, kills: int, number: int) -> list[Published]:
+class Motion:
+    """What viewers of a stream have had."""
+
+    def __init__(self, stream: Published) -> None:
+        self.stream = stream
+        self.longest_s = 0.0
+        """Without a new picture, since somebody set it to 0."""
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        frames, at_s = 0, time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now_s = time.monotonic()
+            if self.stream.stream.viewing.frames != frames:
+                frames = self.stream.stream.viewing.frames
+                self.longest_s = max(self.longest_s, now_s - at_s)
+                at_s = now_s
+
+    def end(self) -> None:
+        self._watching.cancel()
+
+
+@contextmanager
+def busy(number: int) -> Iterator[None]:
+    """So many processes take what they can get of the processors."""
+    command = [sys.executable, "-c", "while True: pass"]
+    burning = [subprocess.Popen(command) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for one in burning:
+            one.kill()
+            one.wait()
+
+
+async def lose_again_and_again(
+    some: Processes, kills: int, number: int, *, frozen: bool
+) -> dict[str, Any]:
     for one in (0, 1):
         some.coordinator(one)
     for name in WORKERS:
@@ -64,23 +112,40 @@ async def kill_again_and_again(some: Processes, kills: int, number: int) -> list
         ]
         await all_here(edges)
         streams = [edges[n % 2].publish(f"stream-{n}") for n in range(number)]
+        motions = [Motion(one) for one in streams]
+        gaps: list[float] = []
         for turn in range(kills):
             for stream in streams:
-                await stream.moves()
+                await stream.moves(SHOWN)
             if turn % EACH_FOURTH == EACH_FOURTH - 1:
                 await next_leader(some, edges)
             there = streams[turn % number].worker
-            some.kill(there)
+            hit = [one for one in motions if one.stream.worker == there]
+            for one in hit:
+                one.longest_s = 0.0
+            (some.freeze if frozen else some.kill)(there)
             for stream in streams:
                 await until(partial(elsewhere, stream, there), "another worker")
                 await stream.moves()
-            some.worker(there)
+            gaps += [one.longest_s for one in hit]
+            (some.thaw if frozen else some.worker)(there)
             await all_here(edges)
-            print(f"{turn + 1} of {kills}: {there}", file=sys.stderr)
+            print(f"{turn + 1} of {kills}: {there}, {gaps[-1]:.2f} s", file=sys.stderr)
         for stream in streams:
             await stream.moves(50)
             stream.whole()
-        return streams
+        for one in motions:
+            one.end()
+    takeovers = sum(len(one.stream.tenure.took_over_s) for one in streams)
+    return {
+        "frozen" if frozen else "killed": kills,
+        "takeovers": takeovers,
+        "moved_for_nothing": takeovers - len(gaps),
+        "gap_p50_s": round(float(np.median(gaps)), 3),
+        "gap_max_s": round(max(gaps), 3),
+        "segments": sum(len(seen.segments) for one in streams for seen in one.seen.values()),
+        "missing_or_changed": 0,
+    }
 
 
 def elsewhere(stream: Published, worker: str) -> bool:
@@ -153,23 +218,21 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--kills", type=int, default=100)
     arguments.add_argument("--streams", type=int, default=2)
+    arguments.add_argument("--frozen", action="store_true")
+    arguments.add_argument("--busy", type=int, default=0, metavar="PROCESSES")
     arguments.add_argument("--edges", type=int, default=0, metavar="KILLS")
     given = arguments.parse_args()
     if given.edges:
         with tempfile.TemporaryDirectory() as place:
             print(json.dumps(kill_edges(Path(place), given.edges)))
         return
-    with tempfile.TemporaryDirectory() as folder, processes(Path(folder)) as some:
-        streams = asyncio.run(kill_again_and_again(some, given.kills, given.streams))
-    gaps = [gap for one in streams for gap in one.stream.tenure.took_over_s]
-    found = {
-        "kills": given.kills,
-        "takeovers": len(gaps),
-        "gap_p50_s": round(float(np.median(gaps)), 3),
-        "gap_max_s": round(max(gaps), 3),
-        "segments": sum(len(seen.segments) for one in streams for seen in one.seen.values()),
-        "missing_or_changed": 0,
-    }
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        processes(Path(folder)) as some,
+        busy(given.busy),
+    ):
+        lost = lose_again_and_again(some, given.kills, given.streams, frozen=given.frozen)
+        found = asyncio.run(lost)
     print(json.dumps(found))
 
 

@@ -21,7 +21,6 @@ from streamgen.control.guests import Guests, Telemetry, guarded
 from streamgen.control.keys import LinkKey, public_key, read_key
 from streamgen.control.wire import (
     BEAT_S,
-    DEAD_S,
     Place,
     decoded,
     encoded,
@@ -30,6 +29,7 @@ from streamgen.media.credit import Item, Outflow
 from streamgen.media.envelope import Envelope, LinkError, opened, seal
 from streamgen_edge.door import Door
 from streamgen_edge.settings import LinkSettings
+from streamgen_edge.silence import Silence
 
 RETRY_S = 0.005
 """A worker's socket was full: the next try."""
@@ -70,7 +70,6 @@ class WorkerSeen:
     name: str
     pid: int
     door: Door
-    heard: float
     streams: dict[tuple[int, int], Attached] = field(default_factory=dict)
     """By a stream's number and the term: one that changes over is here twice."""
     retry: asyncio.TimerHandle | None = None
@@ -112,6 +111,9 @@ class Link:
         self.old = 0
         self.welcome: Callable[[WorkerSeen], None] = lambda worker: None
         """Called with each worker that has come."""
+        self.elsewhere: Callable[[], bool] = lambda: True
+        """Whether other workers could take over now what one has."""
+        self.silence = Silence(time.monotonic())
         self.broken = asyncio.Event()
         """Set when the link cannot go on: the process is to end, and to be started again."""
         self._telemetry = telemetry
@@ -176,6 +178,7 @@ class Link:
         if worker is None or (pid is not None and worker.pid != pid):
             return
         del self.workers[name]
+        self.silence.forget(name)
         self._count()
         log.warning("worker %s is gone", name, extra={"worker": name})
         if worker.retry is not None:
@@ -265,7 +268,6 @@ class Link:
                 log.warning("a message of a worker is not understood: %s", error)
 
     def _heard(self, door: Door, name: str, message: Mapping[str, Any]) -> None:
-        now = time.monotonic()
         kind = message["type"]
         worker = self.workers.get(name)
         if worker is not None and worker.door is not door:
@@ -276,7 +278,8 @@ class Link:
                 self.lose(name)  # started again under its name, faster than its death was known
                 worker = None
             if worker is None:
-                arrived = self.workers[name] = WorkerSeen(name, pid, door, now)
+                arrived = self.workers[name] = WorkerSeen(name, pid, door)
+                self.silence.heard(name)
                 self._count()
                 log.info("worker %s is here", name, extra={"worker": name})
                 # Streams that it may have are of an edge before us, or were given up.
@@ -284,7 +287,7 @@ class Link:
                 self.welcome(arrived)
         if worker is None:
             return
-        worker.heard = now
+        self.silence.heard(name)
         if "stream" not in message:
             return
         attached = self._attached(worker, message["stream"], message.get("term"))
@@ -316,6 +319,7 @@ class Link:
             worker = self.workers.get(parts[0].decode("ascii", "replace"))
             if worker is None or worker.door is not door or len(parts) != 3:
                 continue
+            self.silence.heard(worker.name)
             try:
                 envelope = opened(parts[1], parts[2])
             except LinkError as error:
@@ -329,11 +333,9 @@ class Link:
         """Say that we live, look who does, and let stalled streams give up what is too old."""
         while True:
             await asyncio.sleep(BEAT_S / 2)
-            now = time.monotonic()
+            for name in self.silence.look(time.monotonic(), elsewhere=self.elsewhere()):
+                self.lose(name)
             for worker in list(self.workers.values()):
-                if now - worker.heard > DEAD_S:
-                    self.lose(worker.name)
-                    continue
                 self.say(worker, {"type": "beat"})
                 for attached in list(worker.streams.values()):
                     self._let(attached, attached.tell)

@@ -28,8 +28,13 @@ HIGH_WATER = 16
 CONTROL_HIGH_WATER = 1_000
 BEAT_S = 0.25
 """Both sides say that they live."""
+SILENT_S = 1.25
+"""A worker that was silent for so long loses its streams, where another one can take them over
+(`streamgen_edge.silence`). Viewers are to have pictures again within two seconds, and the takeover
+takes some tenths of a second of them. One that misses two beats, as its machine gives it no
+processor for half a second, is not heard for 0.75 s: it has half a second more."""
 DEAD_S = 3.0
-"""A side that was silent for so long is gone."""
+"""A side that was silent for so long is gone, wherever its streams may go."""
 MOST_CONTROL_BYTES = 1 << 20
 LARGEST_MESSAGE_BYTES = LARGEST_BYTES + (1 << 20)
 _TCP = re.compile(r"(?:tcp://)?(\[[0-9a-fA-F:]+\]|[^:\[\]/]+):(\d{1,5})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +81,13 @@ class Processes:
         self.running[name].kill()
         self.running[name].wait(10)
 
+    def freeze(self, name: str) -> None:
+        """It stands still until it is thawed, and its connections stay open."""
+        self.running[name].send_signal(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self.running[name].send_signal(signal.SIGCONT)
+
     def logs(self) -> str:
         """The ends of what they said."""
         logs = sorted(self.folder.glob("*.log"))
@@ -135,6 +143,8 @@ class Published:
     def __init__(self, edge: Edge, name: str) -> None:
         self.ended: list[LiveStream] = []
         self.seen: dict[str, Seen] = {}
+        self.sent = 0
+        """Pictures."""
         self.stream = LiveStream(
             name,
             len(edge.streams) + 1,
@@ -158,15 +168,15 @@ class Published:
         """It sends one a second as it is."""
 
     async def _send(self) -> None:
-        packets, number, began = published(GOP), 0, time.monotonic()
+        packets, began = published(GOP), time.monotonic()
         while True:
-            packet, at = packets[number % GOP], number * STEP
-            key = number % GOP == 0
+            packet, at = packets[self.sent % GOP], self.sent * STEP
+            key = self.sent % GOP == 0
             sent = replace(packet, pts=at, dts=at, duration=STEP, keyframe=key)
             self.stream.take(sent, time.monotonic_ns())
             self._look()
-            number += 1
-            await asyncio.sleep(max(0.0, began + number / 25 - time.monotonic()))
+            self.sent += 1
+            await asyncio.sleep(max(0.0, began + self.sent / 25 - time.monotonic()))
 
     def _look(self) -> None:
         packager = self.stream.viewing.packager

@@ -275,6 +275,23 @@ def test_the_stream_that_a_worker_is_stuck_in_hears_why_and_all_of_its_streams_m
     run(tmp_path, "one", "two")(test)
 
 
+def test_a_worker_whose_packets_come_is_alive_without_a_beat_and_one_of_whom_nothing_comes_is_not(
+    tmp_path: Path,
+) -> None:
+    async def test(link: Link, frozen: FakeWorker, one: FakeWorker, two: FakeWorker) -> None:
+        for name in link.workers:
+            link.workers[name].streams[1, 1] = Seat()
+        packet = Packet(b"data", 5, 5, 0, BASE, True, "")
+        sent = (seal(packet, stream=1, term=1, track=0), b"data")
+        while len(link.workers) == 3:
+            await one.media.send_multipart(sent)
+            await two.media.send_multipart(sent)
+            await asyncio.sleep(0.02)
+        assert set(link.workers) == {"one", "two"}
+
+    run(tmp_path, "frozen", "one", "two")(test)
+
+
 def test_a_worker_started_again_under_its_name_is_another_one(tmp_path: Path) -> None:
     async def test(link: Link, worker: FakeWorker) -> None:
         seat = Seat()

@@ -212,3 +212,8 @@ def missing(rung: Watched) -> int:
     """Pictures between the first and the last that never came."""
     numbers = rung.numbers()
     return numbers[-1] - numbers[0] + 1 - len(set(numbers))
+
+
+def longest_gap(rung: Watched) -> int:
+    """The most pictures in a row that never came."""
+    return max((b - a - 1 for a, b in pairwise(rung.numbers())), default=0)

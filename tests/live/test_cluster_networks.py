@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.apart import WORKERS, Apart, Show, missing, one_owner_at_a_time, signature
+from tests.live.apart import (
+    WORKERS,
+    Apart,
+    Show,
+    longest_gap,
+    missing,
+    one_owner_at_a_time,
+    signature,
+)
 from tests.live.numbered import RATE, tape
 from tests.live.serving import needs_ffmpeg
 from tests.live.wires import Loopback, Namespaces, Way, no_namespaces
@@ -81,7 +89,8 @@ def test_a_stream_loses_nothing_while_the_coordinator_is_away_and_goes_on_after_
 def test_a_worker_s_host_that_was_cut_off_comes_back_and_shows_nothing(
     tmp_path: Path, hosts: Namespaces
 ) -> None:
-    """Then the coordinator's host is cut off, too."""
+    """And its streams are elsewhere before viewers miss two seconds of them. Then the coordinator's
+    host is cut off, too."""
     with ExitStack() as open_:
         cluster, show = started(tmp_path, hosts, open_)
         first = show.row["worker"]
@@ -97,3 +106,4 @@ def test_a_worker_s_host_that_was_cut_off_comes_back_and_shows_nothing(
         assert show.row["took_over_s"] == before and show.row["worker"] == second
     for rung in show.rungs:
         assert one_owner_at_a_time(rung) == [signature(first), signature(second)]
+        assert longest_gap(rung) < 2 * RATE

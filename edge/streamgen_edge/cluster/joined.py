@@ -62,6 +62,7 @@ class Joined:
         )
         seats.say, seats.now_ms, seats.leads = peer.say, peer.now_ms, lambda: peer.leader
         homes.say = peer.say
+        link.elsewhere = lambda: seats.led
         seats.home = lambda name: 0 if (home := homes.ours(name)) is None else home.epoch
         tasks = [asyncio.create_task(one) for one in (peer.run(), homes.run())]
         for task in tasks:
