@@ -69,7 +69,8 @@ amounts: Callable[[Resources], tuple[int, ...]] = attrgetter(*DIMENSIONS)
 
 
 class Standing(IntEnum):
-    """Who goes first where not all can: live before batch, paid before free."""
+    """Who goes first where not all can: live before batch, paid before free. Only simulations have
+    batch work: jobs of a real cluster are made in what its streams leave (`control.filler`)."""
 
     LIVE_PAID = 0
     LIVE_FREE = 1
