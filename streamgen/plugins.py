@@ -39,6 +39,7 @@ CONVERSIONS = {"convert": "streamgen.stages.convert:Convert"}
 ENGINES = {"measured": "streamgen.runtimes.choose:MeasuredEngines"}
 LETTERINGS = {"pillow": "streamgen.stages.lettering:Lettering"}
 BOARDS = {"jobs": "streamgen.control.jobs.board:JobBoard"}
+STORES = {"sql": "streamgen.control.store.late:LateStore"}
 ISOLATIONS = {"process": "streamgen.graph.declared:stage_class"}
 TABLES = {
     "decoder": DECODERS,
@@ -47,6 +48,7 @@ TABLES = {
     "conversion": CONVERSIONS,
     "engines": ENGINES,
     "board": BOARDS,
+    "store": STORES,
     "isolation": ISOLATIONS,
     "lettering": LETTERINGS,
 }

@@ -12,10 +12,10 @@ from streamgen.errors import ConfigError
 from streamgen.pipeline import load_pipeline
 from streamgen_edge.auth.opening import refuse_unusable_keys
 from streamgen_edge.certificate import read_certificate
-from streamgen_edge.jobs import board
 from streamgen_edge.outbound.settings import refuse_inside
 from streamgen_edge.recording.settings import refuse_unwritable
 from streamgen_edge.settings import Server, load_server
+from streamgen_edge.store import store_of
 from streamgen_edge.webrtc.network import Network
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -53,7 +53,7 @@ def refuse_unusable(server: Server) -> None:
         refuse_inside(key, url, server.outbound)
     if server.link is not None:
         read_key(server.link.key)
-    board(server, lambda: 0)
+    store_of(server, lambda: 0)
     if any(stream.record for stream in server.streams.values()):
         refuse_unwritable(server.recording)
     web = server.webrtc

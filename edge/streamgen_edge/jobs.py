@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -23,13 +23,11 @@ from streamgen.errors import ConfigError, StoreError, StreamGenError
 from streamgen.ingest.address import is_url
 from streamgen.plugins import find
 from streamgen_edge.roots import refuse_outside, usable_pipeline, within
-from streamgen_edge.settings import Server
+from streamgen_edge.store import LateStore
 
 AT_ONCE = 2
 """Files that are read to be cut."""
 RETRY_S = "5"
-PATIENCE_S = 5.0
-"""How long a database that went away is waited for."""
 log = logging.getLogger("streamgen.edge")
 
 
@@ -60,18 +58,9 @@ class Board(Protocol):
     async def cancel(self, name: str) -> dict[str, Any] | None: ...
 
 
-class OpenBoard(Board, AbstractAsyncContextManager["OpenBoard"], Protocol):
-    """Whose store is closed again."""
-
-
-def board(server: Server, wall_ms: Callable[[], int]) -> OpenBoard | None:
-    """The jobs of a server's store. Raises `ConfigError` where it cannot be used."""
-    if server.store is None:
-        return None
-    try:
-        found: OpenBoard = find("board", "jobs")(server.store, wall_ms, patience_s=PATIENCE_S)
-    except ConfigError as error:
-        raise ConfigError(f"store: {error}") from error
+def board(store: LateStore) -> Board:
+    """The jobs of a server's store."""
+    found: Board = find("board", "jobs")(store)
     return found
 
 

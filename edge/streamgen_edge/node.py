@@ -50,6 +50,7 @@ from streamgen_edge.rtmp.server import RtmpServer
 from streamgen_edge.seats import Seating
 from streamgen_edge.serve import SEEN
 from streamgen_edge.settings import Rtmp, Server, WebRtc, load_server
+from streamgen_edge.store import store_of
 from streamgen_edge.web import web_server
 from streamgen_edge.webrtc.app import WebRtcApp
 from streamgen_edge.webrtc.served import webrtc_app
@@ -108,15 +109,16 @@ async def serve(
         streams = Streams(server, link, metrics, time.time_ns, own)
         if joined is not None:
             await leaving.enter_async_context(_seated(joined, link, streams))
+        store = store_of(server, lambda: time.time_ns() // 1_000_000)
+        if store is not None:
+            streams.hooks.keep(await leaving.enter_async_context(store))
         streams.hooks.use(server.hooks)
         leaving.push_async_callback(streams.hooks.finished, HOOK_S)
         if supervised:
             _heed(loop, link, stop)
         rtmps = _tls(server.rtmp)
         rtmp = RtmpServer(server.rtmp.listen_at, streams.publish, tls=rtmps, telemetry=own)
-        jobs = board(server, lambda: time.time_ns() // 1_000_000)
-        if jobs is not None:
-            await leaving.enter_async_context(jobs)
+        jobs = None if store is None else board(store)
         rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port, jobs)
         webrtc = _spread(webrtc_app(streams, server, own), streams, server.webrtc, own)
         leaving.push_async_callback(webrtc.close)

@@ -217,7 +217,8 @@ class Server(Settings):
     """Folders below which pipelines that come by the API may name pictures, fonts and slates, and
     jobs their inputs and outputs. Read again on SIGHUP."""
     store: str | None = None
-    """Database of jobs, as `streamgen jobs` has it: with one the API has `/v1/jobs`."""
+    """Database of jobs, as `streamgen jobs` has it: with one the API has `/v1/jobs`, and what hooks
+    have still to be told outlives the server."""
     pipeline: str = "starry"
     """Of streams that name none."""
     workers: int = Field(default=2, ge=0, le=64)

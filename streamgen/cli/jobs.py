@@ -25,6 +25,7 @@ from streamgen.control.jobs.submitting import submit
 from streamgen.control.jobs.working import Workshop
 from streamgen.control.offline import Job, Sound, check_fragmented, file_name, plan
 from streamgen.control.store import Store
+from streamgen.control.store.late import LateStore
 from streamgen.errors import ConfigError, StoreError, StreamGenError
 from streamgen.ingest.address import local_path
 from streamgen.pipeline import load_pipeline, pipeline_value
@@ -250,8 +251,8 @@ def _with_board(where: str, server: str, work: Callable[[Board], Awaitable[T]]) 
     async def opened() -> T:
         if server:
             return await work(ServedJobs(server))
-        async with JobBoard(where or own_database("state"), _wall(datetime.now)) as board:
-            return await work(board)
+        async with LateStore(where or own_database("state"), _wall(datetime.now)) as store:
+            return await work(JobBoard(store))
 
     return asyncio.run(opened())
 

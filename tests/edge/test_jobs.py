@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 
 from streamgen.errors import ConfigError, StreamGenError
-from streamgen_edge.jobs import JobRequest, board, ordered
+from streamgen_edge.jobs import JobRequest, ordered
 from streamgen_edge.settings import Server
+from streamgen_edge.store import store_of
 
 
 @pytest.fixture
@@ -106,4 +107,4 @@ def test_the_path_of_a_pipeline_is_no_name(media: Path) -> None:
 
 def test_a_store_that_is_none_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError, match="store: "):
-        board(Server(store="mysql://localhost/x"), lambda: 0)
+        store_of(Server(store="mysql://localhost/x"), lambda: 0)

@@ -4,8 +4,12 @@ stops."""
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import pytest
 
 from streamgen_edge.outbound.signing import signed
 from tests.live.serving import Publisher, Server, needs_ffmpeg
+from tests.ports import free_port
 
 pytestmark = needs_ffmpeg
 SECRET = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -22,7 +27,7 @@ SECRET = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 class Listener:
     """A service that takes whatever it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.heard: list[dict[str, Any]] = []
         self.forged = 0
         service = self
@@ -40,7 +45,7 @@ class Listener:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Answer)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/in?key=none"
@@ -156,3 +161,41 @@ def test_services_come_and_go_with_the_file_and_hear_the_last_when_the_server_st
     assert second.end("last")["reason"] == "server"
     assert "hook dead ends, events not told: " in server.log()
     assert "Traceback" not in server.log()
+
+
+def waiting(database: Path) -> list[tuple[str, int]]:
+    """Events that the server has still to tell of, with their tries."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
+        return store.execute("SELECT event, attempt FROM outbox").fetchall()
+
+
+def test_what_an_edge_had_to_tell_when_it_was_killed_the_next_one_tells_by_the_store(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("aiosqlite")
+    port, database = free_port(), tmp_path / "state.db"
+    told = {"one": {"url": f"http://127.0.0.1:{port}/in", "secret": SECRET}}
+    server = Server(
+        tmp_path,
+        config=f"pipeline: transcode\noutbound: {{allow: [127.0.0.1]}}\nworkers: 1\n"
+        f"store: sqlite:///{database}\nhooks: {json.dumps(told)}\n",
+        workers=1,
+    )
+    publisher = Publisher(server, "cam")
+    try:
+        server.until(lambda: hook(server, "one").get("retried"), "a try in vain")
+        [(id, _)] = waiting(database)
+        edge = server.pids()["edge"]
+        os.kill(edge, signal.SIGKILL)
+        service = Listener(port)
+        try:
+            server.until(lambda: server.pids()["edge"] != edge, "another edge")
+            [began] = server.until(lambda: service.of("cam"), "on_publish", 60)
+            assert (began["id"], began["event"]) == (id, "on_publish") and began["attempt"] > 1
+            server.until(lambda: not waiting(database), "nothing left")
+            assert service.of("cam") == [began] and service.forged == 0
+        finally:
+            service.close()
+    finally:
+        publisher.close()
+        server.stop()

@@ -38,27 +38,34 @@ class EndReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    kind: Kind
+    """What a service is told, but for the number of the try."""
+
     id: str
     """The same for every try."""
+    stream: str
     unix_ns: int
     """When it happened."""
-    stream: str
-    session: str
-    """How the session's name begins, as logs and files have it: who knows all of it may watch."""
-    facts: Mapping[str, Any]
-    """Plain values."""
+    told: Mapping[str, Any]
+    """Plain values, in the order in which they are told."""
+
+    @classmethod
+    def of(
+        cls, kind: Kind, id: str, unix_ns: int, stream: str, session: str, facts: Mapping[str, Any]
+    ) -> Event:
+        """`session` is how its name begins, as logs and files have it: who knows all of it may
+        watch."""
+        happened = datetime.fromtimestamp(unix_ns // 1_000_000 / 1e3, UTC)
+        told = {
+            "event": kind.value,
+            "id": id,
+            "time": happened.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "attempt": 0,
+            "stream": stream,
+            "session": session,
+            **facts,
+        }
+        return cls(id, stream, unix_ns, told)
 
     def body(self, attempt: int) -> bytes:
         """JSON; tries count from 1."""
-        happened = datetime.fromtimestamp(self.unix_ns // 1_000_000 / 1e3, UTC)
-        told = {
-            "event": self.kind.value,
-            "id": self.id,
-            "time": happened.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "attempt": attempt,
-            "stream": self.stream,
-            "session": self.session,
-            **self.facts,
-        }
-        return json.dumps(told).encode()
+        return json.dumps({**self.told, "attempt": attempt}).encode()

@@ -8,14 +8,16 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from streamgen_edge.hooks.delivery import WITHIN_S
 from streamgen_edge.hooks.event import EndReason, Event, Kind
 from streamgen_edge.hooks.sender import WAITS_S, Counting, Means, Sender
 from streamgen_edge.hooks.settings import HookSettings
 from streamgen_edge.outbound.client import Client
 from streamgen_edge.recording.reel import Kept
+from streamgen_edge.store import LateStore
 
 COUNTED = ("takeovers", "stalls", "left_out", "unused", "refused")
 """Of a session, as the API has them."""
@@ -76,8 +78,10 @@ class Hooks:
         wall_ns: Callable[[], int] = time.time_ns,
         *,
         waits_s: Sequence[float] = WAITS_S,
+        within_s: float = WITHIN_S,
     ) -> None:
-        """`wall_ns` is the clock on the wall; `waits_s` stand between the tries of one event."""
+        """`wall_ns` is the clock on the wall; `waits_s` stand between the tries of one event, each
+        of which takes `within_s` at most."""
         self._telemetry = telemetry
         self._wall_ns = wall_ns
         self._means = Means(
@@ -87,11 +91,16 @@ class Hooks:
             wall_s=lambda: wall_ns() / 1e9,
             dice=random.Random(),
             waits_s=waits_s,
+            within_s=within_s,
         )
         self._running: dict[str, _Running] = {}
         self._began_s: dict[Ids, float] = {}
         """Of the sessions that go on."""
         self._hurried_s: float | None = None
+
+    def keep(self, store: LateStore) -> None:
+        """Hooks that are used from now on have their events there, until they are heard."""
+        self._means = replace(self._means, store=store)
 
     def use(self, wanted: Mapping[str, HookSettings]) -> None:
         """These from now on; what is left for one that stays goes where it is now."""
@@ -155,7 +164,8 @@ class Hooks:
         self._running.clear()
 
     def _tell(self, kind: Kind, ids: Ids, facts: Mapping[str, Any]) -> None:
-        event = Event(kind, str(uuid.uuid4()), self._wall_ns(), ids.stream, ids.session, facts)
+        id, unix_ns = str(uuid.uuid4()), self._wall_ns()
+        event = Event.of(kind, id, unix_ns, ids.stream, ids.session, facts)
         for one in self._running.values():
             if kind in one.sender.settings.events:
                 one.sender.tell(event)
@@ -167,10 +177,12 @@ class Hooks:
 
     def _stop(self, one: _Running) -> None:
         one.task.cancel()
-        left = one.sender.left
-        if left:
-            log.warning("hook %s ends, events not told: %d", one.sender.name, left)
-            self._telemetry.count("hook_dropped", one.sender.name, left)
+        lost, left = one.sender.fleeting, one.sender.left
+        if lost:
+            log.warning("hook %s ends, events not told: %d", one.sender.name, lost)
+            self._telemetry.count("hook_dropped", one.sender.name, lost)
+        if left > lost:
+            log.info("hook %s ends, events left in the store: %d", one.sender.name, left - lost)
         self._telemetry.gauge("hook_left", one.sender.name, 0)
 
 

@@ -11,19 +11,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streamgen_edge.hooks.delivery import Outcome, told
+from streamgen_edge.hooks.delivery import WITHIN_S, Outcome, told
 from streamgen_edge.hooks.event import Event
-from streamgen_edge.hooks.outbox import KEPT_S, Outbox, Waiting
+from streamgen_edge.hooks.outbox import KEPT_S, SOON_S, Lose, Outbox, Waiting
 from streamgen_edge.hooks.settings import HookSettings
+from streamgen_edge.hooks.stored import StoredOutbox
 from streamgen_edge.outbound.client import Client
 from streamgen_edge.outbound.signing import signed
 from streamgen_edge.outbound.url import Url
+from streamgen_edge.store import LateStore
 
 WAITS_S = (1.0, 3.0, 8.0, 20.0, 40.0, 60.0)
 """Between the tries of one event: seven of them."""
 SPREAD = 0.25
 """Waits are longer or shorter by up to this share."""
 SAY_AGAIN_S = 10.0
+COUNTED = ("sent", "retried", "failed", "dropped", "unstored")
 log = logging.getLogger("streamgen.edge.hooks")
 
 
@@ -44,6 +47,17 @@ class Means:
     """The clock on the wall."""
     dice: random.Random
     waits_s: Sequence[float] = WAITS_S
+    within_s: float = WITHIN_S
+    """For one try."""
+    store: LateStore | None = None
+    """Where events wait; None: in memory."""
+
+    def outbox(self, name: str, lose: Lose) -> Outbox | StoredOutbox:
+        """Of one hook."""
+        if self.store is None:
+            return Outbox(lose)
+        claim_s = 2 * self.within_s
+        return StoredOutbox(name, self.store, lose, self.clock_s, self.wall_s, claim_s)
 
 
 class Sender:
@@ -54,13 +68,12 @@ class Sender:
         self.settings = settings
         """May be changed: what is left goes where it says then."""
         self._means = means
-        self._outbox = Outbox()
+        self._outbox = means.outbox(name, self._lose)
         self._present: Waiting | None = None
         """Is told just now."""
         self._paused_s = float("-inf")
         """The service wants nothing before that."""
         self._leaving = False
-        self._woken = asyncio.Event()
         self._counts: Counter[str] = Counter()
         self._error = ""
         """Of the last try."""
@@ -69,44 +82,44 @@ class Sender:
 
     @property
     def left(self) -> int:
-        """Events that the service has not heard."""
-        return len(self._outbox) + (self._present is not None)
+        """Events that the service has not heard; of a store all edges'."""
+        return len(self._outbox)
+
+    @property
+    def fleeting(self) -> int:
+        """Those that end with this process."""
+        return self._outbox.fleeting
 
     def tell(self, event: Event) -> None:
         """Does not wait."""
-        dropped = self._outbox.put(event, self._means.clock_s())
-        if dropped:
-            self._lose("dropped", dropped, "too many events wait")
+        self._outbox.put(event, self._means.clock_s())
         self._changed()
-        self._woken.set()
 
     async def run(self) -> None:
         """Until cancelled; after `hurry`, until nothing is left to try."""
-        clock_s = self._means.clock_s
-        while True:
-            now = clock_s()
-            old = self._outbox.expire(now)
-            if old:
-                self._lose("failed", old, f"older than {KEPT_S:g} s")
-            waiting = self._outbox.take(now) if self._paused_s <= now else None
-            if waiting is not None:
-                await self._try(waiting)
-            elif self._leaving:
-                return
-            else:
-                await self._rest(now)
+        async with self._outbox.kept():
+            while True:
+                self._outbox.woken.clear()
+                now = self._means.clock_s()
+                waiting = await self._outbox.take(now) if self._paused_s <= now else None
+                if waiting is not None:
+                    await self._try(waiting)
+                elif self._leaving and self._nothing_soon():
+                    return
+                else:
+                    await self._rest()
+                self._changed()
 
     def hurry(self) -> None:
         """The server stops: what waits is tried at once, until a try fails."""
         self._leaving = True
         self._outbox.hurry()
-        self._woken.set()
 
     def facts(self) -> dict[str, Any]:
         """For the API; nothing secret."""
         now = self._means.clock_s()
-        due_s = max(self._outbox.due_s(), self._paused_s)
-        rests = self._present is None and now < due_s < float("inf")
+        due_s = self._due_s()
+        rests = self._present is None and self.left > 0 and now < due_s < float("inf")
         state = "sending" if self._present is not None else "waiting" if rests else "idle"
         return {
             "name": self.name,
@@ -116,55 +129,65 @@ class Sender:
             "error": self._error or None,
             "next_try_s": round(due_s - now, 1) if rests else None,
             "left": self.left,
-            **{what: self._counts[what] for what in ("sent", "retried", "failed", "dropped")},
+            **{what: self._counts[what] for what in COUNTED},
         }
 
-    async def _rest(self, now_s: float) -> None:
+    def _due_s(self) -> float:
+        return max(self._outbox.due_s(), self._paused_s)
+
+    def _nothing_soon(self) -> bool:
+        late = self._due_s() > self._means.clock_s() + SOON_S
+        return late and not self._outbox.woken.is_set()
+
+    async def _rest(self) -> None:
         """Until there may be something to do."""
-        due_s = max(self._outbox.due_s(), self._paused_s) if self._outbox else float("inf")
-        self._woken.clear()
+        due_s = self._due_s()
+        wait_s = None if due_s == float("inf") else due_s - self._means.clock_s()
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if due_s == float("inf") else due_s - now_s):
-                await self._woken.wait()
+            async with asyncio.timeout(wait_s):
+                await self._outbox.woken.wait()
 
     async def _try(self, waiting: Waiting) -> None:
         self._present = waiting
         waiting.tries += 1
-        settings, event, wall_s = self.settings, waiting.event, self._means.wall_s()
+        means, settings, event = self._means, self.settings, waiting.event
+        wall_s = means.wall_s()
         body = event.body(waiting.tries)
         headers = signed(settings.secret, event.id, int(wall_s), body)
         url = Url.of(settings.url)
-        outcome = await told(self._means.client, url, body, headers, wall_s=wall_s)
+        outcome = await told(
+            means.client, url, body, headers, wall_s=wall_s, within_s=means.within_s
+        )
         self._present = None
         self._error = outcome.reason
+        again_s = self._judged(waiting, outcome)
+        if again_s is None:
+            await self._outbox.settle(waiting)
+        else:
+            await self._outbox.put_back(waiting, again_s)
+
+    def _judged(self, waiting: Waiting, outcome: Outcome) -> float | None:
+        """When it is tried again; None: it is heard, or given up."""
         if not outcome.reason:
             self._count("sent")
-        elif outcome.final:
-            self._lose("failed", 1, outcome.reason)
-        else:
-            self._later(waiting, outcome)
-        self._changed()
-
-    def _later(self, waiting: Waiting, outcome: Outcome) -> None:
-        """Again after a while, if that makes sense."""
+            return None
         means, now = self._means, self._means.clock_s()
         after_s = outcome.after_s or 0.0
         if after_s:
             self._paused_s = now + min(after_s, KEPT_S)
+        due_s, reason = float("inf"), outcome.reason
         if waiting.tries > len(means.waits_s):
-            self._lose("failed", 1, f"{outcome.reason}, {waiting.tries} times")
-            return
-        wait_s = means.waits_s[waiting.tries - 1] * means.dice.uniform(1 - SPREAD, 1 + SPREAD)
-        due_s = now + max(wait_s, after_s)
+            reason = f"{reason}, {waiting.tries} times"
+        elif not outcome.final:
+            wait_s = means.waits_s[waiting.tries - 1] * means.dice.uniform(1 - SPREAD, 1 + SPREAD)
+            due_s = now + max(wait_s, after_s)
         if due_s > waiting.until_s:
-            self._lose("failed", 1, outcome.reason)
-            return
+            self._lose("failed", 1, reason)
+            return None
         self._count("retried")
-        dropped = self._outbox.put_back(waiting, due_s)
-        if dropped:
-            self._lose("dropped", dropped, "too many events wait")
         if self._leaving:
             self._paused_s = float("inf")  # there is no time for more
+        return due_s
 
     def _count(self, what: str, number: int = 1) -> None:
         self._counts[what] += number

@@ -3,59 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import Any
 
 from streamgen.control.jobs.making import give_up_place, order_of
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.jobs.planning import submit_apart
 from streamgen.control.jobs.submitting import FINAL, cancel
-from streamgen.control.store import Job, Store
-from streamgen.control.store.database import Clock
+from streamgen.control.store import Job
 from streamgen.control.store.jobs import Standing
-from streamgen.control.store.store import PATIENCE_S
-from streamgen.errors import ConfigError, StoreError
+from streamgen.control.store.late import LateStore
 
 
 class JobBoard:
-    """Opens its store when it is first asked. On one event loop; use with `async with`."""
+    """On the event loop of its store."""
 
-    def __init__(self, url: str, wall_ms: Clock, *, patience_s: float = PATIENCE_S) -> None:
-        """`patience_s`: how long changes wait for a database that went away. Raises `ConfigError`
-        for a URL that is none."""
-        self._url = url
-        self._wall_ms = wall_ms
-        self._store = Store(url, wall_ms, patience_s=patience_s)
-        self._opening = asyncio.Lock()
-        self._leaving = AsyncExitStack()
-        self._open = False
-
-    async def __aenter__(self) -> JobBoard:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._leaving.aclose()
-
-    async def store(self) -> Store:
-        """Raises `StoreError`, also where the database belongs to a newer release."""
-        async with self._opening:
-            if not self._open:
-                try:
-                    await self._leaving.enter_async_context(self._store)
-                except ConfigError as error:
-                    raise StoreError(str(error)) from error
-                self._open = True
-        return self._store
+    def __init__(self, store: LateStore) -> None:
+        self._store = store
 
     async def rows(self, most: int | None = None) -> list[dict[str, Any]]:
         """Jobs from old to new; only the newest `most`. Raises `StoreError`."""
-        store = await self.store()
+        store = await self._store.opened()
         jobs, standings = await store.jobs.newest(most), await store.jobs.standings()
         return [_row(job, standings.get(job.name, Standing())) for job in jobs]
 
     async def row(self, name: str) -> dict[str, Any] | None:
         """All that is known of a job. Raises `StoreError`."""
-        store = await self.store()
+        store = await self._store.opened()
         job = await store.one(Job, name)
         if job is None:
             return None
@@ -68,14 +41,16 @@ class JobBoard:
 
         Raises what `submitting.submit` raises.
         """
-        row = await self.row(await submit_apart(self._url, order, priority, self._wall_ms()))
+        row = await self.row(
+            await submit_apart(self._store.url, order, priority, self._store.wall_ms())
+        )
         assert row is not None
         return row
 
     async def cancel(self, name: str) -> dict[str, Any] | None:
         """End a job; its pieces are thrown away, and what is left of one that failed. Raises
         `StoreError`."""
-        store = await self.store()
+        store = await self._store.opened()
         job = await store.one(Job, name)
         if job is None:
             return None

@@ -4,16 +4,15 @@ SQLite (WAL) in one file by default, PostgreSQL by URL. Frames, packets and figu
 never come here.
 """
 
+from streamgen.control.notices import Notice
 from streamgen.control.store.rows import (
     Chunk,
     Claim,
-    DueNotice,
     Event,
     Home,
     Job,
     Lease,
     Node,
-    Notice,
     Segment,
     Stream,
 )
@@ -22,7 +21,6 @@ from streamgen.control.store.store import Store
 __all__ = [
     "Chunk",
     "Claim",
-    "DueNotice",
     "Event",
     "Home",
     "Job",

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from streamgen.errors import ConfigError, StoreError
@@ -28,6 +29,8 @@ BUSY_MS = 5_000
 TRIES = 10
 """Of one transaction against others'. A connection that is gone is tried for as long as asked."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.005, 1.0
+POOL_S = 30.0
+"""How long one waits here for a connection that others of this process have."""
 CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available (Appendix A of its manual)."""
 SQLITE_CONFLICTS = frozenset({5, 6})
@@ -60,7 +63,7 @@ class Database:
         try:
             async with self._reading.begin() as connection:
                 yield connection
-        except (DBAPIError, OSError) as error:
+        except (DBAPIError, PoolTimeout, OSError) as error:
             raise StoreError(f"the store: {_reason(error)}") from error
 
     async def now_ms(self, connection: AsyncConnection) -> int:
@@ -84,7 +87,7 @@ class Database:
             try:
                 async with self.writing() as connection:
                     return await work(connection)
-            except (DBAPIError, OSError) as error:
+            except (DBAPIError, PoolTimeout, OSError) as error:
                 tries += 1
                 if is_conflict(error):
                     more = tries < TRIES
@@ -110,8 +113,9 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def is_cut(error: BaseException) -> bool:
-    """The server is not there, or went away, or does not let anybody in yet."""
-    if isinstance(error, OSError):
+    """The server is not there, or went away, or does not let anybody in yet, or answers so late
+    that all connections wait for it."""
+    if isinstance(error, OSError | PoolTimeout):
         return True
     if not isinstance(error, DBAPIError):
         return False
@@ -135,18 +139,22 @@ def _engines(url: str) -> tuple[bool, AsyncEngine, AsyncEngine]:
         raise ConfigError(f"store: '{kind}' is none of {', '.join(DRIVERS)}")
     parsed = parsed.set(drivername=DRIVERS[kind])
     if kind == "postgresql":
-        engine = create_async_engine(parsed, pool_pre_ping=True, pool_size=4, max_overflow=0)
+        engine = create_async_engine(parsed, pool_pre_ping=True, **_pool(4))
         return False, engine, engine
     if not parsed.database or parsed.database == ":memory:":
         raise ConfigError("store: SQLite needs a file (sqlite:////var/lib/streamgen/state.db)")
     folder = Path(parsed.database).resolve().parent
     if not folder.is_dir():
         raise ConfigError(f"store: there is no folder {folder}")
-    writing = create_async_engine(parsed, pool_size=1, max_overflow=0)
-    reading = create_async_engine(parsed, pool_size=2, max_overflow=0)
+    writing = create_async_engine(parsed, **_pool(1))
+    reading = create_async_engine(parsed, **_pool(2))
     _prepare(writing, "BEGIN IMMEDIATE")
     _prepare(reading, "BEGIN")
     return True, writing, reading
+
+
+def _pool(size: int) -> dict[str, Any]:
+    return {"pool_size": size, "max_overflow": 0, "pool_timeout": POOL_S}
 
 
 def _prepare(engine: AsyncEngine, begin: str) -> None:

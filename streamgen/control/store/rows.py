@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamgen.control.notices import Notice
+
 Document = dict[str, Any]
 
 
@@ -104,18 +106,6 @@ class Event:
     body: Document = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """An entry of the outbox: one event for one target, until it has been delivered."""
-
-    name: str
-    target: str
-    """Name of a configured hook, never a URL with secrets in it."""
-    event: str
-    due_ms: int
-    body: Document = field(default_factory=dict)
-
-
 Row = Node | Stream | Home | Segment | Job | Chunk | Event | Notice
 
 
@@ -142,14 +132,3 @@ class Claim:
     owner: str
     expires_ms: int
     facts: Document
-
-
-@dataclass(frozen=True, slots=True)
-class DueNotice:
-    """A notice that one sender has for now."""
-
-    name: str
-    target: str
-    event: str
-    attempt: int
-    body: Document

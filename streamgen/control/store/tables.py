@@ -16,13 +16,13 @@ from sqlalchemy import (
     text,
 )
 
+from streamgen.control.notices import Notice
 from streamgen.control.store.rows import (
     Chunk,
     Event,
     Home,
     Job,
     Node,
-    Notice,
     Row,
     Segment,
     Stream,
@@ -122,13 +122,17 @@ events = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("name", String(64), primary_key=True),
+    # The store counts: edges' clocks need not agree on what came first.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("target", String(64), nullable=False),
     Column("event", String(64), nullable=False),
-    Column("due_ms", BigInteger, nullable=False),
+    Column("about", String(128), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger, nullable=False, server_default="0"),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("body", JSON, nullable=False),
-    Index("outbox_due", "due_ms"),
+    UniqueConstraint("target", "event", name="outbox_once"),
+    Index("outbox_order", "target", "about", "number"),
 )
 
 TABLES: dict[type[Row], Table] = {

@@ -18,8 +18,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from streamgen.control.notices import Notice
 from streamgen.control.store.database import Database
-from streamgen.control.store.rows import Chunk, Event, Lease, Notice, Row
+from streamgen.control.store.rows import Chunk, Event, Lease, Row
 from streamgen.control.store.tables import TABLES, leases
 from streamgen.errors import Fenced, StoreError
 from streamgen.telemetry import Telemetry

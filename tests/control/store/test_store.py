@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from streamgen.control.store import Chunk, Event, Home, Job, Node, Notice, Segment, Store, Stream
+from streamgen.control.store import Chunk, Event, Home, Job, Node, Segment, Store, Stream
 from streamgen.control.store.store import SLICE
 from streamgen.control.store.tables import metadata
 from streamgen.errors import ConfigError, Fenced, StoreError
@@ -239,28 +240,6 @@ def test_a_chunk_that_is_given_back_is_waiting_again(url: str) -> None:
     done(work())
 
 
-def test_a_notice_is_due_until_it_was_delivered(url: str) -> None:
-    async def work() -> None:
-        clock = HandClock()
-        async with Store(url, clock, own_clock=True) as store:
-            event = Event("e1", "on_end", "me", clock.ms, {"frames": 3})
-            await store.write(event, Notice("n1", "hook", "e1", clock.ms, event.body))
-            [first] = await store.outbox.due(10, 5_000)
-            assert (first.target, first.attempt, first.body) == ("hook", 1, {"frames": 3})
-            assert await store.outbox.due(10, 5_000) == []  # somebody sends it
-            await store.outbox.postpone(first, 1_000)
-            clock.ms += 1_000
-            [second] = await store.outbox.due(10, 5_000)
-            clock.ms += 5_000  # the sender died
-            [third] = await store.outbox.due(10, 5_000)
-            assert (second.attempt, third.attempt) == (2, 3)
-            await store.outbox.delivered(third)
-            clock.ms += 60_000
-            assert await store.outbox.due(10, 5_000) == []
-
-    done(work())
-
-
 def test_rows_of_what_is_gone_are_thrown_away(url: str) -> None:
     async def work() -> None:
         async with Store(url, wall_ms) as store:
@@ -283,6 +262,27 @@ def test_old_segments_and_events_are_forgotten(url: str) -> None:
             assert await store.forget(Segment, 1_400) == 1_400
             assert await store.forget(Event, 5) == 5
             assert [s.number for s in await store.segments("me", "720p")] == list(range(1400, 1500))
+
+    done(work())
+
+
+def test_a_write_waits_while_others_have_all_connections_and_goes_on_after_that(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those do whose database hangs."""
+    monkeypatch.setattr("streamgen.control.store.database.POOL_S", 0.05)
+
+    async def work() -> None:
+        async with Store(url, wall_ms) as store, AsyncExitStack() as busy:
+            for _ in range(store.database.writing_engine.pool.size()):  # type: ignore[attr-defined]
+                await busy.enter_async_context(store.database.writing())
+            writing = asyncio.create_task(store.write(Stream("me", "live")))
+            with pytest.raises(StoreError):
+                await store.leases.acquire("me", "a", 1_000)
+            assert not writing.done()
+            await busy.aclose()
+            await writing
+            assert await store.all(Stream) == [Stream("me", "live")]
 
     done(work())
 

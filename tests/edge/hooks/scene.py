@@ -19,6 +19,7 @@ from streamgen_edge.hooks.hooks import Hooks
 from streamgen_edge.hooks.settings import HookSettings
 from streamgen_edge.outbound.client import Client
 from streamgen_edge.outbound.settings import OutboundSettings
+from streamgen_edge.store import LateStore
 from tests.edge.outbound.servers import (
     HOME,
     Behave,
@@ -65,11 +66,17 @@ class Scene:
     """Hooks, and what they say of themselves."""
 
     def __init__(
-        self, waits_s: Sequence[float], outbound: OutboundSettings, at_s: float = AT_S
+        self,
+        waits_s: Sequence[float],
+        outbound: OutboundSettings,
+        at_s: float = AT_S,
+        store: LateStore | None = None,
     ) -> None:
         self.telemetry = Telemetry()
         unix_ns = int(at_s) * 1_000_000_000 + 250_000_000
         self.hooks = Hooks(Client(outbound), self.telemetry, lambda: unix_ns, waits_s=waits_s)
+        if store is not None:
+            self.hooks.keep(store)
 
     def use(self, **services: Service | str) -> None:
         self.hooks.use({name: hook(one) for name, one in services.items()})
@@ -102,10 +109,11 @@ async def scene(
     waits_s: Sequence[float] = SOON,
     outbound: OutboundSettings = HOME,
     at_s: float = AT_S,
+    store: LateStore | None = None,
 ) -> AsyncIterator[tuple[Scene, Service]]:
     """Hooks with one service."""
     async with serving(behave) as service:
-        made = Scene(waits_s, outbound, at_s)
+        made = Scene(waits_s, outbound, at_s, store)
         made.use(one=service)
         try:
             yield made, service

@@ -17,6 +17,7 @@ from streamgen_edge.hooks.event import EndReason, Kind
 from streamgen_edge.hooks.hooks import COUNTED
 from streamgen_edge.hooks.outbox import MOST
 from streamgen_edge.hooks.sender import WAITS_S
+from streamgen_edge.hooks.stored import KEPT_STORED_S, LOOK_S, MOST_STORED
 from streamgen_edge.node import HOOK_S
 from streamgen_edge.settings import Server
 from tests.edge.hooks.scene import SECRET, bodies, scene
@@ -80,9 +81,14 @@ def test_the_words_and_figures_of_the_page_are_ours() -> None:
     assert [float(number) for number in re.findall(r"\d+", waits)] == list(WAITS_S)
     assert f"within {WITHIN_S:g} s" in TEXT and f"{MOST} events wait" in TEXT
     assert f"for {HOOK_S:g} s;" in TEXT
+    assert f"for {2 * WITHIN_S:g} s, while a try takes {WITHIN_S:g} s" in TEXT
+    assert f"within that time and {LOOK_S:g} s" in TEXT
+    assert f"{MOST_STORED} events of each hook wait in the store, for a day" in TEXT
+    assert KEPT_STORED_S == 86_400
 
 
 def test_the_hooks_of_the_page_hear_what_it_says() -> None:
-    (text,) = (block.text for block in blocks("hooks.md") if block.language == "yaml")
+    text, stored = (block.text for block in blocks("hooks.md") if block.language == "yaml")
     hooks = Server.model_validate(yaml.safe_load(text)).hooks
     assert hooks["accounts"].events == tuple(Kind) and hooks["archive"].events == (Kind.RECORD,)
+    assert Server.model_validate(yaml.safe_load(stored)).store is not None
