@@ -8,6 +8,7 @@ StreamGenError
 ├── StoreError         the cluster's memory cannot be reached, read or written
 │   └── Fenced         somebody else has taken over the lease or claim
 ├── EncodeError        an encoder cannot be opened, or broke down
+├── DeviceError        a GPU, its driver or its compiler does not do what is asked
 ├── Stuck              a codec, stage or network does not come back from a call
 ├── DecodeError        one packet or picture is lost, the stream goes on
 └── StageError         one picture could not be processed
@@ -68,6 +69,10 @@ class EncodeError(StreamGenError):
     def __init__(self, message: str, *, rung: str) -> None:
         super().__init__(message)
         self.rung = rung
+
+
+class DeviceError(StreamGenError):
+    """A GPU, its driver, or the compiler of its kernels is missing or refuses."""
 
 
 class Stuck(StreamGenError):

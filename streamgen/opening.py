@@ -12,8 +12,6 @@ from fractions import Fraction
 from typing import Any
 
 from streamgen.config import cache_dir, check, cores
-from streamgen.decode.ffmpeg import FFmpegDecoder
-from streamgen.decode.repeating import NoDecoder, Repeating
 from streamgen.encode.audio import AudioPath, open_audio
 from streamgen.encode.clock import FrameClock, RateCap
 from streamgen.encode.ladder import Ladder, PictureFormat, plan_rungs, same_rungs
@@ -24,15 +22,22 @@ from streamgen.graph.lane import Lane
 from streamgen.graph.plan import PlannedNode
 from streamgen.graph.rehearsal import rehearse
 from streamgen.graph.seat import AHEAD, INBOX
-from streamgen.graph.slate import Dissolve, Slate, dark
-from streamgen.media.pool import FramePool, Pool
-from streamgen.media.shared import SharedPool
+from streamgen.graph.slate import Dissolve, Slate
+from streamgen.intake import Intake, open_intake
 from streamgen.media.timeline import Presentation, Timeline
 from streamgen.media.tracks import EncodedTrack, SourceInfo, VideoTrack
 from streamgen.media.vigil import Vigil, WatchedDecoder, WatchedEncoder
 from streamgen.pipeline import Pipeline
 from streamgen.plugins import models
-from streamgen.protocols import Decoder, Engines, Mode, Outlet, Source, Stage, StageContext
+from streamgen.protocols import (
+    Engines,
+    Hardware,
+    Mode,
+    Outlet,
+    Source,
+    Stage,
+    StageContext,
+)
 from streamgen.runtimes.choose import MeasuredEngines
 from streamgen.session import LIVE_AHEAD, Mending, Session
 from streamgen.telemetry import Telemetry
@@ -60,39 +65,33 @@ def open_session(
     timeline: Mending | None = None,
     sounds: Mapping[str, AudioPath] | None = None,
     rungs: Sequence[tuple[str, int, int]] = (),
+    hardware: Hardware | None = None,
 ) -> Session:
     """Build every part of the journey; open encoders and outlets.
 
     `timeline` is for a source whose times somebody else has mended, `sounds` for one whose sound is
     opened by the caller, by the source's track name. `time_of_day` is the wall clock, for stages
     that show it. `rungs` (name, width, height) are those of a session that goes on; `top_only`
-    leaves out all but the largest. The lane runs, and outlives the session. Raises `ConfigError`,
-    `ModelError`, `EncodeError` or `OutputError`; then the source is closed, and no output is left.
+    leaves out all but the largest. `hardware` is the device that the lane is for: pictures stay on
+    it, unless it cannot decode this source. The lane runs, and outlives the session. Raises
+    `ConfigError`, `SourceError`, `ModelError`, `EncodeError` or `OutputError`; then the source is
+    closed, and no output is left.
     """
     telemetry = telemetry or Telemetry()
     chosen = engines or MeasuredEngines(mode, cache=cache_dir(), cores=cores(), telemetry=telemetry)
-    pool = _pool(pipeline)
-    context = StageContext(
-        lane.device,
-        mode,
-        pool,
-        pool.meter,
-        chosen,
-        models(),
-        count=telemetry.count,
-        title=source.info.name,
-        time_of_day=time_of_day,
-    )
     with ExitStack() as undo:  # an interrupt in the middle must leave as little behind as an error
         undo.callback(source.close)
         for outlet in outlets:
             undo.callback(outlet.abort)
+        intake = open_intake(pipeline, source.info.video, mode, telemetry, hardware)
+        context = _context(intake, mode, chosen, telemetry, source.info.name, time_of_day)
         graph = open_graph(pipeline, context, telemetry)
         undo.callback(graph.close)
         session = _open(
             pipeline,
             source,
             outlets,
+            intake,
             graph,
             lane,
             context,
@@ -107,12 +106,26 @@ def open_session(
     return session
 
 
-def _pool(pipeline: Pipeline) -> Pool:
-    """Memory for pictures; shared memory where some stage runs in another process."""
-    nodes, _ = pipeline.nodes()
-    if any(spec.isolation == "process" for spec in nodes.values()):
-        return SharedPool(sealed=True)
-    return FramePool()
+def _context(
+    intake: Intake,
+    mode: Mode,
+    engines: Engines,
+    telemetry: Telemetry,
+    title: str,
+    time_of_day: Callable[[], datetime] | None,
+) -> StageContext:
+    return StageContext(
+        intake.device,
+        mode,
+        intake.pool,
+        intake.pool.meter,
+        engines,
+        models(),
+        count=telemetry.count,
+        title=title,
+        time_of_day=time_of_day,
+        blitter=intake.blitter,
+    )
 
 
 def open_graph(pipeline: Pipeline, context: StageContext, telemetry: Telemetry) -> Graph:
@@ -134,6 +147,7 @@ def _open(
     pipeline: Pipeline,
     source: Source,
     outlets: Sequence[Outlet],
+    intake: Intake,
     graph: Graph,
     lane: Lane,
     context: StageContext,
@@ -150,7 +164,7 @@ def _open(
     cap = None
     if pipeline.fps_cap is not None:
         cap = RateCap(pipeline.fps_cap, video.rate, telemetry)
-    ladder, notes = _open_ladder(pipeline, video, graph, cap, context, top_only, rungs)
+    ladder, notes = _open_ladder(pipeline, video, graph, cap, context, top_only, rungs, intake)
     graph.prepare(video.width, video.height, video.color)
     notes += [note for node in graph.nodes for note in getattr(node.stage, "notes", [])]
     if sounds is None:
@@ -166,7 +180,7 @@ def _open(
     if mode is Mode.LIVE:
         director, warned = _open_director(pipeline, graph, context, telemetry, video, ladder)
         notes += warned
-    decoder = WatchedDecoder(_decoder(video, context, telemetry), f"decoder {video.codec}")
+    decoder = WatchedDecoder(intake.decoder, f"decoder {video.codec}")
     return Session(
         director=director,
         vigil=_vigil(mode, decoder, ladder, graph),
@@ -202,15 +216,6 @@ def _vigil(mode: Mode, decoder: WatchedDecoder, ladder: Ladder, graph: Graph) ->
     vigil.watch(decoder.under_way, *(one.under_way for one in encoders))
     vigil.watch(*(node.under_way for node in graph.nodes))
     return vigil
-
-
-def _decoder(video: VideoTrack, context: StageContext, telemetry: Telemetry) -> Decoder:
-    live = context.mode is Mode.LIVE
-    if video.codec_context is None and live:
-        nothing = dark(context.pool, video.width, video.height, video.time_base, video.color)
-        return Repeating(NoDecoder(), telemetry, first=nothing)
-    decoder = FFmpegDecoder(video, pool=context.pool, telemetry=telemetry, low_delay=live)
-    return Repeating(decoder, telemetry) if live else decoder
 
 
 def _open_director(
@@ -257,6 +262,7 @@ def _open_ladder(
     context: StageContext,
     top_only: bool,
     before: Sequence[tuple[str, int, int]],
+    intake: Intake,
 ) -> tuple[Ladder, list[str]]:
     if before:
         plan = same_rungs(pipeline.ladder, before)
@@ -275,9 +281,19 @@ def _open_ladder(
     )
     rungs = plan.rungs[:1] if top_only else plan.rungs
     ladder = Ladder(
-        rungs, picture, pipeline.encoder, mode=context.mode, pool=context.pool, meter=context.meter
+        rungs,
+        picture,
+        pipeline.encoder,
+        mode=context.mode,
+        pool=context.pool,
+        meter=context.meter,
+        hardware=intake.hardware,
     )
-    return ladder, list(plan.notes)
+    notes = [*intake.notes, *plan.notes]
+    for name, why in ladder.refused.items():
+        context.count("encoded_on_host", name)
+        notes.append(f"rung {name} is encoded on the processor: {why}")
+    return ladder, notes
 
 
 def open_sounds(

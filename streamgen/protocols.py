@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from streamgen.media.blitter import Blitter
 from streamgen.media.frame import Device, Fence, Frame, Plane, Sheet
 from streamgen.media.packet import Packet
 from streamgen.media.pool import CopyMeter, Pool
@@ -234,6 +235,8 @@ class StageContext:
     """Name of the stream or file, for people."""
     time_of_day: Callable[[], datetime] | None = None
     """The clock on the wall; None where a result must not depend on when it was made."""
+    blitter: Blitter | None = None
+    """Reshapes pictures where `device` is no processor, on the stream that its networks run on."""
 
 
 class Scaler(Protocol):
@@ -252,6 +255,24 @@ class Encoder(Protocol):
         ...
 
     def flush(self) -> Sequence[Packet]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What one session uses of a device that is no processor: its decoder, memory and encoders."""
+
+    device: Device
+    pool: Pool
+    """Memory on the device."""
+    stages: Blitter
+    """What stages reshape pictures with; the networks of this device run on its stream."""
+    ladder: Blitter
+    """What makes the rungs, on a stream of its own."""
+    decoder: Callable[..., Decoder]
+    """Built as the decoder of the processor is. Raises `SourceError` for what it cannot decode."""
+    encoder: Callable[..., Encoder]
+    """Built as encoders of the processor are, for NV12 pictures on the device. Raises
+    `EncodeError` where the device has no encoder for this rung, or refuses one more."""
 
 
 class Outlet(Protocol):

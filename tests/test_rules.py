@@ -70,6 +70,7 @@ LIBRARIES = {
     "openvino": {"streamgen/runtimes/openvino.py"},
     "onnxruntime": {"streamgen/runtimes/onnx.py"},
     "ray": {"streamgen/control/launch/ray.py"},
+    "cuda": {"streamgen/cuda/loaded.py", "streamgen/cuda/program.py"},
     "torch": set(),
 }
 

@@ -7,9 +7,11 @@ run; or its edges killed.
 
 Two coordinators, two edges, three workers and as many streams as asked for. Each turn kills a
 worker that has streams (SIGKILL), waits until they show pictures again, and starts it anew; every
-fourth turn the coordinator that leads is killed first, and started anew after. In the end no
-segment may be missing or have changed. Prints one JSON line: gaps are times without a new picture
-for viewers; `moved_for_nothing` are streams that left a worker to which nothing was done.
+fourth turn the coordinator that leads is killed first, and started anew after. Prints one JSON
+line: gaps are times without a new picture for viewers, from the last before the loss on, and
+`pictures_missing_max` is what one loss has cost at most. Segments are counted by number and
+content, as they were listed, in all renditions. `moved_for_nothing` are streams that left a worker
+to which nothing was done.
 
 With `--frozen` the worker is stopped (SIGSTOP) until its streams show pictures elsewhere, and then
 goes on: its connections stay open, so that its silence alone tells. `--busy` processes do nothing
@@ -42,6 +44,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from tests.edge.clustered import Edge, Processes, Published, edge, processes, until  # noqa: E402
+from tests.edge.viewer import Viewer  # noqa: E402
 from tests.live import serving  # noqa: E402
 from tests.live.clustering import Cluster  # noqa: E402
 from tests.live.playing import Player  # noqa: E402
@@ -52,7 +55,6 @@ WORKERS = ("node-1", "node-2", "node-3")
 EACH_FOURTH = 4
 SHOWN = 55
 """Pictures of a worker before it is lost: more than two seconds, so that no stream is blamed."""
-LOOK_S = 0.005
 EDGES = ("edge-a", "edge-b", "edge-c")
 QUIET_S = 0.5
 AGES_S = 24 * 3600.0
@@ -60,29 +62,6 @@ CAME = "publishes cam"
 """In the log of an edge, which begins anew with it."""
 STARTS_S = 55.0
 """Processes may take so long to start where the machine is busy."""
-
-
-class Motion:
-    """What viewers of a stream have had."""
-
-    def __init__(self, stream: Published) -> None:
-        self.stream = stream
-        self.longest_s = 0.0
-        """Without a new picture, since somebody set it to 0."""
-        self._watching = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        frames, at_s = 0, time.monotonic()
-        while True:
-            await asyncio.sleep(LOOK_S)
-            now_s = time.monotonic()
-            if self.stream.stream.viewing.frames != frames:
-                frames = self.stream.stream.viewing.frames
-                self.longest_s = max(self.longest_s, now_s - at_s)
-                at_s = now_s
-
-    def end(self) -> None:
-        self._watching.cancel()
 
 
 @contextmanager
@@ -112,30 +91,33 @@ async def lose_again_and_again(
         ]
         await all_here(edges)
         streams = [edges[n % 2].publish(f"stream-{n}") for n in range(number)]
-        motions = [Motion(one) for one in streams]
+        for stream in streams:
+            await stream.moves()
+        viewers = [Viewer(one) for one in streams]
         gaps: list[float] = []
+        missing: list[int] = []
         for turn in range(kills):
             for stream in streams:
                 await stream.moves(SHOWN)
             if turn % EACH_FOURTH == EACH_FOURTH - 1:
                 await next_leader(some, edges)
             there = streams[turn % number].worker
-            hit = [one for one in motions if one.stream.worker == there]
-            for one in hit:
-                one.longest_s = 0.0
+            hit = [
+                (viewer, len(viewer.numbers) - 1)
+                for stream, viewer in zip(streams, viewers, strict=True)
+                if stream.worker == there
+            ]
             (some.freeze if frozen else some.kill)(there)
             for stream in streams:
                 await until(partial(elsewhere, stream, there), "another worker")
                 await stream.moves()
-            gaps += [one.longest_s for one in hit]
+            gaps += [viewer.longest_s(last) for viewer, last in hit]
+            missing += [viewer.holes(last) for viewer, last in hit]
             (some.thaw if frozen else some.worker)(there)
             await all_here(edges)
             print(f"{turn + 1} of {kills}: {there}, {gaps[-1]:.2f} s", file=sys.stderr)
         for stream in streams:
             await stream.moves(50)
-            stream.whole()
-        for one in motions:
-            one.end()
     takeovers = sum(len(one.stream.tenure.took_over_s) for one in streams)
     return {
         "frozen" if frozen else "killed": kills,
@@ -143,8 +125,11 @@ async def lose_again_and_again(
         "moved_for_nothing": takeovers - len(gaps),
         "gap_p50_s": round(float(np.median(gaps)), 3),
         "gap_max_s": round(max(gaps), 3),
-        "segments": sum(len(seen.segments) for one in streams for seen in one.seen.values()),
-        "missing_or_changed": 0,
+        "pictures_missing_max": max(missing),
+        "segments": sum(len(one.digests) for one in viewers),
+        "segments_missing": sum(len(one.missing) for one in viewers),
+        "segments_changed": sum(len(one.changed) for one in viewers),
+        "segments_double": sum(one.double for one in viewers),
     }
 
 
@@ -208,6 +193,8 @@ def kill_edges(folder: Path, kills: int) -> dict[str, Any]:
         "motion_max_s": round(max(gaps), 3),
         "hls_parts": player.parts,
         "hls_errors": len(player.wrong),
+        "hls_missing": len(player.missing),
+        "hls_double": player.double,
         "hls_segments_with_gaps": len({number for _, number in player.gaps}),
         "whep_in_order": view.monotonic,
         "same_session": session == player.session,

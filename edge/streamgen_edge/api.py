@@ -14,12 +14,15 @@ from starlette.exceptions import HTTPException as StarletteError
 
 from streamgen import __version__
 from streamgen.config import Settings
+from streamgen.control.api.tallied import Found, Tallied, written
 from streamgen.errors import ConfigError, StreamGenError
 from streamgen.pipeline import load_pipeline, pipeline_value
 from streamgen.plugins import models, pipeline_files
 from streamgen.telemetry import Metrics
 from streamgen_edge.asking import Refusal
 from streamgen_edge.auth.administering import administrator
+from streamgen_edge.cluster.questions import Questions
+from streamgen_edge.cluster.routes import cluster_job_routes, cluster_routes
 from streamgen_edge.events import Events, EventStream
 from streamgen_edge.hooks.routes import hook_routes
 from streamgen_edge.jobs import Board, job_routes
@@ -58,9 +61,11 @@ def api(
     ready: Callable[[], str | None],
     rtmp_port: Callable[[], int],
     jobs: Board | None = None,
+    questions: Questions | None = None,
 ) -> FastAPI:
     """The application; `ready` gives the reason why not, or None, `rtmp_port` where encoders
-    publish. `jobs` are those of the store, if there is one."""
+    publish. `jobs` are those of the store, if there is one, `questions` are for the coordinator of
+    the cluster, if this edge is in one."""
     app = FastAPI(title="streamgen", version=__version__, docs_url=None, redoc_url=None)
     _problems(app)
     reference_routes(app)
@@ -74,10 +79,14 @@ def api(
     code_routes(app, admin)
     if jobs is not None:
         job_routes(app, jobs, lambda: streams.server.media_roots, admin)
+    else:
+        cluster_job_routes(app, questions, admin)
+    cluster_routes(app, questions, admin)
     _pipelines_of(app, streams, admin)
     _catalog(app, admin)
     _place(app, streams, rtmp_port, admin)
-    _health(app, streams, metrics, ready, admin)
+    _metrics(app, streams, metrics, jobs, admin)
+    _health(app, ready)
     return app
 
 
@@ -212,22 +221,24 @@ def _place(app: FastAPI, streams: Streams, rtmp_port: Callable[[], int], admin: 
         }
 
 
-def _health(
-    app: FastAPI,
-    streams: Streams,
-    metrics: Metrics,
-    ready: Callable[[], str | None],
-    admin: list[Any],
+def _metrics(
+    app: FastAPI, streams: Streams, metrics: Metrics, jobs: Board | None, admin: list[Any]
 ) -> None:
+    tallied = None if jobs is None else Tallied("streamgen", jobs.tally)
+
     @app.get("/metrics", dependencies=admin)
     async def prometheus() -> Response:
+        of_jobs = () if tallied is None else await tallied.look()
         now = time.monotonic()
         for stream in streams.viewers.all():
             gauge = stream.telemetry.gauge
             gauge("viewers", "webrtc", streams.watching(stream.name))
             gauge("viewers", "hls", stream.viewing.audience.count(now))
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+        text = written(metrics, Found(of_jobs))
+        return Response(text, media_type="text/plain; version=0.0.4")
 
+
+def _health(app: FastAPI, ready: Callable[[], str | None]) -> None:
     @app.get("/healthz")
     async def healthy() -> dict[str, str]:
         return {"status": "ok"}

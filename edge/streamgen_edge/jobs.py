@@ -7,19 +7,19 @@ Their files lie below `media_roots`, and so do the pieces that are made of them.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from fastapi import Body, FastAPI, HTTPException, Query, Response
+from fastapi import Body, FastAPI, HTTPException, Response
 from pydantic import Field
 
 from streamgen.config import Settings
+from streamgen.control.api.jobs import RETRY_S, Standings, standing_routes, stored
+from streamgen.control.api.tallied import Tally
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.offline import Sound, check_fragmented, plan
-from streamgen.errors import ConfigError, StoreError, StreamGenError
+from streamgen.errors import ConfigError, StreamGenError
 from streamgen.ingest.address import is_url
 from streamgen.plugins import find
 from streamgen_edge.roots import refuse_outside, usable_pipeline, within
@@ -27,8 +27,6 @@ from streamgen_edge.store import LateStore
 
 AT_ONCE = 2
 """Files that are read to be cut."""
-RETRY_S = "5"
-log = logging.getLogger("streamgen.edge")
 
 
 class JobRequest(Settings):
@@ -49,13 +47,11 @@ class JobRequest(Settings):
     """Lower goes first."""
 
 
-class Board(Protocol):
+class Board(Standings, Protocol):
     """What there must be of `control.jobs.board.JobBoard`, which needs an extra."""
 
-    async def rows(self, most: int | None = None) -> list[dict[str, Any]]: ...
-    async def row(self, name: str) -> dict[str, Any] | None: ...
+    async def tally(self) -> Tally: ...
     async def submit(self, order: JobOrder, *, priority: int = 0) -> dict[str, Any]: ...
-    async def cancel(self, name: str) -> dict[str, Any] | None: ...
 
 
 def board(store: LateStore) -> Board:
@@ -67,21 +63,8 @@ def board(store: LateStore) -> Board:
 def job_routes(
     app: FastAPI, jobs: Board, roots: Callable[[], Sequence[Path]], admin: list[Any]
 ) -> None:
+    standing_routes(app, jobs, admin)
     reading = asyncio.Semaphore(AT_ONCE)
-
-    @app.get("/v1/jobs", dependencies=admin)
-    async def list_jobs(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> list[dict[str, Any]]:
-        """The newest, from old to new."""
-        with _stored():
-            return await jobs.rows(limit)
-
-    @app.get("/v1/jobs/{name}", dependencies=admin)
-    async def one_job(name: str) -> dict[str, Any]:
-        """With its report, or its error."""
-        with _stored():
-            return _there(await jobs.row(name), name)
 
     @app.post("/v1/jobs", dependencies=admin, status_code=201)
     async def submit_job(
@@ -94,18 +77,12 @@ def job_routes(
         async with reading:
             try:
                 order = await asyncio.to_thread(ordered, request, roots())
-                with _stored():
+                with stored():
                     row = await jobs.submit(order, priority=request.priority)
             except StreamGenError as error:
                 raise HTTPException(422, str(error)) from error
         response.headers["location"] = f"/v1/jobs/{row['name']}"
         return row
-
-    @app.delete("/v1/jobs/{name}", dependencies=admin)
-    async def cancel_job(name: str) -> dict[str, Any]:
-        """What was made of it is thrown away; one that is over stays as it is."""
-        with _stored():
-            return _there(await jobs.cancel(name), name)
 
 
 def ordered(request: JobRequest, roots: Sequence[Path]) -> JobOrder:
@@ -135,20 +112,3 @@ def _below(roots: Sequence[Path], name: str) -> Path:
     if is_url(name) or "\0" in name or not Path(name).is_absolute():
         raise ConfigError(f"'{name}' is not the whole path of a file of this machine")
     return within(roots, Path(name))
-
-
-def _there(row: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    if row is None:
-        raise HTTPException(404, f"there is no job '{name}'")
-    return row
-
-
-@contextmanager
-def _stored() -> Iterator[None]:
-    """The database is the operator's: others hear that there is none, and the log has the rest."""
-    try:
-        yield
-    except StoreError as error:
-        log.error("jobs: %s", error)
-        headers = {"retry-after": RETRY_S}
-        raise HTTPException(503, "the store of jobs does not answer", headers) from error

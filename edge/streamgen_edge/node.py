@@ -17,6 +17,7 @@ from contextlib import (
     asynccontextmanager,
     suppress,
 )
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,9 @@ async def serve(
         rtmps = _tls(server.rtmp)
         rtmp = RtmpServer(server.rtmp.listen_at, streams.publish, tls=rtmps, telemetry=own)
         jobs = None if store is None else board(store)
-        rest = api(streams, metrics, lambda: _unready(link, streams), lambda: rtmp.port, jobs)
+        questions = None if joined is None else joined.questions
+        unready = partial(_unready, link, streams)
+        rest = api(streams, metrics, unready, lambda: rtmp.port, jobs, questions)
         webrtc = _spread(webrtc_app(streams, server, own), streams, server.webrtc, own)
         leaving.push_async_callback(webrtc.close)
         viewers = streams.viewers

@@ -1,4 +1,4 @@
-"""`Coordinators`: the API of whichever coordinator leads."""
+"""`Coordinators`: the API of whichever coordinator leads, or of edges, which ask that one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ WHERE = typer.Option(
     [DEFAULT],
     "--coordinator",
     envvar="STREAMGEN_COORDINATOR",
-    help=f"URL of its API; more than once where there are several. {TOKEN} has its token.",
+    help="URL of its API, or of any edge's; more than once where there are several. "
+    f"{TOKEN} has its token.",
 )
 
 
@@ -41,7 +42,7 @@ class Coordinators:
         return found
 
     def streams(self) -> list[dict[str, Any]]:
-        found = self._ask("GET", "/v1/streams")
+        found = self._ask("GET", "/v1/cluster/streams")
         assert isinstance(found, list)
         return found
 

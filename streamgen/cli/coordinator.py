@@ -18,15 +18,18 @@ from pathlib import Path
 import typer
 
 from streamgen.config import parse_duration
-from streamgen.control.api.cluster import cluster_api
+from streamgen.control.api.cluster import cluster_api, edges_api
+from streamgen.control.api.inquiries import Inquiries
 from streamgen.control.api.server import served
 from streamgen.control.coordinator.known import Known
 from streamgen.control.coordinator.office import Office
 from streamgen.control.coordinator.places import keyed
+from streamgen.control.jobs.board import JobBoard
 from streamgen.control.keys import LinkKey, new_key, read_key
 from streamgen.control.logs import log_as_json
 from streamgen.control.origin import is_loopback
 from streamgen.control.store import Store
+from streamgen.control.store.late import LateStore
 from streamgen.errors import ConfigError
 from streamgen.telemetry import MonotonicClock, Telemetry
 
@@ -79,11 +82,13 @@ def coordinator(
     log_as_json()
     for chatty in ("alembic", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    asyncio.run(_run(office, telemetry, at, token, supervised))
+    jobs = LateStore(store, _wall(datetime.now))
+    asyncio.run(_run(office, jobs, telemetry, at, token, supervised))
 
 
 async def _run(
     office: Office,
+    store: LateStore,
     telemetry: Telemetry,
     at: tuple[str, int] | None,
     token: str | None,
@@ -91,8 +96,10 @@ async def _run(
 ) -> None:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as opened:
+        jobs = JobBoard(await opened.enter_async_context(store))
+        await opened.enter_async_context(Inquiries(office, edges_api(office, jobs)))
         if at is not None:
-            api = cluster_api(office, telemetry, token, at[0])
+            api = cluster_api(office, jobs, telemetry, token, at[0])
             port = await opened.enter_async_context(served(api, *at))
             log.info("http at %s, port %d", at[0], port)
         work = asyncio.create_task(office.run())

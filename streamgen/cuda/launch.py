@@ -13,6 +13,11 @@ from streamgen.media.pool import WritableFrame
 MOST_PICTURES = 8
 """In one launch; as in `pixels.cuh`."""
 
+LAYOUTS = ("i420", "nv12", "p010")
+"""First words in the names of kernels, after what they read;"""
+HALVES = "halves"
+"""and planes of half precision, whose `dtype` is `float16`, as networks may give them."""
+
 Planes = Sequence[Plane]
 
 
@@ -49,13 +54,10 @@ def picture(planes: Planes) -> Picture:
 
 
 def kind(source: Frame) -> str:
-    """The first word in the names of kernels that read it: its layout, or `halves`.
-
-    `halves` are planes of half precision, whose `dtype` is `float16`, as networks may give them.
-    """
+    """The first word in the names of kernels that read it."""
     if source.planes[0].dtype == "float16":
-        return "halves"
-    return {Layout.I420: "i420", Layout.NV12: "nv12", Layout.P010: "p010"}[source.layout]
+        return HALVES
+    return dict(zip((Layout.I420, Layout.NV12, Layout.P010), LAYOUTS, strict=True))[source.layout]
 
 
 def check_alike(sources: Sequence[Frame | WritableFrame], what: str) -> None:

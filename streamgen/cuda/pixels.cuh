@@ -67,6 +67,7 @@ struct Component {
         if (x >= 0 && x + 4 <= columns && aligned(from, 4 * STEP * sizeof(Sample)))
             return inside(from);
         unsigned word = 0;
+#pragma unroll 1  // rare: at edges, or where rows lie at odd addresses
         for (int i = 0; i < 4; ++i)
             word |= byte_of(row[min(max(x + i, 0), columns - 1) * STEP + offset]) << 8 * i;
         return word;
@@ -128,5 +129,6 @@ __device__ inline void set(Half* sample, unsigned byte) {
 template <class Sample>
 __device__ inline void put(Sample* row, int x, int columns, unsigned word) {
     if (x + 4 <= columns && aligned(row + x, 4 * sizeof(Sample))) return store(row + x, word);
+#pragma unroll 1
     for (int i = 0; i < 4 && x + i < columns; ++i) set(row + x + i, word >> 8 * i & 0xff);
 }

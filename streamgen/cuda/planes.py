@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Sequence
 
 from streamgen.cuda.launch import (
+    LAYOUTS,
     MOST_PICTURES,
     Launch,
     Picture,
@@ -18,6 +19,7 @@ from streamgen.cuda.launch import (
 from streamgen.errors import ConfigError
 from streamgen.media.frame import Frame
 
+KERNELS = tuple(f"{one}_to_{other}" for one in LAYOUTS for other in ("bytes", "halves"))
 ROWS = 4
 """That a thread moves; as in `planes.cu`."""
 BLOCK = (32, 8, 1)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamgen.cuda.launch import (
+    HALVES,
+    LAYOUTS,
     MOST_PICTURES,
     Launch,
     Picture,
@@ -24,6 +26,7 @@ from streamgen.media.frame import Frame, Layout
 from streamgen.media.pool import WritableFrame
 from streamgen.media.scaler import Size
 
+KERNELS = tuple(f"{one}_to_rungs" for one in (*LAYOUTS, HALVES))
 MOST_RUNGS = 8
 """As in `rungs.cu`."""
 THREADS = 256

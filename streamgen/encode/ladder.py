@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamgen.config import cores
+from streamgen.encode.onboard import DeviceScaler
 from streamgen.encode.rungs import (
     Encoding,
     PictureFormat,
@@ -15,12 +16,13 @@ from streamgen.encode.rungs import (
     plan_rungs,
     same_rungs,
 )
+from streamgen.errors import EncodeError
 from streamgen.media.frame import Frame
 from streamgen.media.pool import CopyMeter, Pool
 from streamgen.media.scaler import CascadeScaler
 from streamgen.media.tracks import EncodedTrack
 from streamgen.plugins import find
-from streamgen.protocols import Encoder, Mode
+from streamgen.protocols import Encoder, Hardware, Mode
 
 __all__ = [
     "Encoding",
@@ -53,19 +55,35 @@ class Ladder:
         mode: Mode,
         pool: Pool,
         meter: CopyMeter,
+        hardware: Hardware | None = None,
     ) -> None:
-        """Open every encoder. Slow (some ms each). Raises `EncodeError` and `ConfigError`."""
+        """Open every encoder. Slow (some ms each). Raises `EncodeError` and `ConfigError`.
+
+        A rung that `hardware` does not encode is encoded on the processor, as `refused` says.
+        """
         self.encoders: list[Encoder] = []
+        self.refused: dict[str, str] = {}
+        """Why the device does not encode a rung, by its name."""
         threads = encoder_threads(encoding.threads, len(rungs))
         for rung in rungs:
             kind = find("encoder", rung.codec)
+            if hardware is not None:
+                try:
+                    encoder = hardware.encoder(rung, picture, encoding, mode=mode, threads=threads)
+                    self.encoders.append(encoder)
+                    continue
+                except EncodeError as error:
+                    self.refused[rung.name] = str(error)
             self.encoders.append(kind(rung, picture, encoding, mode=mode, threads=threads))
         self.tracks: list[EncodedTrack] = [encoder.track for encoder in self.encoders]
         self._sizes = [(rung.width, rung.height) for rung in rungs]
         self._width = picture.width + picture.width % 2
         self._height = picture.height + picture.height % 2
         self._sar = picture.sar
-        self._scaler = CascadeScaler(encoding.scaler, pool, meter)
+        self._scaler: CascadeScaler | DeviceScaler = CascadeScaler(encoding.scaler, pool, meter)
+        if hardware is not None:
+            on_host = frozenset((r.width, r.height) for r in rungs if r.name in self.refused)
+            self._scaler = DeviceScaler(hardware.ladder, on_host)
 
     def split(self, frame: Frame, rests: int = 0) -> list[Frame]:
         """The picture in the size of every rung, largest first, but for so many that rest.

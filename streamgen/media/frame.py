@@ -114,6 +114,9 @@ class Plane:
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
+        if self.device.type != "cpu":
+            # Not an AttributeError: numpy would take that for "no array" and go on.
+            raise ConfigError(f"the pixels are on {self.device}, not in host memory")
         return {
             "shape": self.shape,
             "strides": None if self.packed else (self.pitch, self.itemsize),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -48,7 +49,7 @@ class Slot:
 
     __slots__ = ("__weakref__", "fences", "memory")
 
-    def __init__(self, memory: NDArray[np.uint8]) -> None:
+    def __init__(self, memory: Any) -> None:
         self.memory = memory
         self.fences: list[Fence] = []
 
@@ -107,56 +108,94 @@ def add_reader(frame: Frame, fence: Fence) -> None:
         owner.fences.append(fence)
 
 
-class FramePool:
-    """Host memory for frames, one free list per size. Bounded by what is in flight."""
+class Memory(Protocol):
+    """One allocation. It is freed when nobody holds this object."""
 
-    def __init__(self, device: Device = CPU) -> None:
-        if device.type != "cpu":
+    ptr: int
+    size: int
+    """Bytes."""
+
+
+class HostMemory:
+    """What numpy allocates, aligned."""
+
+    __slots__ = ("_raw", "ptr", "size")
+
+    def __init__(self, size: int) -> None:
+        self._raw = np.empty(size + ALIGNMENT, np.uint8)
+        self.ptr = self._raw.ctypes.data + -self._raw.ctypes.data % ALIGNMENT
+        self.size = size
+
+
+class FramePool:
+    """Memory for frames, one free list per size. Bounded by what is in flight.
+
+    The planes of a frame follow one another in one allocation. Where `row_bytes` is more than 1,
+    rows begin at multiples of it and no gap lies between planes, as hardware wants it.
+    """
+
+    def __init__(
+        self,
+        device: Device = CPU,
+        allocate: Callable[[int], Memory] = HostMemory,
+        *,
+        row_bytes: int = 1,
+    ) -> None:
+        """`allocate` gives so many bytes of the device's memory. A host's is numpy's by default."""
+        if device.type != "cpu" and allocate is HostMemory:
             raise ConfigError(f"this pool holds host memory, not {device}")
         self.device = device
         self.meter = CopyMeter()
-        self._free: dict[int, deque[NDArray[np.uint8]]] = {}
-        self._late: deque[tuple[NDArray[np.uint8], list[Fence]]] = deque()
+        self._allocate = allocate
+        self._row_bytes = row_bytes
+        self._free: dict[int, deque[Memory]] = {}
+        self._late: deque[tuple[Memory, list[Fence]]] = deque()
         self.allocated = 0
 
     def take(self, layout: Layout, width: int, height: int, *, multiple: int = 1) -> WritableFrame:
         """Lend a buffer for one picture; contents undefined.
 
-        The planes are packed and sized up to the next `multiple` in both directions, as runtimes
-        want them; crop the published frame with `cropped` where the picture is smaller.
+        With a `multiple`, the planes are packed and sized up to the next one in both directions,
+        as runtimes want them; crop the published frame with `cropped` where the picture is smaller.
         """
         width = -(-width // multiple) * multiple
         height = -(-height // multiple) * multiple
+        row_bytes = self._row_bytes if multiple == 1 else 1
         dtype = "uint16" if layout is Layout.P010 else "uint8"
         itemsize = 2 if dtype == "uint16" else 1
         shapes = plane_shapes(layout, width, height)
-        sizes = [-(-rows * columns * itemsize // ALIGNMENT) * ALIGNMENT for rows, columns in shapes]
+        pitches = [-(-columns * itemsize // row_bytes) * row_bytes for _, columns in shapes]
+        sizes = [
+            -(-rows * pitch // ALIGNMENT) * ALIGNMENT
+            for (rows, _), pitch in zip(shapes, pitches, strict=True)
+        ]
         slot = Slot(self._memory(sum(sizes)))
         weakref.finalize(slot, self._returned, slot.memory, slot.fences).atexit = False
-        address = slot.memory.ctypes.data
+        address = slot.memory.ptr
         planes = []
-        for shape, size in zip(shapes, sizes, strict=True):
-            planes.append(Plane(address, shape, shape[1] * itemsize, dtype, self.device, slot))
+        for shape, pitch, size in zip(shapes, pitches, sizes, strict=True):
+            planes.append(Plane(address, shape, pitch, dtype, self.device, slot))
             address += size
         return WritableFrame(tuple(planes), layout, width, height, slot)
 
-    def _memory(self, size: int) -> NDArray[np.uint8]:
+    def _memory(self, size: int) -> Memory:
         self._reclaim()
         free = self._free.setdefault(size, deque())
         try:
             return free.pop()
         except IndexError:
             self.allocated += 1
-            raw = np.empty(size + ALIGNMENT, np.uint8)
-            offset = -raw.ctypes.data % ALIGNMENT
-            return raw[offset : offset + size]
+            return self._allocate(size)
 
-    def _returned(self, memory: NDArray[np.uint8], fences: list[Fence]) -> None:
+    def _returned(self, memory: Memory, fences: list[Fence]) -> None:
         # Runs wherever the last reference dies, maybe inside take(): no locks, deques only.
         if all(fence.done() for fence in fences):
-            self._free[memory.size].append(memory)
+            self._at_rest(memory)
         else:
             self._late.append((memory, fences))
+
+    def _at_rest(self, memory: Memory) -> None:
+        self._free[memory.size].append(memory)
 
     def _reclaim(self) -> None:
         for _ in range(len(self._late)):

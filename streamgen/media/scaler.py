@@ -82,9 +82,9 @@ class CascadeScaler:
         """
         if frame.width % 2 or frame.height % 2:
             frame = copy_padded(frame, self._pool, self._meter, multiple=2)
-        inside = _inside(frame, width, height, sar)
-        scaled = self.scale(frame, *inside)
-        if inside != (width, height):
+        size = inside(frame, width, height, sar)
+        scaled = self.scale(frame, *size)
+        if size != (width, height):
             scaled = self._letterboxed(scaled, width, height)
         return scaled if scaled.sar == sar else scaled.retimed(sar=sar)
 
@@ -101,16 +101,16 @@ class CascadeScaler:
         return out.publish(frame)
 
 
-def _inside(frame: Frame, width: int, height: int, sar: Fraction) -> Size:
+def inside(frame: Frame, width: int, height: int, sar: Fraction) -> Size:
     """The largest even size within `width` x `height` that shows the frame undistorted."""
     if (frame.width, frame.height) == (width, height):
         return (width, height)
     shape = frame.width * frame.sar / frame.height / sar
-    inside = (
+    size = (
         (width, 2 * round(width / shape / 2))
         if shape * height >= width
         else (2 * round(height * shape / 2), height)
     )
     # Rounding to even sides changes the shape by a pixel or two: no bar for that.
-    near = abs(inside[0] - width) <= 2 and abs(inside[1] - height) <= 2
-    return (width, height) if near else (max(2, inside[0]), max(2, inside[1]))
+    near = abs(size[0] - width) <= 2 and abs(size[1] - height) <= 2
+    return (width, height) if near else (max(2, size[0]), max(2, size[1]))

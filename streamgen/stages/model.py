@@ -133,9 +133,7 @@ class Model:
         scale = self._spec.scale
         if strength == 0.0 and scale == 1:
             return {PICTURE: frame}
-        if frame.ready is not None:
-            frame.ready.wait()  # passed: the executor hands over pictures that are there
-        source = packed(frame, self._context.pool, self._context.meter, self._multiple)
+        source = self._packed(frame)
         engine = self._ready(self._fit(source.width, source.height, frame.color))
         out = self._context.pool.take(
             Layout.I420, source.width * scale, source.height * scale, multiple=self._multiple
@@ -148,6 +146,13 @@ class Model:
         )
         painted = out.publish(frame, ready=ticket.fence)
         return {PICTURE: cropped(painted, frame.width * scale, frame.height * scale)}
+
+    def _packed(self, frame: Frame) -> Frame:
+        if self._context.blitter is not None:
+            return self._context.blitter.planar(frame, self._multiple)
+        if frame.ready is not None:
+            frame.ready.wait()  # passed: the executor hands over pictures that are there
+        return packed(frame, self._context.pool, self._context.meter, self._multiple)
 
     def bypass(self, inputs: Mapping[str, Value], params: Any) -> Mapping[str, Value]:
         """The picture without the network, in the size that the network would give it."""

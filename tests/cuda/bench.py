@@ -20,7 +20,8 @@ from streamgen.media.frame import CPU, Device
 SOURCES = Path(streamgen.cuda.__file__).parent
 HARNESS = Path(__file__).with_name("host.cpp")
 CXX = shutil.which("g++")
-OPTIONS = ("-std=c++17", "-O2", "-fno-strict-aliasing", "-shared", "-fPIC", "-Wall", "-Werror")
+OPTIONS = ("-std=c++17", "-O2", "-fno-strict-aliasing", "-shared", "-fPIC")
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
 
 Bytes = NDArray[np.uint8]
 
@@ -48,7 +49,7 @@ def compiled(folder: Path) -> Path:
     """The library of kernels for this processor."""
     assert CXX is not None
     library = folder / "kernels.so"
-    command = [CXX, *OPTIONS, f"-I{SOURCES}", str(HARNESS), "-o", str(library)]
+    command = [CXX, *OPTIONS, *WARNINGS, f"-I{SOURCES}", str(HARNESS), "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return library

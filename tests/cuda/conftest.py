@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from streamgen.control.gpu import probe
 from tests.cuda.bench import CXX, Bench, HostBench, compiled
 
 
@@ -22,15 +23,19 @@ def host(library: Path) -> HostBench:
     return HostBench(library)
 
 
-@pytest.fixture(params=["host", pytest.param("cuda", marks=pytest.mark.gpu)])
-def bench(request: pytest.FixtureRequest) -> Bench:
-    if request.param == "host":
-        bench: Bench = request.getfixturevalue("host")
-        return bench
+@pytest.fixture(scope="session")
+def gpu() -> Bench:
+    """A GPU, for all tests: a driver is asked once."""
     pytest.importorskip("cuda.core", reason="needs cuda-core (the extra gpu)")
+    found = probe()
+    if isinstance(found, str):
+        pytest.skip(f"needs an NVIDIA GPU: {found}")
     from tests.cuda.gpu import CudaBench
 
-    try:
-        return CudaBench()
-    except RuntimeError as error:
-        pytest.skip(f"needs an NVIDIA GPU: {error}")
+    return CudaBench()
+
+
+@pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    bench: Bench = request.getfixturevalue(request.param)
+    return bench

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamgen.cuda.planes import KERNELS as PLANES
+from streamgen.cuda.rungs import KERNELS as RUNGS
 from streamgen.cuda.rungs import Scaling
 from streamgen.cuda.taps import UNIT, Taps, taps
 from streamgen.errors import ConfigError
@@ -165,6 +167,11 @@ def test_what_cannot_be_one_launch_is_refused(host: HostBench) -> None:
         Scaling(128, 96, [(32, 24)]).launch([frame], [[out]], 0)
     with pytest.raises(ConfigError, match=r"a rung of \(34, 24\)"):
         Scaling(64, 48, [(34, 24)]).launch([frame], [[out]], 0)
+
+
+def test_every_kernel_that_may_be_named_is_there(host: HostBench) -> None:
+    for name in (*PLANES, *RUNGS):
+        assert host.job_size(name), name
 
 
 def test_tables_of_a_whole_ladder_are_small() -> None:

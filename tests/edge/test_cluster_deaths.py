@@ -78,8 +78,8 @@ def test_ten_workers_that_are_killed_one_after_the_other_cost_no_segment(tmp_pat
             print(stream.stream.name, stream.stream.tenure.took_over_s)
         assert sum(len(stream.stream.tenure.took_over_s) for stream in streams) >= KILLS
         for viewer in viewers:
-            print(f"{viewer.holes} pictures missing, {viewer.no_time} for want of time")
-            assert viewer.holes - viewer.no_time < GOP
+            print(f"{viewer.holes()} pictures missing, {viewer.no_time} for want of time")
+            assert viewer.holes() - viewer.no_time < GOP
             viewer.whole()
 
     run(tmp_path, test)

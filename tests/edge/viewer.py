@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -21,6 +22,8 @@ class Viewer:
         self._stream = published.stream
         self.numbers: list[int] = []
         """Of the pictures it got, in the order in which they came."""
+        self.times_s: list[float] = []
+        """When they came (`time.monotonic`)."""
         self.digests: dict[tuple[str, int], bytes] = {}
         """Of the segments of its playlists, by rendition and number."""
         self.changed: list[tuple[str, int]] = []
@@ -32,6 +35,7 @@ class Viewer:
     def put(self, packet: Packet) -> None:
         assert packet.pts is not None
         self.numbers.append(packet.pts // STEP)
+        self.times_s.append(time.monotonic())
 
     def end(self) -> None: ...
 
@@ -57,11 +61,14 @@ class Viewer:
         """Segments that are what another one was."""
         return len(self.digests) - len(set(self.digests.values()))
 
-    @property
-    def holes(self) -> int:
-        """Pictures between the first and the last that never came."""
+    def holes(self, since: int = 0) -> int:
+        """Pictures between one of those that came and the last that never did."""
         assert self.numbers == sorted(set(self.numbers))
-        return sum(b - a - 1 for a, b in pairwise(self.numbers))
+        return sum(b - a - 1 for a, b in pairwise(self.numbers[since:]))
+
+    def longest_s(self, since: int) -> float:
+        """Without a picture, behind one of those that came."""
+        return max(b - a for a, b in pairwise(self.times_s[since:]))
 
     @property
     def no_time(self) -> int:

@@ -4,6 +4,8 @@ parts, and whatever of them is not as it must be."""
 from __future__ import annotations
 
 import threading
+import urllib.request
+from hashlib import sha256
 from types import TracebackType
 from typing import Any
 
@@ -28,10 +30,13 @@ class Player:
         """Segments with parts that are missing."""
         self.parts = 0
         """Fetched so far."""
+        self.numbers: dict[str, set[int]] = {}
+        """Of the segments that each rendition's playlists have listed."""
         self.places = edge.until(lambda: renditions(edge, name), f"playlists of {name}", 30)
         self.newest: dict[str, tuple[int, int]] = {}
         self._zero_s: dict[str, float] = {}
-        self._had: dict[str, str] = {}
+        self._had: dict[str, bytes] = {}
+        """What each part is."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._play, name=f"player of {name}", daemon=True)
 
@@ -51,6 +56,21 @@ class Player:
     @property
     def session(self) -> str:
         return str(self.places[0].split("/")[3])
+
+    @property
+    def missing(self) -> list[tuple[str, int]]:
+        """Segments between the first and the last that were never listed."""
+        return [
+            (place, number)
+            for place, seen in self.numbers.items()
+            for number in range(min(seen), max(seen))
+            if number not in seen
+        ]
+
+    @property
+    def double(self) -> int:
+        """Parts that are what another one was."""
+        return len(self._had) - len(set(self._had.values()))
 
     def moves(self, segments: int = 2, seconds: float = 30) -> None:
         """Wait for so many more segments of each rendition, in which nothing is missing."""
@@ -83,6 +103,7 @@ class Player:
         self.newest[place] = newest
 
     def _check(self, place: str, segment: Seen) -> None:
+        self.numbers.setdefault(place, set()).add(segment.number)
         if segment.number >= 2:  # the first two are shorter
             zero_s = segment.date - segment.number
             off_s = zero_s - self._zero_s.setdefault(place, zero_s)
@@ -96,10 +117,19 @@ class Player:
     def _fetch(self, path: str) -> None:
         if path in self._had:
             return
-        status, data = self.edge.get(path)
-        assert status == 200, f"{path}: {status}"
-        self._had[path] = str(data)
+        url = f"http://127.0.0.1:{self.edge.http}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                self._had[path] = sha256(answer.read()).digest()
+        except OSError as error:
+            raise AssertionError(f"{path}: {error}") from error
         self.parts += 1
 
     def facts(self) -> dict[str, Any]:
-        return {"parts": self.parts, "gaps": sorted(n for _, n in self.gaps), "wrong": self.wrong}
+        return {
+            "parts": self.parts,
+            "missing": self.missing,
+            "double": self.double,
+            "gaps": sorted(n for _, n in self.gaps),
+            "wrong": self.wrong,
+        }

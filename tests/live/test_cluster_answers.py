@@ -4,14 +4,18 @@ coordinator; nodes and the other edge only act as such."""
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from aiortc.mediastreams import VideoStreamTrack
+from typer.testing import CliRunner
 
 pytest.importorskip("fastapi")
 
+from streamgen.cli import app
+from streamgen.control.api import inquiries
 from streamgen.control.coordinator.events import StreamEnds
 from streamgen.control.placement.resources import Profile, Resources
 from tests.control.api.shown import Shown
@@ -54,8 +58,66 @@ def offered(edge: Server, name: str) -> tuple[int, str, str]:
     return asyncio.run(ask())
 
 
+def printed(*line: str) -> str:
+    """What a command prints."""
+    answer = CliRunner().invoke(app, list(line))
+    assert answer.exit_code == 0, answer.output
+    return answer.stdout
+
+
+def test_an_edge_tells_of_the_cluster_what_the_coordinator_says(
+    led: tuple[Shown, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, edge = led
+    told = edge.get("/v1/nodes")[1]
+    assert [row["name"] for row in told["nodes"]] == ["node-1"]
+    assert [row["name"] for row in told["edges"]] == ["edge", "other"]
+    monkeypatch.setattr(inquiries, "LONGEST_BODY", 100)  # in parts
+    [row] = edge.get("/v1/cluster/streams")[1]
+    assert (row["name"], row["owner"]["node"]) == ("first", "node-1")
+    glance = edge.get("/v1/cluster?find=node&most=5")[1]
+    assert glance["leads"] and glance["nodes"]["found"] == 1 and glance["streams"]["found"] == 1
+    assert edge.get("/v1/cluster?most=0")[0] == 422
+    assert edge.get(f"/v1/cluster?find={'x' * 2000}")[0] == 414
+    status, told = edge.get("/v1/nodes/nobody/drain", "POST")
+    assert (status, told["detail"]) == (404, "no node 'nobody'")
+
+
+def test_commands_of_a_cluster_may_ask_any_edge(led: tuple[Shown, Server]) -> None:
+    shown, edge = led
+    for port in (edge.http, shown.port):
+        url = f"http://127.0.0.1:{port}"
+        [row] = json.loads(printed("nodes", "list", "--json", "--coordinator", url))
+        assert (row["name"], row["streams"]) == ("node-1", ["first"])
+        assert "1 nodes, 2 edges; streams: 0 waiting, 0 starting, 0 moving, 1 running" in printed(
+            "top", "--once", "--coordinator", url
+        )
+        printed("nodes", "drain", "node-1", "--coordinator", url)
+        assert "draining" in printed("nodes", "show", "node-1", "--coordinator", url)
+        printed("nodes", "drain", "node-1", "--undo", "--coordinator", url)
+
+
+def test_an_edge_without_a_store_tells_of_the_coordinators_jobs(
+    led: tuple[Shown, Server],
+) -> None:
+    shown, edge = led
+    shown.job("half", "waiting", 4, 2)
+    for port in (edge.http, shown.port):
+        url = f"http://127.0.0.1:{port}"
+        [row] = json.loads(printed("jobs", "list", "--json", "--server", url))
+        assert (row["name"], row["state"], row["frames_done"]) == ("half", "running", 20)
+        assert json.loads(printed("jobs", "show", "half", "--server", url)) == row
+        answer = CliRunner().invoke(app, ["jobs", "show", "none", "--server", url])
+        assert answer.exit_code == 2 and "there is no job 'none'" in answer.output
+    status, told = edge.get("/v1/jobs", "POST", {})
+    assert status == 501 and "no store here" in told["detail"]
+    assert printed("jobs", "cancel", "half", "--server", f"http://127.0.0.1:{edge.http}") == (
+        "cancelled\n"
+    )
+
+
 def test_a_publisher_by_whip_is_told_that_there_is_no_room_and_until_when(
-    led: tuple[Shown, Server], tmp_path: Path
+    led: tuple[Shown, Server],
 ) -> None:
     shown, edge = led
     status, again_s, text = offered(edge, "second")
@@ -72,3 +134,21 @@ def test_a_publisher_by_whip_is_told_that_there_is_no_room_and_until_when(
 
     shown.node("node-2")
     shown.until(lambda: offered(edge, "second")[0] == 201, "room")
+
+
+def test_an_edge_says_that_nobody_leads(led: tuple[Shown, Server]) -> None:
+    shown, edge = led
+    shown.stop()
+    status: int = edge.until(lambda: _refused(edge), "end of its patience")
+    assert status == 503
+    problem: dict[str, Any] = edge.get("/v1/jobs")[1]
+    assert problem["detail"] == "no coordinator leads"
+    url = f"http://127.0.0.1:{edge.http}"
+    answer = CliRunner().invoke(app, ["nodes", "list", "--coordinator", url])
+    assert answer.exit_code == 1 and "no coordinator leads" in answer.output
+
+
+def _refused(edge: Server) -> int:
+    """Once it does not wait for an answer that might come."""
+    status, told = edge.get("/v1/nodes")
+    return status if "no coordinator leads" in str(told) else 0

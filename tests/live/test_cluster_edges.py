@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.live.clustering import Cluster
+from tests.live.numbered import RATE, published, tape
 from tests.live.playing import Player
-from tests.live.serving import Publisher, Server, needs_ffmpeg
+from tests.live.serving import Server, needs_ffmpeg
 from tests.live.watching import View, until, watched
 
 pytestmark = needs_ffmpeg
+SECONDS = 90
 
 
 @pytest.fixture
@@ -26,14 +28,16 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_a_publisher_goes_on_at_another_edge_where_its_own_dies_and_where_it_lives(
-    cluster: Cluster,
+    cluster: Cluster, tmp_path: Path
 ) -> None:
-    """Killed at edge-a, goes on at edge-b; then comes to edge-c, where others watch already."""
+    """Killed at edge-a, goes on at edge-b; then comes to edge-c, where others watch already. Each
+    time it begins again with the first picture, and viewers see it from its first GOP on."""
     a, b, c = (cluster.edges[f"edge-{name}"] for name in "abc")
-    publishers = [Publisher(a, "cam", seconds=240)]
+    file = tape(tmp_path / "numbered.flv", SECONDS * RATE, gop=RATE)
+    publishers = [published(a, "cam", file)]
 
     def comes_to(edge: Server) -> float:
-        publishers.append(Publisher(edge, "cam", seconds=240))
+        publishers.append(published(edge, "cam", file))
         return time.monotonic()
 
     async def scene(view: View) -> None:
@@ -42,20 +46,23 @@ def test_a_publisher_goes_on_at_another_edge_where_its_own_dies_and_where_it_liv
         cluster.kill_edge("edge-a")
         publishers[0].kill()
         await until(lambda: time.monotonic() - view.shown[-1].at_s > 0.5, "end of what was sent")
-        began = comes_to(b)
-        await until(lambda: view.shown[-1].at_s > began, "motion at c, of edge-b", 30)
-        again = next(one.at_s for one in view.shown if one.at_s > began)
-        print(f"motion {again - began:.2f} s after the publisher was started at edge-b")
+        before, began = len(view.shown), comes_to(b)
+        await until(lambda: len(view.shown) > before + RATE, "motion at c, of edge-b", 30)
+        first = min(view.shown[before:], key=lambda one: one.number)
+        print(f"picture {first.number} {first.at_s - began:.2f} s after its publisher's start")
+        assert first.number < RATE
         players.append(await asyncio.to_thread(Player, b, "cam"))
         with players[1]:
             await asyncio.to_thread(players[0].moves)
             await asyncio.to_thread(players[1].moves)
 
             comes_to(c)
-            await until(lambda: publishers[1].process.poll() is not None, "end of b's publisher")
+            before = len(view.shown)
+            await until(lambda: publishers[1].poll() is not None, "end of b's publisher")
             await until(lambda: c.stream("cam").get("publisher"), "the publisher at c")
             shown = len(view.shown)
-            await until(lambda: len(view.shown) > shown + 25, "motion of c's own", 30)
+            await until(lambda: len(view.shown) > shown + RATE, "motion of c's own", 30)
+            assert min(one.number for one in view.shown[before:]) < RATE
             for player in players:
                 await asyncio.to_thread(player.moves)
 
@@ -69,8 +76,10 @@ def test_a_publisher_goes_on_at_another_edge_where_its_own_dies_and_where_it_liv
             print(player.facts())
             assert player.session == session
             assert player.wrong == [] and player.parts > 10
+            assert player.missing == [] and player.double == 0
         assert view.monotonic
         assert c.stream("cam")["session"] == session
     finally:
         for publisher in publishers:
-            publisher.close()
+            publisher.kill()
+            publisher.wait(10)

@@ -134,6 +134,25 @@ def test_what_may_not_be_is_refused_with_its_reason(
     assert left_over(jobs.media) == []
 
 
+def test_jobs_are_counted_for_prometheus(jobs: Jobs) -> None:
+    row = jobs.ask("POST", body=jobs.request(output=f"{jobs.media}/counted.mp4"))[2]
+    url = f"http://127.0.0.1:{jobs.server.http}/metrics"
+    request = urllib.request.Request(url, headers={"authorization": f"Bearer {KEY}"})
+
+    def told() -> dict[str, str]:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if line.startswith("streamgen_job"))
+
+    one = 'streamgen_jobs{state="waiting"}'
+    jobs.server.until(
+        lambda: told().get(one) == "1.0", "figures of the job"
+    )  # they are kept a while
+    assert told()['streamgen_job_pieces{state="waiting"}'] == f"{row['pieces']:.1f}"
+    jobs.ask("DELETE", f"/{row['name']}")
+    jobs.server.until(lambda: told().get(one) == "0.0", "figures without it")
+
+
 def test_jobs_are_for_administrators(jobs: Jobs) -> None:
     for method, path in (("GET", ""), ("POST", ""), ("GET", "/x"), ("DELETE", "/x")):
         body = jobs.request() if method == "POST" else None

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.edge.webrtc.peers import Watching
 from tests.edge.webrtc.test_served import over_http
+from tests.live.numbered import number_of
 from tests.live.serving import Server
 
 
@@ -22,6 +23,8 @@ class Shown:
     pts: int
     height: int
     luma: float
+    number: int
+    """As pictures of `numbered` say it; of others it means nothing."""
 
 
 @dataclass
@@ -69,7 +72,8 @@ async def look(viewer: Watching, view: View) -> None:
     while True:
         frame: Any = await viewer.frame()
         luma = float(frame.to_ndarray(format="gray").mean())
-        view.shown.append(Shown(time.monotonic(), frame.pts, frame.height, luma))
+        number = number_of(frame)
+        view.shown.append(Shown(time.monotonic(), frame.pts, frame.height, luma, number))
 
 
 async def until(holds: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:

@@ -61,7 +61,8 @@ class Joined:
             hello=lambda: (*seats.hello(), *homes.hello()),
         )
         seats.say, seats.now_ms, seats.leads = peer.say, peer.now_ms, lambda: peer.leader
-        homes.say = peer.say
+        homes.say = questions.say = peer.say
+        questions.leads, questions.now_ms = seats.leads, seats.now_ms
         link.elsewhere = lambda: seats.led
         seats.home = lambda name: 0 if (home := homes.ours(name)) is None else home.epoch
         tasks = [asyncio.create_task(one) for one in (peer.run(), homes.run())]

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from streamgen.control.api.calling import called
 from streamgen_edge.app import Asgi, Receive, Scope, Send
 from streamgen_edge.auth.administering import administrator
 from streamgen_edge.mirror.mirrors import Mirrors
@@ -76,36 +77,18 @@ class Passing:
 async def answered(api: Asgi, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What another edge was asked of one of our streams: as if it had been asked here, by somebody
     who may administer there, and shows the same token here."""
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": str(asked["method"]),
-        "scheme": "http",
-        "path": str(asked["path"]),
-        "raw_path": str(asked["path"]).encode(),
-        "root_path": "",
-        "query_string": str(asked["query"]).encode("latin-1"),
-        "headers": [
-            (b"host", b"localhost"),
-            *((str(k).encode("latin-1"), str(v).encode("latin-1")) for k, v in asked["headers"]),
-        ],
-        "client": ("127.0.0.1", 0),
-        "server": ("127.0.0.1", 0),
-    }
-    answer: dict[str, Any] = {"status": 404, "headers": [], "body": ""}
-    if not _OF_A_STREAM.fullmatch(str(asked["path"])):
-        return answer  # all else is asked where it is
-
-    async def send(part: MutableMapping[str, Any]) -> None:
-        if part["type"] == "http.response.start":
-            answer["status"] = part["status"]
-            said = ((k.decode("latin-1"), v.decode("latin-1")) for k, v in part["headers"])
-            answer["headers"] = [[k, v] for k, v in said if k in _BACK]
-        else:
-            answer["body"] += part.get("body", b"").decode()
-
-    await api(scope, _again(str(asked["body"]).encode()), send)
-    return answer
+    path = str(asked["path"])
+    if not _OF_A_STREAM.fullmatch(path):
+        return {"status": 404, "headers": [], "body": ""}  # all else is asked where it is
+    status, said, body = await called(
+        api,
+        str(asked["method"]),
+        f"{quote(path)}?{asked['query']}",
+        [(str(key), str(value)) for key, value in asked["headers"]],
+        str(asked["body"]).encode(),
+    )
+    headers = [[key, value] for key, value in said if key in _BACK]
+    return {"status": status, "headers": headers, "body": body}
 
 
 def _request(scope: Scope, body: bytes) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The REST API of a coordinator, and its page. A standby answers 503 to all that only a leader
-knows; the page shows who leads."""
+knows; the page shows who leads. Edges pass on what they are asked of the cluster."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from streamgen import __version__
 from streamgen.control import origin
 from streamgen.control.api import views
 from streamgen.control.api.door import PROBLEM, Door
+from streamgen.control.api.jobs import Standings, standing_routes
 from streamgen.control.api.metrics import ClusterMetrics
 from streamgen.control.api.overview import Overview
 from streamgen.control.api.pages import cluster_page
@@ -22,13 +23,40 @@ from streamgen.control.coordinator.office import Office
 from streamgen.telemetry import Telemetry
 
 
-def cluster_api(office: Office, telemetry: Telemetry, token: str | None, host: str) -> Door:
+def cluster_api(
+    office: Office, jobs: Standings, telemetry: Telemetry, token: str | None, host: str
+) -> Door:
     """The application. `token` lets in, by `Authorization: Bearer`; without one, this machine
     alone comes in. `host` is the name it is called by, beside localhost and numbers."""
+    admin = [Depends(_admin(token))]
+    app, metrics = _administered(office, jobs, admin), ClusterMetrics(office, telemetry)
+
+    @app.get("/metrics", dependencies=admin)
+    async def prometheus() -> Response:
+        return Response(await metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/healthz")
+    async def healthy() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def ready() -> dict[str, str]:
+        _leading(office)
+        return {"status": "ok"}
+
+    return Door(cluster_page(), app, host)
+
+
+def edges_api(office: Office, jobs: Standings) -> FastAPI:
+    """What edges may ask, which have seen to it that an administrator does."""
+    return _administered(office, jobs, [])
+
+
+def _administered(office: Office, jobs: Standings, admin: list[Any]) -> FastAPI:
     app = FastAPI(title="streamgen coordinator", version=__version__, docs_url=None, redoc_url=None)
     _problems(app)
-    admin = [Depends(_admin(token))]
-    metrics, overview = ClusterMetrics(office, telemetry), Overview(office)
+    standing_routes(app, jobs, admin)
+    overview = Overview(office)
 
     @app.get("/v1/cluster", dependencies=admin)
     async def cluster(
@@ -43,6 +71,7 @@ def cluster_api(office: Office, telemetry: Telemetry, token: str | None, host: s
         return views.nodes(office.desk, _leading(office), office.now_ms())
 
     @app.get("/v1/streams", dependencies=admin)
+    @app.get("/v1/cluster/streams", dependencies=admin)
     async def streams() -> list[dict[str, Any]]:
         return views.streams(office.desk, _leading(office), office.now_ms())
 
@@ -55,20 +84,7 @@ def cluster_api(office: Office, telemetry: Telemetry, token: str | None, host: s
     async def leave_it(name: str) -> dict[str, Any]:
         return _drained(office, name, wanted=False)
 
-    @app.get("/metrics", dependencies=admin)
-    async def prometheus() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
-
-    @app.get("/healthz")
-    async def healthy() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/readyz")
-    async def ready() -> dict[str, str]:
-        _leading(office)
-        return {"status": "ok"}
-
-    return Door(cluster_page(), app, host)
+    return app
 
 
 def _leading(office: Office) -> Cluster:

@@ -61,7 +61,7 @@ class Office:
         self._open_store, self._ttl_ms, self._clock = store, ttl_ms, clock
         self._known = known
         secret = blake2b(key.secret, person=b"owners' tokens", digest_size=32).digest()
-        self.desk = Desk(Coordinator(secret), Figures(), self._say, self._persist)
+        self.desk = Desk(Coordinator(secret), Figures(), self.say, self._persist)
         self._wire = Switchboard(place, key, known, self._hear, self.now_ms, telemetry)
         self.store: Store | None = None
         """Once it was there."""
@@ -160,7 +160,8 @@ class Office:
         if letter is not None and self.leads():
             self.desk.hear(caller.kind, caller.name, letter, self.now_ms())
 
-    def _say(self, kind: Kind, name: str | None, message: FromCoordinator) -> None:
+    def say(self, kind: Kind, name: str | None, message: FromCoordinator) -> None:
+        """As the leader, to one peer, or (None) to all of a kind."""
         names = [one.name for one in self._wire.callers(kind)] if name is None else [name]
         for each in names:
             self._wire.say(kind, each, message, self.desk.epoch)

@@ -127,8 +127,9 @@ class Switchboard:
         caller = self._by_connection.get(connection)
         if caller is not None and (parts == ALIVE or parts == caller.report):
             # By far the most; and who came in by this connection has shown who it is.
-            caller.heard_ms = now_ms
-            self._heard(caller, None if parts == ALIVE else caller.letter)
+            caller.heard_ms, alive = now_ms, parts == ALIVE
+            self._telemetry.count("heard", Alive.__name__ if alive else NodeReport.__name__)
+            self._heard(caller, None if alive else caller.letter)
             return
         try:
             who = identified(connection)
@@ -140,6 +141,7 @@ class Switchboard:
         caller = self._caller(who, connection, _key_of(frames[0]), now_ms)
         if caller is None:
             return
+        self._telemetry.count("heard", type(letter.message).__name__)
         if isinstance(letter.message, NodeReport):
             caller.report, caller.letter = parts, letter
         self._heard(caller, None if isinstance(letter.message, Alive) else letter)
@@ -179,6 +181,7 @@ class Switchboard:
         frames = (caller.connection, *self._last[2])
         error = self._socket.send_multipart(frames, zmq.NOBLOCK).exception()
         if error is None:
+            self._telemetry.count("said", type(message).__name__)
             return True
         if not isinstance(error, zmq.ZMQError):
             raise error

@@ -10,7 +10,7 @@ from streamgen.control.jobs.order import JobOrder
 from streamgen.control.jobs.planning import submit_apart
 from streamgen.control.jobs.submitting import FINAL, cancel
 from streamgen.control.store import Job
-from streamgen.control.store.jobs import Standing
+from streamgen.control.store.jobs import Standing, Tally
 from streamgen.control.store.late import LateStore
 
 
@@ -35,6 +35,10 @@ class JobBoard:
         standing = (await store.jobs.standings(name)).get(name, Standing())
         more = {key: job.facts[key] for key in ("error", "report") if key in job.facts}
         return _row(job, standing) | more
+
+    async def tally(self) -> Tally:
+        """Raises `StoreError`."""
+        return await (await self._store.opened()).jobs.tally()
 
     async def submit(self, order: JobOrder, *, priority: int = 0) -> dict[str, Any]:
         """A job, planned by a process of its own: who asks for it may have streams to serve.

@@ -299,7 +299,9 @@ class Workshop:
             found = made_of(job, claim.number)
             if found is None:
                 raise OutputError(f"piece {claim.number + 1} of {order.output} is lost")
-        return {"frames": found.report.frames_out, "sha256": found.sha256}
+        report = found.report
+        seconds = round(report.wall_s, 3)
+        return {"frames": report.frames_out, "sha256": found.sha256, "seconds": seconds}
 
     async def _fail(self, job: Job, error: StreamGenError) -> None:
         """No output will come of this job. What was made of it stays for a job that is the same,

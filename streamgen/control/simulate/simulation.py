@@ -193,16 +193,20 @@ class Simulation:
     def _dies(self, machine: Machine, failures: Failures) -> None:
         if machine.up:
             self.figures.node_failures += 1
-            self._goes_down(machine, failures.back_after / MS)
+            silent = self._rng.random() < failures.silent
+            unseen_ms = self._delays.silence / MS if silent else 0.0
+            self._goes_down(machine, failures.back_after / MS, unseen_ms)
         self._fails_some_day(machine, failures)
 
-    def _goes_down(self, machine: Machine, back_ms: float | None = None) -> None:
-        """With all that it carried; its edges hear nothing from then on."""
-        now_ms = self.agenda.now_ms
+    def _goes_down(
+        self, machine: Machine, back_ms: float | None = None, unseen_ms: float = 0.0
+    ) -> None:
+        """With all that it carried; its edges know after `unseen_ms`."""
+        now_ms, told_ms = self.agenda.now_ms, unseen_ms + self._delays.command / MS
         for one in self._machines.stop(machine):
             if self._edges.breaks(one.work.name, one.epoch, now_ms):
                 lost = StreamLost(one.work.name, one.epoch, "its node is silent", silent=True)
-                self.agenda.after(self._delays.noticed / MS, partial(self._tell, lost))
+                self.agenda.after(told_ms, partial(self._tell, lost))
         after_ms = self._delays.restart / MS if back_ms is None else back_ms
         self.agenda.after(after_ms, partial(self._is_back, machine))
 

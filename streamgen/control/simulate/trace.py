@@ -7,7 +7,9 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 
 from streamgen.config import DurationNs, Settings
+from streamgen.control.coordinator.places import ALIVE_S
 from streamgen.control.placement.resources import DIMENSIONS, Profile, Resources, Standing
+from streamgen.control.wire import SILENT_S
 from streamgen.errors import ConfigError
 
 MS = 1_000_000
@@ -97,6 +99,9 @@ class Failures(Settings):
     every: DurationNs = 30 * 24 * 60 * MINUTE
     """Mean time from one failure of a node to its next."""
     back_after: DurationNs = 5 * MINUTE
+    silent: float = Field(default=1.0, ge=0, le=1)
+    """The share that closes no connection, as where power or a network fails. Of the others, whose
+    processes end, edges know at once."""
 
 
 class Restart(Settings):
@@ -119,16 +124,16 @@ class Delays(Settings):
     """How long things take."""
 
     command: DurationNs = 20 * MS
-    """From the coordinator to a node, or back."""
+    """From the coordinator to a node, or from an edge to the coordinator."""
     attach: DurationNs = 400 * MS
     """From the command to the first picture, networks loaded."""
     load: DurationNs = 4 * SECOND
     """More, where they have to be loaded."""
     keyframe: DurationNs = 1 * SECOND
     """Between key frames: a move waits for one."""
-    heartbeat: DurationNs = 1 * SECOND
-    noticed: DurationNs = 750 * MS
-    """Until an edge knows that its worker is silent."""
+    heartbeat: DurationNs = round(ALIVE_S * SECOND)
+    silence: DurationNs = round(SILENT_S * SECOND)
+    """After so long an edge gives up a worker that is silent."""
     restart: DurationNs = 30 * SECOND
     """Of an empty node."""
 

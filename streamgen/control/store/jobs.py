@@ -3,7 +3,7 @@ jobs there are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from streamgen.control.store.tables import chunks, jobs, leases
 
 OVER = ("done", "failed", "cancelled")
 """States of a job that nobody works on any more."""
+OF_JOB = jobs.c.name == chunks.c.job
 JOINS = "job/"
 """Before the name of a job in the name of the lease of who joins it."""
 
@@ -28,6 +29,18 @@ class Standing:
     """In somebody's hands."""
     frames: int = 0
     """As told so far by those who made and make them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """All jobs that there ever were, by numbers."""
+
+    jobs: Mapping[str, int]
+    """By state; `running` is what was begun, until all is joined."""
+    chunks: Mapping[str, int]
+    """By state; `running` is what somebody has in hand."""
+    made_s: float
+    """That processes took for the chunks that are done, each its own time."""
 
 
 class Jobs:
@@ -60,16 +73,39 @@ class Jobs:
                 func.count().filter(chunks.c.state == "claimed"),
                 func.coalesce(func.sum(case((seen, told), else_=0)), 0),
             )
-            .join(jobs, jobs.c.name == chunks.c.job)
+            .join(jobs, OF_JOB)
             .where(which)
             .group_by(chunks.c.job)
         )
         async with self._database.reading() as connection:
             return {row[0]: Standing(*row[1:]) for row in await connection.execute(asked)}
 
+    async def tally(self) -> Tally:
+        """Looks at every chunk. Raises `StoreError`."""
+        states = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+        begun = select(func.count(chunks.c.job.distinct())).where(
+            chunks.c.state.in_(("done", "claimed")), jobs.c.state.not_in(OVER)
+        )
+        seconds = func.sum(chunks.c.result["seconds"].as_float())
+        pieces = select(chunks.c.state, func.count(), seconds).group_by(chunks.c.state)
+        async with self._database.reading() as connection:
+            found: dict[str, int] = dict(list(await connection.execute(states)))
+            running = (
+                await connection.execute(begun.select_from(chunks.join(jobs, OF_JOB)))
+            ).scalar_one()
+            rows = list(await connection.execute(pieces))
+        open_ = sum(number for state, number in found.items() if state not in OVER)
+        over = {state: found.get(state, 0) for state in OVER}
+        stand = {state: number for state, number, _ in rows}
+        stand["running"] = stand.pop("claimed", 0)
+        return Tally(
+            {"waiting": max(0, open_ - running), "running": running, **over},
+            dict.fromkeys(("waiting", "running", "done", "cancelled"), 0) | stand,
+            next((float(took or 0) for state, _, took in rows if state == "done"), 0.0),
+        )
+
     async def complete(self, most: int) -> list[Job]:
         """Whose chunks are all done, and which nobody joins, best priority first."""
-        ours = chunks.c.job == jobs.c.name
         async with self._database.reading() as connection:
             now_ms = await self._database.now_ms(connection)
             joined = and_(
@@ -77,8 +113,8 @@ class Jobs:
             )
             asked = select(jobs).where(
                 jobs.c.state.not_in(OVER),
-                exists().where(ours),
-                ~exists().where(ours, chunks.c.state != "done"),
+                exists().where(OF_JOB),
+                ~exists().where(OF_JOB, chunks.c.state != "done"),
                 ~exists().where(joined),
             )
             found = await connection.execute(

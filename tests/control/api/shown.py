@@ -11,18 +11,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from streamgen.control.api.cluster import cluster_api
+from streamgen.control.api.cluster import cluster_api, edges_api
+from streamgen.control.api.inquiries import Inquiries
 from streamgen.control.api.server import served
 from streamgen.control.coordinator.events import StreamWanted, WorkerLost
 from streamgen.control.coordinator.messages import FromCoordinator, ToCoordinator
 from streamgen.control.coordinator.office import Office
 from streamgen.control.coordinator.peer import Peer
 from streamgen.control.coordinator.places import Kind
+from streamgen.control.jobs.board import JobBoard
+from streamgen.control.jobs.order import JobOrder
 from streamgen.control.keys import new_key
 from streamgen.control.placement.resources import Profile
 from streamgen.control.store import Chunk, Job, Store
+from streamgen.control.store.late import LateStore
 from streamgen.telemetry import MonotonicClock, Telemetry
 from tests.control.coordinator.acting import SMALL, WITHIN_S, Edge, Node, until, work
+
+PIECE_S = 2.5
+"""What each piece took that is done."""
 
 
 def wall_ms() -> int:
@@ -79,7 +86,10 @@ class Shown:
         )
         tasks = asyncio.create_task(self.office.run())
         async with AsyncExitStack() as self._opened:
-            api = cluster_api(self.office, telemetry, self._token, "127.0.0.1")
+            jobs = JobBoard(await self._opened.enter_async_context(LateStore(url, wall_ms)))
+            api = cluster_api(self.office, jobs, telemetry, self._token, "127.0.0.1")
+            edges = Inquiries(self.office, edges_api(self.office, jobs))
+            await self._opened.enter_async_context(edges)
             self.port = await self._opened.enter_async_context(served(api, "127.0.0.1", 0))
             await until(lambda: self.office.store is not None, "its store is open")
             self._ready.set()
@@ -149,6 +159,11 @@ class Shown:
         one.wanted[name] = work(name, profile)
         self.say(one, StreamWanted(one.wanted[name], None))
 
+    def claim(self) -> None:
+        """Somebody begins with one more piece."""
+        assert self.office.store is not None
+        self._done(self.office.store.work.claim("somebody", 1, 60_000))
+
     def job(self, name: str, state: str, pieces: int, done: int = 0) -> None:
         """In the store."""
         self._done(self._job(name, state, pieces, done))
@@ -156,9 +171,19 @@ class Shown:
     async def _job(self, name: str, state: str, pieces: int, done: int) -> None:
         store = self.office.store
         assert store is not None
-        order = {"pieces": pieces, "input": f"/in/{name}.mov", "output": f"/out/{name}.mp4"}
-        facts = {"order": order} | ({"error": "no such file"} if state == "failed" else {})
+        order = JobOrder(
+            pipeline={"name": "plain"},
+            input=f"/in/{name}.mov",
+            output=f"/out/{name}.mp4",
+            ladder=False,
+            place=f"{self.folder}/pieces",
+            pieces=pieces,
+            frames=10 * pieces,
+        )
+        facts = {"order": order.model_dump(mode="json")} | (
+            {"error": "no such file"} if state == "failed" else {}
+        )
         job = Job(name, name, state, wall_ms(), facts=facts)
         await store.work.submit(job, [Chunk(name, number) for number in range(pieces)])
         for claim in await store.work.claim("somebody", done, 60_000):
-            await store.work.finish(claim, "done", {"frames": 10})
+            await store.work.finish(claim, "done", {"frames": 10, "seconds": PIECE_S})

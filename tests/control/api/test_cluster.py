@@ -22,8 +22,10 @@ pytest.importorskip("zmq")
 from streamgen.control.api.cluster import cluster_api
 from streamgen.control.api.server import served
 from streamgen.control.coordinator.office import Office
+from streamgen.control.jobs.board import JobBoard
 from streamgen.control.keys import new_key
 from streamgen.control.store import Store
+from streamgen.control.store.late import LateStore
 from streamgen.telemetry import MonotonicClock, Telemetry
 from tests.control.coordinator.acting import until
 
@@ -32,6 +34,11 @@ TOKEN = "a token of some length"
 
 def wall_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def jobs(folder: Path) -> JobBoard:
+    """Those of nobody's store: it is not opened."""
+    return JobBoard(LateStore(f"sqlite:///{folder / 'jobs.db'}", wall_ms))
 
 
 @asynccontextmanager
@@ -69,7 +76,9 @@ def test_a_leader_answers_this_machine_and_nobody_in_its_name(tmp_path: Path) ->
     async def work() -> None:
         async with (
             office(tmp_path) as one,
-            served(cluster_api(one, Telemetry(), None, "127.0.0.1"), "127.0.0.1", 0) as port,
+            served(
+                cluster_api(one, jobs(tmp_path), Telemetry(), None, "127.0.0.1"), "127.0.0.1", 0
+            ) as port,
         ):
             await until(one.leads, "it leads")
 
@@ -94,7 +103,9 @@ def test_with_a_token_nobody_comes_in_without(tmp_path: Path) -> None:
     async def work() -> None:
         async with (
             office(tmp_path) as one,
-            served(cluster_api(one, Telemetry(), TOKEN, "127.0.0.1"), "127.0.0.1", 0) as port,
+            served(
+                cluster_api(one, jobs(tmp_path), Telemetry(), TOKEN, "127.0.0.1"), "127.0.0.1", 0
+            ) as port,
         ):
             await until(one.leads, "it leads")
 
@@ -125,7 +136,7 @@ def test_a_standby_is_healthy_but_not_ready_and_knows_nothing(tmp_path: Path) ->
                 clock=MonotonicClock(),
                 telemetry=Telemetry(),
             )
-            api = cluster_api(one, Telemetry(), None, "127.0.0.1")
+            api = cluster_api(one, jobs(tmp_path), Telemetry(), None, "127.0.0.1")
             task = asyncio.create_task(one.run())
             async with served(api, "127.0.0.1", 0) as port:
                 for path, wanted in (

@@ -14,7 +14,7 @@ import av
 import pytest
 
 from streamgen.control.chunks.folder import disown, owner_of, place_of
-from streamgen.control.jobs.making import give_up_place
+from streamgen.control.jobs.making import give_up_place, order_of
 from streamgen.control.jobs.order import JobOrder
 from streamgen.control.jobs.submitting import cancel, submit
 from streamgen.control.jobs.working import Workshop
@@ -85,6 +85,9 @@ def test_a_job_becomes_the_output_of_an_uncut_run_whatever_dies(
         await working
         with pytest.raises(Fenced):
             await store.work.finish(dead, "done", {})
+        tally = await store.jobs.tally()
+        assert (tally.jobs["done"], tally.chunks["done"]) == (1, order_of(job).pieces)
+        assert tally.made_s > 0
         return await state(store, job)
 
     job = with_store(tmp_path, work)

@@ -67,6 +67,14 @@ def test_each_holder_has_a_worker_of_its_own_and_ends_it(folder: Path) -> None:
     assert not list(Berths("some", folder).all())
 
 
+def test_a_worker_that_was_given_a_gpu_shares_it_with_no_other_of_its_machine(folder: Path) -> None:
+    with_gpu, without = holder(folder, replace(FLEET, gpus=1), "gpu0"), holder(folder)
+    told = [Path(f"/proc/{running(one)[1]}/cmdline").read_bytes() for one in (with_gpu, without)]
+    assert [b"\0--own-gpu\0" in line for line in told] == [True, False]
+    with_gpu.stop()
+    without.stop()
+
+
 def test_a_holder_that_is_killed_leaves_its_worker_to_the_next(folder: Path) -> None:
     first = subprocess.Popen(
         [sys.executable, "-c", ALONE, str(folder)], start_new_session=True, env=os.environ

@@ -55,6 +55,26 @@ def test_how_far_jobs_are_is_told_of_whole_chunks_and_of_those_under_way(url: st
     done(url, work)
 
 
+def test_jobs_and_chunks_are_counted_by_state_with_the_time_that_chunks_took(url: str) -> None:
+    async def work(store: Store, clock: HandClock) -> None:
+        assert (await store.jobs.tally()).made_s == 0
+        for name, chunks in (("a", 4), ("b", 2), ("c", 3)):
+            await submitted(store, name, chunks)
+        first, second, third, _ = await store.work.claim("me", 4, 60_000)
+        await store.work.finish(first, "done", {"frames": 100, "seconds": 1.25})
+        await store.work.finish(second, "done", {"frames": 50})  # of a release before this
+        await store.work.hold(third, 60_000, {"frames": 30})
+        await store.write(Job("c", "key-c", "failed", 0, version=1))
+        await store.work.withdraw("c")
+        await store.write(Job("none", "key-none", "cancelled", 0))
+        tally = await store.jobs.tally()
+        assert tally.jobs == {"waiting": 1, "running": 1, "done": 0, "failed": 1, "cancelled": 1}
+        assert tally.chunks == {"waiting": 2, "running": 2, "done": 2, "cancelled": 3}
+        assert tally.made_s == 1.25
+
+    done(url, work)
+
+
 def test_a_job_whose_chunks_are_all_done_is_complete_until_somebody_joins_it(url: str) -> None:
     async def work(store: Store, clock: HandClock) -> None:
         await submitted(store, "late", 1, priority=5)

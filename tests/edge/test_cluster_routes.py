@@ -1,0 +1,45 @@
+"""For whom an edge asks the coordinator, and what it says where there is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streamgen.control.api.calling import called
+from tests.edge.test_reference import app
+from tests.edge.webrtc.peers import looped
+
+ROUTES = (
+    ("GET", "/v1/nodes"),
+    ("GET", "/v1/cluster"),
+    ("GET", "/v1/cluster/streams"),
+    ("POST", "/v1/nodes/node-1/drain"),
+    ("DELETE", "/v1/nodes/node-1/drain"),
+    ("GET", "/v1/jobs"),
+    ("GET", "/v1/jobs/one"),
+    ("DELETE", "/v1/jobs/one"),
+    ("POST", "/v1/jobs"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_only_who_may_administer_asks(method: str, path: str) -> None:
+    api = app()
+
+    @looped
+    async def ask() -> None:
+        elsewhere = [("x-forwarded-for", "192.0.2.1")]
+        assert (await called(api, method, path, elsewhere))[0] == 403
+        status, headers, body = await called(api, method, path)
+        assert (status, json.loads(body)["detail"]) == (
+            (
+                501,
+                "there is no store here: jobs are submitted where one is, by streamgen jobs submit",
+            )
+            if method == "POST" and path == "/v1/jobs"
+            else (404, "this server is in no cluster")
+        )
+        assert ("content-type", "application/problem+json") in headers
+
+    ask()
