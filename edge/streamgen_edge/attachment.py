@@ -209,6 +209,8 @@ class Attachment:
     def _over(self, owner: Owner, message: Mapping[str, Any]) -> None:
         if message.get("stats"):
             owner.told({**message, "type": "stats"})
+        if message.get("home"):
+            owner.told({**message, "type": "home"})
         self.forget()
         if message["error"] or self._finished:
             owner.worker_ended(str(message["error"]))

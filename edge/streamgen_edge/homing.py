@@ -25,9 +25,12 @@ class Homes(Protocol):
     """The cluster's word on whose a stream is (`cluster.homes.ClusterHomes`)."""
 
     lost: Callable[[str, Home], None]
+    doubted: Callable[[str], None]
 
     @property
     def edge(self) -> str: ...
+
+    def sure(self, stream: str) -> bool: ...
 
     async def claim(self, stream: str) -> Home: ...
 
@@ -114,6 +117,8 @@ class Homing:
     ) -> None:
         """`here` finds the stream of a name that goes on here."""
         self.copies: Copies | None = None
+        self.doubted: Callable[[str], None] = lambda name: None
+        """`sure` says another thing of a stream than before."""
         self._homes: Homes | None = None
         self._wall_ns = wall_ns
         self._recordings, self._pushes, self._hooks = recordings, pushes, hooks
@@ -123,6 +128,11 @@ class Homing:
         """There are other edges, from now on."""
         self._homes = homes
         homes.lost = self._lost
+        homes.doubted = lambda name: self.doubted(name)
+
+    def sure(self, name: str) -> bool:
+        """Whether a stream that is here may be pushed: no other edge can have it."""
+        return self._homes is None or self._homes.sure(name)
 
     async def claim(self, name: str, grace_s: float) -> Legacy | None:
         """A publisher of a stream that is not here has come: what it goes on from, if it was at
@@ -203,6 +213,7 @@ class Homing:
     def _lost(self, name: str, home: Home) -> None:
         stream = self._here(name)
         if stream is not None and not stream.over:
-            log.info("has its home at %s now", home.edge, extra=dict(stream.ids))
+            where = home.edge or "another edge"
+            log.info("has its home at %s now", where, extra=dict(stream.ids))
             stream.error = TAKEN
             stream.end(EndReason.MOVED)

@@ -83,6 +83,7 @@ class Streams:
         self.homing = Homing(
             wall_ns, self.recordings, self.pushes, self.hooks, lambda name: self._streams.get(name)
         )
+        self.homing.doubted = self._doubted
         self._ended: dict[str, tuple[float, LiveStream]] = {}
         self._chosen: dict[str, dict[str, Any]] = {}
         self._number = secrets.randbelow(1 << 31)  # what a former edge sent for means nothing here
@@ -125,8 +126,15 @@ class Streams:
         return True
 
     def _push(self, stream: LiveStream) -> None:
-        self.pushes.apply(stream, self._configured(stream.name), self.server.outbound)
+        if self.homing.sure(stream.name):
+            self.pushes.apply(stream, self._configured(stream.name), self.server.outbound)
+        elif stream.viewing.pushes is not None:
+            stream.viewing.pushes.hold()
         self.homing.carry(stream)
+
+    def _doubted(self, name: str) -> None:
+        if name in self._streams:
+            self._push(self._streams[name])
 
     def _configured(self, name: str) -> dict[str, PushSettings]:
         settings = self.server.stream(name)

@@ -45,8 +45,9 @@ class Seating(Protocol):
         """The first of what viewers get has come from there."""
         ...
 
-    def lost(self, seat: Seat, *, silent: bool) -> None:
-        """The worker broke off; `silent`: it is not heard any more."""
+    def lost(self, seat: Seat, *, silent: bool, home: int = 0) -> None:
+        """The worker broke off; `silent`: it is not heard any more. `home`: epoch of the newest
+        home of the stream that a worker had seen that refused us."""
         ...
 
     def over(self) -> None:
@@ -91,7 +92,7 @@ class Idlest:
 
     def taken(self, seat: Seat) -> None: ...
 
-    def lost(self, seat: Seat, *, silent: bool) -> None: ...
+    def lost(self, seat: Seat, *, silent: bool, home: int = 0) -> None: ...
 
     def over(self) -> None: ...
 

@@ -59,6 +59,8 @@ class Tenure:
         self.stuck: list[str] = []
         """What did not come back, for each worker that ended because of this stream."""
         self._blamed = False
+        self._home = 0
+        """Epoch of the newest home that a worker had seen that refused us."""
         self.deaths = 0
         """Workers that died soon after they got the stream, one after the other."""
         self._link = link
@@ -194,6 +196,8 @@ class Tenure:
                 self._blamed = True
                 extra = self._tenant.ids
                 log.error("the stream's worker ends: %s", self.stuck[-1], extra=extra)
+            case "home":
+                self._home = int(message["home"])
             case "broke" if self.attachment is not None:
                 self._tenant.viewing.drop(self.attachment.tracks[message["track"]].name)
 
@@ -215,7 +219,8 @@ class Tenure:
         self._tenant.telemetry.count("takeovers", "worker_lost")
         self.release()
         if seat is not None:
-            self.seating.lost(seat, silent=not self._link.here(seat.worker))
+            silent, home = not self._link.here(seat.worker), self._home
+            self.seating.lost(seat, silent=silent, home=home)
         now = self._lost_at = time.monotonic()
         soon = former is None or self._blamed or now - former.began < SOON_S
         self._blamed = False

@@ -75,7 +75,7 @@ class Viewing:
         """The session is another edge's, where it is recorded and pushed. Viewers stay."""
         self.record(None)
         if self.pushes is not None:
-            self.pushes.end()
+            self.pushes.end(moved=True)
         self.pushes, self.began = None, lambda: None
 
     def push(self, pushes: StreamPushes) -> None:

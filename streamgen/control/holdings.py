@@ -83,6 +83,11 @@ class Holdings:
             return "its token is not the coordinator's"
         return ""
 
+    def newest_home(self, name: str) -> int:
+        """Epoch of the newest home of a stream that was seen; 0: none was."""
+        with self._lock:
+            return self._newest.get(name, 0)
+
     def told(self, grant: Assign) -> None:
         """By the coordinator itself; the edge comes with the same word, sooner or later."""
         if grant.node != self._node:

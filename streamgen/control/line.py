@@ -56,6 +56,10 @@ class Host(Protocol):
         it may not begin here. Raises `ConfigError`."""
         ...
 
+    def home(self, name: str) -> int:
+        """Epoch of the newest home of a stream that was seen; 0: none was."""
+        ...
+
     def warm(self, wanted: Attachment) -> None:
         """Load what the stream would need."""
         ...
@@ -159,7 +163,8 @@ class EdgeLine:
         stream = self._host.host(wanted, self.say, message.get("grant"))
         if stream is None:
             ids = {"stream": wanted.stream, "term": wanted.term}
-            self.say({"type": "ended", **ids, "error": "", "stats": None})
+            home = self._host.home(wanted.name)
+            self.say({"type": "ended", **ids, "error": "", "stats": None, "home": home})
         else:
             self.streams[wanted.stream, wanted.term] = stream
 

@@ -198,6 +198,9 @@ class Worker:
             self._holdings.begin(word, stream, wanted.home)
         return stream
 
+    def home(self, name: str) -> int:
+        return 0 if self._holdings is None else self._holdings.newest_home(name)
+
     def warm(self, wanted: Attachment) -> None:
         rehearse(wanted, self._lane, self._engines.rehearsing, self._now)
 

@@ -206,6 +206,70 @@ def test_what_was_lost_on_the_way_is_said_again(land: Homeland) -> None:
     assert a.homes.ours("s") is None and c.seen["s"][-1].edge == B
 
 
+def test_an_edge_that_stood_still_doubts_that_a_stream_is_its_own_until_it_is_told(
+    land: Homeland,
+) -> None:
+    a, b, _ = land.sites.values()
+    a.publish("s")
+    land.deliver()
+    before, said = land.desk.homes.get("s"), list[bool]()
+    a.homes.doubted = lambda stream: said.append(a.homes.sure(stream))
+    land.pass_time(homes_module.ASLEEP_S + 1)
+    assert said == [False]
+    land.deliver()
+    assert said == [False, True] and a.homes.ours("s") == before and not a.lost
+    assert land.desk.homes.get("s") == before
+    land.pass_time(homes_module.ASLEEP_S + 1)
+    b.publish("s")
+    while b.out:
+        land.take(B)
+    assert not a.homes.sure("s")
+    land.deliver()
+    assert [(name, home.edge) for name, home in a.lost] == [("s", B)]
+    assert said == [False, True, False], "and nothing begins there once more"
+
+
+def test_a_stream_in_doubt_is_its_edge_s_after_a_while_where_nobody_leads(land: Homeland) -> None:
+    a = land.sites[A]
+    a.publish("s")
+    land.deliver()
+    land.lead(0)
+    land.pass_time(homes_module.ASLEEP_S + 1)
+    land.pass_time(PATIENCE_S / 2)
+    assert not a.homes.sure("s")
+    land.pass_time(PATIENCE_S)
+    assert a.homes.sure("s") and a.homes.ours("s") is not None
+
+
+def test_a_worker_that_has_seen_a_later_home_is_believed_where_no_coordinator_is_heard(
+    land: Homeland,
+) -> None:
+    a, b, _ = land.sites.values()
+    a.publish("s")
+    land.deliver()
+    ours = a.homes.ours("s")
+    assert ours is not None
+    a.homes.outdone("s", ours.epoch)
+    a.homes.outdone("other", ours.epoch + 1)
+    assert not a.lost
+    second = b.publish("s")
+    while not second.done():
+        land.take(B) if b.out else b.hear()
+    a.homes.outdone("s", second.result().epoch)
+    assert [(name, home.edge) for name, home in a.lost] == [("s", "")]
+    assert a.homes.ours("s") is None
+    land.deliver()
+    assert len(a.lost) == 1 and not a.over
+
+
+def test_a_publisher_that_comes_is_not_ended_by_what_a_worker_saw_before(land: Homeland) -> None:
+    a = land.sites[A]
+    coming = a.publish("s")
+    a.homes.outdone("s", 1 << 40)
+    land.deliver()
+    assert coming.result().edge == A and not a.lost
+
+
 def test_a_passport_that_is_more_than_may_be_said_is_refused(land: Homeland) -> None:
     a = land.sites[A]
     a.publish("s")

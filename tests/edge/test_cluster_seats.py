@@ -94,6 +94,20 @@ async def show(worker: FakeWorker, attach: dict[str, Any], number: int) -> None:
     await worker.media.send_multipart((header, packet.data))
 
 
+def test_what_a_stream_wants_is_said_again_where_it_did_not_count_before(tmp_path: Path) -> None:
+    """Another edge was its home then, as far as the coordinator knew."""
+
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.seats.want_again("x")
+        scene.seats.want_again("never heard of")
+        assert scene.said == []
+        scene.ends.picture(0, key=True)
+        scene.seats.want_again("x")
+        assert scene.said == [StreamWanted(WORK, PATIENCE_MS, 0)] * 2
+
+    run(tmp_path, test)
+
+
 def test_a_stream_whose_worker_broke_off_waits_for_another_word(tmp_path: Path) -> None:
     async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
         scene.ends.picture(0, key=True)

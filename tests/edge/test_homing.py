@@ -44,6 +44,8 @@ class Homes:
 
     def __init__(self, passport: str = "") -> None:
         self.lost: Callable[[str, Home], None] = lambda stream, home: None
+        self.doubted: Callable[[str], None] = lambda stream: None
+        self.certain = True
         self.passport = passport
         self.at = self.edge
         self.epoch = self.alone_ms = 0
@@ -58,6 +60,9 @@ class Homes:
         await self.pause.wait()
         self.epoch += 1
         return Home(stream, self.at, self.epoch, passport=self.passport, alone_ms=self.alone_ms)
+
+    def sure(self, stream: str) -> bool:
+        return self.certain
 
     def carry(self, stream: str, passport: str) -> None:
         self.passport = passport
@@ -201,6 +206,24 @@ async def test_a_stream_whose_newer_publisher_is_elsewhere_is_let_go_of() -> Non
         assert one.homes.passport != OVER
         one.homes.lost("cam", Home("cam", "edge-c", 9))  # once more
         assert len(one.copies.adopted) == 1
+
+
+@looped
+async def test_a_stream_that_may_be_another_edge_s_is_not_pushed_until_that_is_known() -> None:
+    async with edge(Homes(passport(wishes=WISHES))) as one:
+        viewing = (await one.publish()).viewing
+        pushes = viewing.pushes
+        assert pushes is not None
+        (former,) = pushes._all.values()
+        one.homes.certain = False
+        one.homes.doubted("cam")
+        more = PushSettings(url="rtmp://192.0.2.1/c/d", id="more")
+        one.streams.ask_push("cam", "more", more)
+        assert former.over and not pushes.facts()
+        one.homes.certain = True
+        one.homes.doubted("cam")
+        assert [row["id"] for row in pushes.facts()] == ["there", "more"]
+        one.homes.doubted("gone")
 
 
 @looped

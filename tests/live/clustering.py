@@ -21,8 +21,12 @@ LEASE = "4s"
 class Cluster:
     """Two coordinators of which one leads, some edges, two workers; `with` ends all of them."""
 
-    def __init__(self, folder: Path, edges: Sequence[str] = ("edge-a", "edge-b")) -> None:
+    def __init__(
+        self, folder: Path, edges: Sequence[str] = ("edge-a", "edge-b"), config: str = ""
+    ) -> None:
+        """`config` is more of what all edges have in their files."""
         self.folder = folder
+        self._config = config
         self._names = edges
         self.places = [folder / "c0", folder / "c1"]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -86,6 +90,7 @@ class Cluster:
         places = ", ".join(str(place) for place in self.places)
         config = "pipeline: transcode\nworkers: 0\n"
         config += f"cluster: {{name: {name}, coordinators: [{places}]}}\n"
+        config += self._config
         self.edges[name] = Server(folder, config=config, workers=0)
 
     @staticmethod

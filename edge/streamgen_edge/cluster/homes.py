@@ -6,6 +6,10 @@ whose publishers come here, and is told where those are that its viewers want.
     homes.carry("live", passport)       # what the next home needs, whenever that changes
     homes.leave("live")                 # it is over
     homes.seek("live", changed)         # changed(home), soon and at each change, until forget()
+
+A home is the lease by which an edge pushes and records a stream. Its epoch fences: workers give
+pictures to the newest home alone. An edge that stood still does not know whether it lost any, and
+asks before it pushes again (`doubted`).
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ PATIENCE_S = 2.0
 """Without a coordinator's word for so long a stream goes on alone."""
 ASK_AGAIN_S = 1.0
 """What was not answered is asked again."""
+ASLEEP_S = 5.0
+"""After standing still for so long an edge asks whose its streams are: publishers do not wait."""
 SAY_AGAIN = 30
 """After so many of those all is said again: a word may have been lost on the way."""
 MOST_SOUGHT = 1_000
@@ -51,6 +57,8 @@ class _Claim:
     held: bool = False
     """Somebody was told that it is ours."""
     waiting: int = 0
+    doubted_s: float | None = None
+    """Since when it may be another edge's; None: it is not in doubt."""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -72,6 +80,8 @@ class ClusterHomes:
         nothing more here, and is not left either."""
         self.renewed: Callable[[str, Home], None] = lambda stream, home: None
         """A stream of ours has a newer epoch: it had none, or a leader did not know it."""
+        self.doubted: Callable[[str], None] = lambda stream: None
+        """`sure` says another thing of a stream of ours than before."""
         self._registered = registered
         self._claims: dict[str, _Claim] = {}
         self._wishes: dict[str, _Wish] = {}
@@ -86,6 +96,18 @@ class ClusterHomes:
         """As it is now, of a stream whose publisher is here; None: it is not ours."""
         claim = self._claims.get(stream)
         return claim.home if claim is not None and claim.held else None
+
+    def sure(self, stream: str) -> bool:
+        """Whether no other edge can have a stream of ours, as far as can be known here."""
+        claim = self._claims.get(stream)
+        return claim is None or claim.doubted_s is None
+
+    def outdone(self, stream: str, epoch: int) -> None:
+        """A worker has seen a home of this epoch. Where it is later than ours, it is another
+        edge's, of which we are not told: no coordinator is heard here."""
+        claim = self._claims.get(stream)
+        if claim is not None and claim.held and not claim.ask and 0 < claim.home.epoch < epoch:
+            self._lose(claim, Home(stream, "", epoch))
 
     # Publishers.
 
@@ -173,12 +195,14 @@ class ClusterHomes:
 
     async def run(self) -> None:
         """Ask again, until cancelled."""
-        number = 0
+        loop, number = asyncio.get_running_loop(), 0
         while True:
+            began_s = loop.time()
             await asyncio.sleep(ASK_AGAIN_S)
             number += 1
+            self._doubt(loop.time(), asleep=loop.time() - began_s > ASLEEP_S)
             for name, claim in self._claims.items():
-                if claim.ask or number % SAY_AGAIN == 0:
+                if claim.ask or claim.doubted_s is not None or number % SAY_AGAIN == 0:
                     self._say_claim(name, claim)
             for name, wish in self._wishes.items():
                 if wish.home.epoch < 0 or number % SAY_AGAIN == 0:
@@ -192,15 +216,36 @@ class ClusterHomes:
         if home.edge == before.edge:
             claim.home, claim.ask = replace(home, ask=""), ""
             claim.answered.set()
+            self._trust(home.stream, claim)
             if claim.held and home.epoch > before.epoch:
                 self.renewed(home.stream, claim.home)
         elif home.epoch > before.epoch:
-            del self._claims[home.stream]
-            claim.home = replace(home, ask="")
-            claim.answered.set()
-            if claim.held:
-                log.warning("stream %s is at %s now: a newer publisher", home.stream, home.edge)
-                self.lost(home.stream, claim.home)
+            self._lose(claim, replace(home, ask=""))
+
+    def _lose(self, claim: _Claim, home: Home) -> None:
+        del self._claims[home.stream]
+        claim.home = home
+        claim.answered.set()
+        if claim.held:
+            where = home.edge or "another edge"
+            log.warning("stream %s is at %s now: a newer publisher", home.stream, where)
+            self.lost(home.stream, home)
+
+    def _doubt(self, now_s: float, *, asleep: bool) -> None:
+        """All that is ours, where we were asleep. Where nobody leads it is ours after a while."""
+        for name, claim in list(self._claims.items()):
+            if asleep and claim.held:
+                fresh, claim.doubted_s = claim.doubted_s is None, now_s
+                if fresh:
+                    self.doubted(name)
+            elif claim.doubted_s is not None and now_s - claim.doubted_s >= PATIENCE_S:
+                self._trust(name, claim)
+
+    def _trust(self, name: str, claim: _Claim) -> None:
+        if claim.doubted_s is not None:
+            claim.doubted_s = None
+            self._say_claim(name, claim)
+            self.doubted(name)
 
     def _seen(self, home: Home) -> None:
         wish = self._wishes.get(home.stream)
@@ -220,7 +265,8 @@ class ClusterHomes:
         return Home(stream, self.edge, 0, registered.mirror, registered.mirror_key)
 
     def _claimed(self, stream: str, claim: _Claim) -> StreamClaimed:
-        return StreamClaimed(stream, self.edge, claim.home.epoch, claim.passport, claim.ask)
+        epoch = claim.home.epoch if claim.doubted_s is None else 0  # is always answered
+        return StreamClaimed(stream, self.edge, epoch, claim.passport, claim.ask)
 
     def _say_claim(self, stream: str, claim: _Claim) -> None:
         self.say(self._claimed(stream, claim))

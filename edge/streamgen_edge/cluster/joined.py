@@ -68,6 +68,8 @@ class Joined:
         tasks = [asyncio.create_task(one) for one in (peer.run(), homes.run())]
         for task in tasks:
             task.add_done_callback(lambda task: _stopped(task, link))
+        seats.outdone = homes.outdone
+        homes.renewed = lambda stream, home: seats.want_again(stream)
         try:
             yield seats
         finally:

@@ -98,8 +98,10 @@ class Claim:
             self._shown = self.grant
         self._seats.say(StreamAttached(self.name, seat.worker.name, seat.epoch))
 
-    def lost(self, seat: Seat, *, silent: bool) -> None:
+    def lost(self, seat: Seat, *, silent: bool, home: int = 0) -> None:
         node = seat.worker.name
+        if home:
+            self._seats.outdone(self.name, home)
         if not silent and not self._seats.led:
             log.info("%s broke stream %s off: asked again, while nobody leads", node, self.name)
             return
@@ -259,6 +261,8 @@ class ClusterSeats:
         self.now_ms: Callable[[], int] = lambda: 0
         self.home: Callable[[str], int] = lambda name: 0
         """Epoch by which a stream is at this edge; 0: nobody has said."""
+        self.outdone: Callable[[str, int], None] = lambda name, epoch: None
+        """A worker has seen a home of a stream, by this epoch."""
         self._link = link
         self._registered = registered
         self._claims: dict[str, Claim] = {}
@@ -277,6 +281,12 @@ class ClusterSeats:
             del self._claims[claim.name]
             if claim.wanted:
                 self.say(StreamReleased(claim.name))
+
+    def want_again(self, name: str) -> None:
+        """Its home is here by a newer word: what was said before that may not have counted."""
+        claim = self._claims.get(name)
+        for event in () if claim is None else claim.wanted:
+            self.say(event)
 
     def worker(self, node: str) -> WorkerSeen | None:
         return self._link.workers.get(node)

@@ -141,17 +141,23 @@ class Push:
             self._telemetry.count(what, self.id, 0)  # so that /metrics has it before it grows
         self._task = asyncio.create_task(self._keep(wire.order(told)), name=f"push {self.id}")
 
-    def end(self) -> None:
-        """Nothing more is taken; the target hears that it is over."""
+    def end(self, *, moved: bool = False) -> None:
+        """Nothing more is taken; the target hears that it is over, unless the stream has `moved`:
+        then another edge goes on with it there."""
         if self.over:
             return
         self._be(State.ENDED)
         process, backlog = self._process, self._backlog
-        if backlog is not None:
+        inlet = None if process is None else process.stdin
+        if moved:
+            self._stop_pump()
+            if inlet is not None:
+                inlet.close()
+        elif backlog is not None:
             self._leave(backlog)
             backlog.end()  # its pump says the rest
-        elif process is not None and process.stdin is not None:
-            process.stdin.write(wire.end())
+        elif inlet is not None:
+            inlet.write(wire.end())
         if process is not None:
             asyncio.get_running_loop().call_later(ENDS_S, _kill, process)
         elif self._task is not None:
@@ -260,6 +266,8 @@ class Push:
             self._ask()
         if self.over:
             return
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(wire.beat())
         match said.get("state"):
             case "live":
                 self.connections += 1

@@ -64,10 +64,16 @@ class StreamPushes:
         for push in self._all.values():
             push.follow(source, self._ask)
 
-    def end(self) -> None:
+    def hold(self) -> None:
+        """None for now: another edge may have the stream."""
+        for push in self._all.values():
+            push.end(moved=True)
+        self._all.clear()
+
+    def end(self, *, moved: bool = False) -> None:
         self._over = True
         for push in self._all.values():
-            push.end()
+            push.end(moved=moved)
 
     def facts(self) -> list[dict[str, Any]]:
         """For the API."""

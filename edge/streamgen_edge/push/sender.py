@@ -1,7 +1,8 @@
-"""What the process of one push does: it connects, sends, and tries again; it ends with the edge.
+"""What the process of one push does: it connects, sends, and tries again; it ends with the edge,
+and where it hears nothing of it any more: then another edge may have the stream.
 
 What is said on standard output is one JSON object a line: `state` when it changes, and every
-second how much was sent, which also finds out whether anybody still listens.
+second how much was sent, which also finds out whether anybody still listens: the edge answers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from streamgen_edge.push.target import Failure
 from streamgen_edge.push.wire import Kind, Unframed, unpacked
 
 TELL_S = 1.0
+DEAF_S = 5.0
+"""An edge that was not heard for so long is frozen, or we were: no publisher has waited for it."""
 RESOLVES_S = 5.0
 
 
@@ -158,9 +161,14 @@ def say(**values: Any) -> None:
     os.write(sys.stdout.fileno(), json.dumps(values).encode() + b"\n")
 
 
-async def _telling(sender: Sender) -> None:
-    while True:
+async def _telling(sender: Sender, inlet: Inlet) -> None:
+    """As long as there is somebody to be told."""
+    loop = asyncio.get_running_loop()
+    asleep_s = 0.0
+    while max(asleep_s, inlet.silent_s) < DEAF_S:
+        began = loop.time()
         await asyncio.sleep(TELL_S)
+        asleep_s = loop.time() - began
         sender.tell()
 
 
@@ -174,17 +182,30 @@ class Inlet(asyncio.Protocol):
         self._ends = False
         self._pipe: asyncio.ReadTransport | None = None
         self._sending: asyncio.Task[None] | None = None
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        self._heard_s = loop.time()
         self.begun: asyncio.Future[Sender | None] = loop.create_future()
         """None: there will be no order."""
         self.over: asyncio.Future[None] = loop.create_future()
         """The edge has said that it is over, or is gone, or what it said was not to be borne."""
+
+    @property
+    def said_over(self) -> bool:
+        """The stream is over, or whoever sent a signal wants it so: the target is to know."""
+        return self._ends or self.over.cancelled()
+
+    @property
+    def silent_s(self) -> float:
+        """For so long nothing came, though we listened."""
+        listens = self._sending is None or self._sending.done()
+        return self._loop.time() - self._heard_s if listens else 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.ReadTransport)
         self._pipe = transport
 
     def data_received(self, data: bytes) -> None:
+        self._heard_s = self._loop.time()
         try:
             self._read(data)
         except Exception as error:
@@ -198,7 +219,7 @@ class Inlet(asyncio.Protocol):
             elif kind is Kind.END:
                 self._ends = True
                 break
-            else:
+            elif kind is not Kind.BEAT:
                 packets.append(unpacked(kind, body))
         sender = self.begun.result() if packets else None
         waits = sender.take(packets) if sender is not None else None
@@ -211,6 +232,7 @@ class Inlet(asyncio.Protocol):
             self._end()
 
     def _sent(self, sending: asyncio.Task[None]) -> None:
+        self._heard_s = self._loop.time()
         error = None if sending.cancelled() else sending.exception()
         if error is not None or self._ends:
             self._end(error)
@@ -241,13 +263,14 @@ async def run(open: Open) -> None:
     # The first of them to end ends all: the input, the output, or a signal.
     tasks: list[asyncio.Future[None]] = [
         inlet.over,
-        asyncio.create_task(_telling(sender)),
+        asyncio.create_task(_telling(sender, inlet)),
         asyncio.create_task(sender.try_on()),
     ]
     loop.add_signal_handler(signal.SIGTERM, inlet.over.cancel)
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    with suppress(OSError):
-        await sender.close()
+    if inlet.said_over:
+        with suppress(OSError):
+            await sender.close()
     for task in tasks:
         task.cancel()
     for task in done:

@@ -1,4 +1,4 @@
-"""What goes to a push process on its standard input: an order, packets, the end.
+"""What goes to a push process on its standard input: an order, packets, signs of life, the end.
 
 length (4) kind (1) body          all integers big-endian; length is the body's
 packet: key (1) pts (8) dts (8) data
@@ -22,7 +22,7 @@ PICTURE_BASE, SOUND_BASE = Fraction(1, 90_000), Fraction(1, 48_000)
 
 
 class Kind(IntEnum):
-    ORDER, PICTURE, SOUND, END = range(4)
+    ORDER, PICTURE, SOUND, END, BEAT = range(5)
 
 
 def order(told: Mapping[str, Any]) -> bytes:
@@ -32,8 +32,14 @@ def order(told: Mapping[str, Any]) -> bytes:
 
 
 def end() -> bytes:
-    """Nothing more comes: take leave of the target."""
+    """The stream is over: the target is told so. An input that ends without it is another matter:
+    the stream may go on to that target from elsewhere."""
     return _HEAD.pack(0, Kind.END)
+
+
+def beat() -> bytes:
+    """The edge lives."""
+    return _HEAD.pack(0, Kind.BEAT)
 
 
 def packed(packets: Iterable[Packet]) -> bytes:

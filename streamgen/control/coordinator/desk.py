@@ -252,7 +252,10 @@ class Desk:
                 return kind == "edge" and message.edge == name
             case StreamSought() | StreamUnsought():
                 return kind == "edge" and message.edge == name
-            case StreamWanted() | RoomAsked() | ApiAsked():
+            case StreamWanted():
+                home = self.homes.get(message.work.name)
+                return kind == "edge" and (home is None or home.edge == name)  # else it froze
+            case RoomAsked() | ApiAsked():
                 return kind == "edge"
             case StreamChanged():
                 return kind == "edge" and self.edge_of.get(message.work.name) == name

@@ -9,6 +9,7 @@ from streamgen.control.coordinator import homes as homes_module
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.desk import EDGE_GONE_MS
 from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered
+from streamgen.control.coordinator.events import StreamReleased, StreamWanted
 from streamgen.control.coordinator.fencing import Epochs
 from streamgen.control.coordinator.homes import (
     KEPT_MS,
@@ -128,6 +129,21 @@ def test_nobody_claims_or_ends_or_seeks_in_anothers_name() -> None:
     assert scene.by == {}
     assert scene.desk.figures.ignored.total() == 18
     assert scene.desk.homes.get("t") is None
+
+
+def test_an_edge_whose_stream_has_its_home_elsewhere_neither_wants_nor_ends_it() -> None:
+    """It froze, wakes, says all anew, and hears only then that another one has the stream."""
+    scene = Scene()
+    for edge in ("edge-a", "edge-b"):
+        scene.claim("s", edge)
+        scene.hear("edge", edge, StreamWanted(work("s"), None), scene.desk.epoch)
+        assert scene.desk.edge_of == {"s": edge}
+    scene.hear("edge", "edge-a", StreamWanted(work("s"), None), scene.desk.epoch)
+    scene.hear("edge", "edge-a", StreamReleased("s"), scene.desk.epoch)
+    cluster = scene.desk.coordinator.cluster
+    assert cluster is not None and "s" in cluster.streams
+    assert scene.desk.edge_of == {"s": "edge-b"}
+    assert scene.desk.figures.ignored.total() == 2
 
 
 def test_the_streams_of_an_edge_that_died_are_its_until_others_claim_them() -> None:

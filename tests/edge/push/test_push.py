@@ -209,6 +209,19 @@ async def test_secrets_stand_in_no_argument_and_no_variable() -> None:
     await server.close()
 
 
+@looped
+async def test_a_target_hears_of_no_end_where_the_stream_goes_on_from_elsewhere() -> None:
+    owner = Owner()
+    server, url = await serving(owner)
+    async with playing() as show, pushing(show, url) as push:
+        await until(lambda: owner.baskets and len(owner.basket.of("video/0")) > 20)
+        push.end(moved=True)
+        await until(lambda: owner.basket.end is not None and not push.running)
+        assert owner.basket.end is not None and not owner.basket.end.explicit
+        assert len(owner.baskets) == 1
+    await server.close()
+
+
 def test_a_process_ends_with_its_parent_also_while_its_target_takes_nothing() -> None:
     """The parent dies without a word; the pipe that it wrote into is full."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -224,6 +237,20 @@ def test_a_process_ends_with_its_parent_also_while_its_target_takes_nothing() ->
             child.stdout.close()
             assert child.wait(15) == 0  # its input is open still
             child.stdin.close()
+
+
+def test_a_process_that_hears_nothing_of_its_edge_any_more_leaves_the_target() -> None:
+    """Its edge stands still, and another one may have the stream by now."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/there"
+        told = {"url": url, "token": None, "allow": ["127.0.0.1"], "sound": None}
+        command = [sys.executable, "-m", "streamgen_edge.push.rtmp"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as child:
+            assert child.stdin is not None
+            child.stdin.write(wire.order({**told, "rate": None, "bitrate_bps": 0}))
+            child.stdin.flush()
+            assert child.wait(30) == 0  # its input and its output are open still
 
 
 @contextmanager
