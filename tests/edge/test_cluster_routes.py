@@ -34,7 +34,7 @@ def test_only_who_may_administer_asks(method: str, path: str) -> None:
         status, headers, body = await called(api, method, path)
         assert (status, json.loads(body)["detail"]) == (
             (
-                501,
+                404,
                 "there is no store here: jobs are submitted where one is, by streamgen jobs submit",
             )
             if method == "POST" and path == "/v1/jobs"
@@ -43,3 +43,12 @@ def test_only_who_may_administer_asks(method: str, path: str) -> None:
         assert ("content-type", "application/problem+json") in headers
 
     ask()
+
+
+def test_openapi_describes_each_part_of_their_paths() -> None:
+    paths = app().openapi()["paths"]
+    for path in ("/v1/jobs/{job}", "/v1/nodes/{node}/drain"):
+        for operation in paths[path].values():
+            (one,) = operation["parameters"]
+            assert one["in"] == "path"
+            assert "{" + one["name"] + "}" in path

@@ -54,6 +54,7 @@ def _schemathesis(url: str, seconds: float, folder: Path, named: str = "") -> st
     command += ["--max-time", f"{seconds:.0f}", *(["--exclude-method", "DELETE"] if named else [])]
     done = subprocess.run(
         command,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@ administrators; a coordinator takes the edge's word for that."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -14,6 +15,8 @@ from streamgen_edge.cluster.questions import Questions, Unanswered
 RETRY_S = "1"
 ALONE = "this server is in no cluster"
 NO_STORE = "there is no store here: jobs are submitted where one is, by streamgen jobs submit"
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 def cluster_routes(app: FastAPI, questions: Questions | None, admin: list[Any]) -> None:
@@ -35,8 +38,8 @@ def cluster_job_routes(app: FastAPI, questions: Questions | None, admin: list[An
 
     @app.post("/v1/jobs", dependencies=admin)
     async def submit_job() -> None:
-        """Only where the edge has a store of its own (else 501)."""
-        raise HTTPException(501, NO_STORE)
+        """Only where the edge has a store of its own (else 404)."""
+        raise HTTPException(404, NO_STORE)
 
 
 class _Passing:
@@ -53,6 +56,7 @@ class _Passing:
             dependencies=self._admin,
             name=f"{method} {path}",
             description=says,
+            openapi_extra={"parameters": [_in_path(one) for one in _PARAMETER.findall(path)]},
         )
 
     async def _ask(self, request: Request) -> Response:
@@ -67,3 +71,8 @@ class _Passing:
             raise HTTPException(503, str(error), {"retry-after": RETRY_S}) from error
         kind = "application/json" if status < 400 else PROBLEM
         return Response(body, status, media_type=kind)
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    """As OpenAPI describes it."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
