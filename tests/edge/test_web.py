@@ -22,8 +22,8 @@ from streamgen_edge.crowd import Crowd
 from streamgen_edge.hls import hls_app, http2
 from streamgen_edge.settings import Http, Tls
 from streamgen_edge.web import Web, web_server
-from tests.deliver.live_packets import live_video
 from tests.certificates import certified, connected, needs_openssl, shown
+from tests.deliver.live_packets import live_video
 from tests.edge.hls.conftest import SESSION, everybody, packaged
 
 GET = b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n"

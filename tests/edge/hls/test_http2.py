@@ -12,8 +12,8 @@ pytest.importorskip("granian", reason="granian is not installed")
 
 from streamgen_edge.hls import hls_app
 from streamgen_edge.hls.http2 import Http2Server
-from tests.deliver.live_packets import mixed
 from tests.certificates import certified, needs_openssl
+from tests.deliver.live_packets import mixed
 
 from .conftest import SESSION, Line, everybody, packaged
 
