@@ -207,6 +207,7 @@ def test_workers_come_up_on_nodes_of_their_own_come_again_and_go(world: World) -
     [(name, pid)] = world.workers().items()
     assert name.endswith("-gpu0")
     assert b"CUDA_VISIBLE_DEVICES=0\0" in Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"\0--own-gpu\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
     until(lambda: world.nodes() == [name], "the coordinator knows it")
     world.command("down")
 
