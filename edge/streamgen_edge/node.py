@@ -146,16 +146,21 @@ async def serve(
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         rtmp.drain()
         await _drain(streams)
-        recorded, _ = await asyncio.gather(
-            streams.recordings.finished(RECORD_S), streams.pushes.finished(PUSH_S)
-        )
-        await streams.hooks.hurry()
-        if not recorded:
-            log.error("a recording was not finished: its disk is too slow")
+        await _finished(streams)
         for end in ends:
             end.cancel()
     for end in done:
         end.result()
+
+
+async def _finished(streams: Streams) -> None:
+    """Recordings are whole, targets have what was sent to them, hooks are told of it all."""
+    recorded, _ = await asyncio.gather(
+        streams.recordings.finished(RECORD_S), streams.pushes.finished(PUSH_S)
+    )
+    await streams.hooks.hurry()
+    if not recorded:
+        log.error("a recording was not finished: its disk is too slow")
 
 
 @asynccontextmanager

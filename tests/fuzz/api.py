@@ -18,7 +18,8 @@ def asked(seconds: float, kept: Path) -> dict[str, object]:
     """Ask for about so long; what was said is written to `kept`/api.log."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder), "--pipeline", "transcode", workers=2)
+        recording = f"recording: {{folder: {folder}/kept}}"
+        server = Server(Path(folder), "--pipeline", "transcode", config=recording)
         publisher = None if FFMPEG is None else Publisher(server, "cam", seconds=seconds + 60)
         try:
             url = f"http://127.0.0.1:{server.http}/openapi.json"
