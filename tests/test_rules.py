@@ -71,7 +71,8 @@ LIBRARIES = {
     "onnxruntime": {"streamgen/runtimes/onnx.py"},
     "ray": {"streamgen/control/launch/ray.py"},
     "cuda": {"streamgen/cuda/loaded.py", "streamgen/cuda/program.py"},
-    "torch": set(),
+    "torch": {"streamgen/control/probes/torch.py"},
+    "tensorrt": {"streamgen/control/probes/tensorrt.py"},
 }
 
 

@@ -28,6 +28,7 @@ from onnx import TensorProto, helper
 
 from streamgen.config import cache_dir, cores
 from streamgen.control.gpu import probe
+from streamgen.control.probes import ask
 from streamgen.deliver.gstreamer import GstOutlet
 from streamgen.encode.ffmpeg import leave_real_time
 from streamgen.errors import ModelError, StreamGenError
@@ -45,9 +46,6 @@ VIDEO_ENCODERS = (
     "libx264",
     "libx265",
     "libsvtav1",
-    "h264_nvenc",
-    "hevc_nvenc",
-    "av1_nvenc",
     "h264_qsv",
 )
 AUDIO_ENCODERS = ("aac", "libopus")
@@ -59,7 +57,6 @@ DECODERS = (
     "mpeg2video",
     "mpeg4",
     "prores",
-    "h264_cuvid",
     "aac",
     "mp3",
     "opus",
@@ -92,7 +89,7 @@ def survey() -> list[Finding]:
     av.logging.set_level(av.logging.ERROR)  # the reason why a codec fails is only in the log
     try:
         return [
-            *(*_hardware(), *_libraries(), *_codecs(), *_runtimes(), _gpu(), *_gstreamer()),
+            *(*_hardware(), *_libraries(), *_codecs(), *_runtimes(), *_nvidia(), *_gstreamer()),
             *(*_models(), _cache()),
         ]
     finally:
@@ -238,6 +235,12 @@ def _pass_through() -> bytes:
     graph = helper.make_graph(nodes, "pass-through", inputs, outputs)
     model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 17)])
     return bytes(model.SerializeToString())
+
+
+def _nvidia() -> Iterator[Finding]:
+    yield _gpu()
+    for answer in ask():
+        yield Finding(answer.part, "gpu", answer.works, answer.detail)
 
 
 def _gpu() -> Finding:
