@@ -53,7 +53,7 @@ class Kernels(Protocol):
 
 
 class Blitter:
-    """Belongs to one thread at a time, and its stream to it alone.
+    """Belongs to one thread at a time, and its stream to it alone. Outlives what it started.
 
     Work begins once the source's `ready` has passed, on the device, and results say by their own
     `ready` when it is done. A source is held until then: its owner may reuse it as soon as it is

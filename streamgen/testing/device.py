@@ -16,7 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgen.media.blitter import Blitter
+from streamgen.media.blitter import Blitter, Kernels
 from streamgen.media.frame import CPU, Device, Fence, Frame, Layout, Plane, Range, plane_shapes
 from streamgen.media.pool import FramePool, HostMemory, Memory, WritableFrame, replicate
 from streamgen.media.scaler import Size
@@ -31,7 +31,11 @@ Pixels = NDArray[np.generic]
 class FakeDevice:
     """Streams, memory and counters of one device that does not exist."""
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(
+        self, index: int = 0, kernels: Callable[[FakeDevice], Kernels] | None = None
+    ) -> None:
+        """`kernels` work on host memory, on a stream of their own; default `FakeKernels`."""
+        self._kernels = kernels or FakeKernels
         self.device = Device("fake", index)
         self.pool = DevicePool(self.device)
         self.host = DevicePool(CPU)
@@ -43,7 +47,7 @@ class FakeDevice:
 
     def blitter(self) -> Blitter:
         """A new one, on a stream of its own."""
-        return Blitter(FakeKernels(self), self.pool, self.host)
+        return Blitter(self._kernels(self), self.pool, self.host)
 
 
 class FakeStream:
@@ -55,13 +59,13 @@ class FakeStream:
         self._started = 0
         self.finished = 0
 
-    def start(self, work: Callable[[], None]) -> None:
+    def enqueue(self, work: Callable[[], None]) -> None:
         with self._device.lock:
             self._work.append(work)
             self._started += 1
 
     def after(self, fence: Fence) -> None:
-        self.start(fence.wait)
+        self.enqueue(fence.wait)
 
     def record(self) -> FakeEvent:
         return FakeEvent(self, self._started)
@@ -134,7 +138,7 @@ class FakeKernels:
             for one, other in zip(_separated(read, layout), written, strict=True):
                 replicate(one, other)
 
-        self.stream.start(work)
+        self.stream.enqueue(work)
 
     def sized(self, source: Frame, targets: Sequence[WritableFrame]) -> None:
         read, layout, size = pixels(source.planes), source.layout, (source.width, source.height)
@@ -145,7 +149,7 @@ class FakeKernels:
             for wanted, out in written:
                 _scale(planes, size, out, wanted)
 
-        self.stream.start(work)
+        self.stream.enqueue(work)
 
     def boxed(self, source: Frame, target: WritableFrame, inside: Size) -> None:
         read, layout, size = pixels(source.planes), source.layout, (source.width, source.height)
@@ -162,7 +166,7 @@ class FakeKernels:
             ]
             _scale(_separated(read, layout), size, middle, Layout.NV12)
 
-        self.stream.start(work)
+        self.stream.enqueue(work)
 
     def download(self, source: Frame, target: WritableFrame) -> None:
         read, written = pixels(source.planes), pixels(target.planes)
@@ -172,7 +176,7 @@ class FakeKernels:
                 other[:] = one
             self._device.downloads += 1
 
-        self.stream.start(work)
+        self.stream.enqueue(work)
 
 
 def _separated(planes: Sequence[Pixels], layout: Layout) -> list[NDArray[np.uint8]]:

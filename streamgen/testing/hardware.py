@@ -104,7 +104,7 @@ class FakeDecoder:
             else:
                 chroma[:] = read[1]
 
-        self._stream.start(work)
+        self._stream.enqueue(work)
         shown = (planes[0].crop(frame.height, frame.width), planes[1])
         return frame.retimed(planes=shown, layout=layout, ready=self._stream.record())
 
@@ -212,7 +212,7 @@ class FakeRuntime:
         if not isinstance(stream, FakeStream):
             work()
             return FakeTicket(None)
-        stream.start(work)
+        stream.enqueue(work)
         fence = stream.record()
         for plane in planes:
             if isinstance(plane.owner, Slot):
