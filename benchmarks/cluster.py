@@ -109,7 +109,7 @@ ROWS = {
         "soak/cluster.py",
         "--edges 20",
         "--edges 2",
-        most=(("motion_max_s", 3), ("hls_errors", 0)),
+        most=(("motion_max_s", 3), ("hls_errors", 0), ("hls_double", 0)),
         least=(("whep_in_order", 1), ("same_session", 1), ("hls_parts", 1)),
     ),
     "away": Row(

@@ -59,7 +59,7 @@ class Player:
 
     @property
     def missing(self) -> list[tuple[str, int]]:
-        """Segments between the first and the last that were never listed."""
+        """Segments between the first and the last that were never listed: nobody published then."""
         return [
             (place, number)
             for place, seen in self.numbers.items()
