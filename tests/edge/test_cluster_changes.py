@@ -13,14 +13,17 @@ import pytest
 from streamgen.control.coordinator.commands import Change, Move, Refuse
 from streamgen.control.coordinator.events import StreamChanged
 from streamgen.control.holdings import read
-from streamgen.control.placement.resources import Cut
+from streamgen.control.placement.resources import Cut, Resources, Subject
 from streamgen_edge.cluster import seats
 from tests.edge.test_cluster_seats import WORK, Scene, run, show, word
 from tests.edge.test_link import FakeWorker, until
 from tests.edge.test_stream import asked, pictures, seated
 
 OTHER = {"name": "other"}
-LARGER = replace(WORK, profile=replace(WORK.profile, name="other-720p30"))
+SUBJECT = Subject("other-1", 1280, 720, 30)
+LARGER = replace(WORK, profile=replace(WORK.profile, name="other-720p30", subject=SUBJECT))
+MEASURED = replace(LARGER, profile=replace(LARGER.profile, needs=(Resources(cpu_ms=900),)))
+"""The same, as the coordinator plans it."""
 
 
 class Changing(Scene):
@@ -54,6 +57,13 @@ def changing(folder: Path, test: Callable[..., Awaitable[None]]) -> None:
     run(folder, changed)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edge that does nothing by itself while a coordinator leads."""
+    monkeypatch.setattr(seats, "ANSWER_S", 3_600)
+
+
+@pytest.mark.usefixtures("patient")
 def test_it_is_opened_where_it_runs_once_the_coordinator_says_so(tmp_path: Path) -> None:
     async def test(scene: Changing, one: FakeWorker, two: FakeWorker) -> None:
         scene.change()
@@ -61,22 +71,27 @@ def test_it_is_opened_where_it_runs_once_the_coordinator_says_so(tmp_path: Path)
         assert scene.ends.stream.tenure.replacement.renewing
         scene.ends.picture(40)
         await pictures(one, 2)  # what runs goes on; nothing is opened
-        scene.says(Change(LARGER, "one", 5, Cut.ENHANCEMENT))
+        scene.says(Change(MEASURED, "one", 5, Cut.ENHANCEMENT))
         message, _ = await asked(one, "attach")
         assert message["pipeline"]["name"] == "other" and message["beside"]
-        assert read(message["grant"]) == replace(word("one", 5), work=LARGER, cut=Cut.ENHANCEMENT)
+        grant = replace(word("one", 5), work=MEASURED, cut=Cut.ENHANCEMENT)
+        assert read(message["grant"]) == grant
         assert scene.claim.given_up == "enhancement"
         assert scene.seats.hello()[1].work == LARGER
 
     changing(tmp_path, test)
 
 
+@pytest.mark.usefixtures("patient")
 def test_it_is_opened_elsewhere_where_only_there_is_room(tmp_path: Path) -> None:
     async def test(scene: Changing, one: FakeWorker, two: FakeWorker) -> None:
         scene.change()
-        scene.says(Move(LARGER, "two", 6, "token-6", Cut.NOTHING, "one"))
+        scene.says(Move(MEASURED, "two", 6, "token-6", Cut.NOTHING, "one"))
         message, _ = await asked(two, "attach")
         assert message["pipeline"]["name"] == "other" and read(message["grant"]).epoch == 6
+        assert read(message["grant"]).work == MEASURED
+        scene.says(Refuse("x", "a later move came to nothing", None))
+        assert scene.seats.hello()[1].work == LARGER
 
     changing(tmp_path, test)
 

@@ -188,8 +188,9 @@ class Claim:
     def _renew(self) -> None:
         """By the coordinator's word, or as nobody leads."""
         self._decided()
-        if self.grant is not None and self._work is not None:
-            self.grant = replace(self.grant, work=self._work)
+        grant, work = self.grant, self._work
+        if grant is not None and work is not None and not grant.work.alike(work):
+            self.grant = replace(grant, work=work)
         self._reseat()
 
     def _decided(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from streamgen.control.coordinator.alarms import About
 from streamgen.control.coordinator.cluster import Cluster
 from streamgen.control.coordinator.nodes import Node
-from streamgen.control.coordinator.seeking import plan
 from streamgen.control.placement.packing import Clearing, free_a_node, let_in
 
 
@@ -52,7 +51,6 @@ def _for_who_waits(cluster: Cluster, now_ms: int) -> Clearing | None:
         [name] = cluster.waiting.of(kind, 1)
         stream = cluster.streams[name]
         if stream.work.standing.live and stream.here is None:
-            plan(cluster, stream)
             found = let_in(
                 cluster.scheduler,
                 stream.work,

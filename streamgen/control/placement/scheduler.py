@@ -318,11 +318,11 @@ class Scheduler:
         need = self._vector(work.profile.need(Cut.RUNGS if work.standing.live else Cut.NOTHING))
         if not self.bins.slots:
             return Full("there are no nodes", ever=False)
-        nobody = [DIMENSIONS[i] for i in np.flatnonzero((need > 0) & ~self.bins.limit.any(axis=1))]
-        if nobody:
-            return Full(f"no node has {', '.join(nobody)}", ever=False)
         largest = self.bins.largest()
         short = np.flatnonzero(need > largest)
+        nobody = [DIMENSIONS[i] for i in short if not self.bins.limit[i].any()]
+        if nobody:
+            return Full(f"no node has {', '.join(nobody)}", ever=False)
         if short.size:
             what = ", ".join(f"{DIMENSIONS[i]} {need[i]} (most {largest[i]})" for i in short)
             return Full(f"no open node has {what}", ever=False)

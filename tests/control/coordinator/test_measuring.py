@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -138,6 +140,49 @@ def test_what_does_not_fit_as_measured_gives_something_up_or_is_refused(world: W
     never = Profile("starry", SAID.needs[:1], subject=SUBJECT)
     [refuse] = [one for one in world.want("b", never) if isinstance(one, Refuse)]
     assert f"cpu_ms {ROOM + 1}" in refuse.reason
+
+
+def test_only_who_waits_for_the_same_to_the_letter_is_planned_by_it(world: World) -> None:
+    for name in ("x", "y"):
+        world.want(name, Profile("full", (Resources(ROOM - 700),)))
+    small = Subject("starry-1", 640, 360, 30)
+    kinds = [Profile("starry", SAID.needs[:1], subject=subject) for subject in (SUBJECT, small)]
+    for name, kind in zip("ab", kinds, strict=True):
+        world.want(name, kind, patience_ms=60_000)
+    measure(world, "one", replace(seen(600), subject=small))
+    assert (world.owner("a"), world.owner("b") is None) == (None, False)
+
+
+def test_an_edge_that_says_again_what_it_waits_for_asks_for_nothing_else(world: World) -> None:
+    measure(world, "one", seen(ROOM + 1))
+    never = Profile("starry", SAID.needs[:1], subject=SUBJECT)
+    world.want("a", never, patience_ms=60_000)
+    assert planned(world, "a") == ROOM + 1
+    [refuse] = [one for one in world.want("a", never) if isinstance(one, Refuse)]  # at once now
+    assert refuse.stream == "a"
+
+
+def test_a_stream_that_becomes_what_was_measured_is_planned_by_it(world: World) -> None:
+    measure(world, "one", seen(600))
+    world.want("a", Profile("other", (Resources(100),)))
+    world.settle()
+    world.want("a", SAID)
+    assert planned(world, "a") == 600
+
+
+def test_what_runs_is_taken_up_as_it_was_planned_by_a_leader_whose_store_forgot_all(
+    world: World,
+) -> None:
+    measure(world, "one", seen(600))
+    world.want("a", SAID)
+    world.settle()
+    before = world.owner("a")
+    world.rows = {name: replace(row, profiles=()) for name, row in world.rows.items()}
+    world.streams.clear()
+    world.lead()
+    world.settle()
+    assert (world.owner("a"), planned(world, "a")) == (before, 600)
+    assert not world.refused
 
 
 def test_whoever_asks_whether_there_is_room_is_told_by_what_was_measured(world: World) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from streamgen.control.coordinator.events import (
     WorkerLost,
 )
 from streamgen.control.coordinator.homes import KnownHome
-from streamgen.control.placement.resources import Cut, Standing
+from streamgen.control.placement.resources import Cut, Standing, Subject
 from tests.control.coordinator.world import NODE, PROFILES, SECRET, work
 
 pytest.importorskip("sqlalchemy")
@@ -30,6 +31,8 @@ from streamgen.control.coordinator.rows import read, written
 from streamgen.control.store import Home, Node, Store, Stream
 
 LEADER = 3
+SEEN = replace(PROFILES[1], subject=Subject("enhance-1", 1280, 720, 30))
+"""What a node has measured."""
 
 
 def commands() -> list[Persist]:
@@ -37,10 +40,11 @@ def commands() -> list[Persist]:
     coordinator = Coordinator(SECRET)
     events = [
         LeaseGained(LEADER),
-        NodeRegistered("one", "boot-1", NODE, ("starry",)),
+        NodeRegistered("one", "boot-1", NODE, ("starry",), (), (SEEN,)),
         NodeRegistered("two", "boot-1", NODE),
         NodeRegistered("three", "boot-1", NODE),
         *(StreamWanted(work(f"s{number}", kind), None) for number, kind in enumerate(PROFILES)),
+        StreamWanted(work("seen", replace(SEEN, needs=(NODE,))), None),
         StreamWanted(work("batch", PROFILES[2], Standing.BATCH_FREE), None),
         StreamReleased("s1"),
         WorkerLost("three"),
@@ -68,7 +72,7 @@ def test_the_next_leader_reads_what_the_last_one_knew(tmp_path: Path) -> None:
     streams = {one.work.name: one for said in commands() for one in said.streams}
     assert gained.epoch == LEADER + 1
     assert {one.name: one for one in gained.nodes} == {n: nodes[n] for n in ("one", "two", "four")}
-    assert {one.work.name for one in gained.streams} == {"s0", "s2", "batch"}
+    assert {one.work.name for one in gained.streams} == {"s0", "s2", "batch", "seen"}
     for one in gained.streams:
         assert one == streams[one.work.name]
     assert any(one.coming is not None for one in gained.streams), "a move is under way"
@@ -80,7 +84,7 @@ def test_the_next_leader_reads_what_the_last_one_knew(tmp_path: Path) -> None:
     assert slowly.handle(gained, 5_000) == [] and slowly.cluster is not None
     assert slowly.handle(Tick(), 6_000) == []  # nobody was silent for as long as that took
     assert {one.name for one in slowly.cluster.nodes} == {"one", "two", "four"}
-    assert slowly.cluster.streams.keys() == {"s0", "s2", "batch"}
+    assert slowly.cluster.streams.keys() == {"s0", "s2", "batch", "seen"}
 
 
 def test_homes_are_read_as_they_were_written_but_for_those_that_are_gone(tmp_path: Path) -> None:
