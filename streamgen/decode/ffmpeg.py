@@ -6,17 +6,16 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import av
 from av.error import FFmpegError
-from av.video.plane import VideoPlane
 
 from streamgen.decode.interlace import SMALLEST_PX, Deinterlacer
 from streamgen.errors import DecodeError, SourceError
 from streamgen.media.color import LENT, MATRICES, UNTAGGED, ToI420, Transfer, color_of
-from streamgen.media.frame import CPU, Color, Frame, Layout, Plane, plane_shapes
-from streamgen.media.orientation import UPRIGHT, orientation_of, turned
+from streamgen.media.frame import CPU, Color, Fence, Frame, Layout, Plane, plane_shapes
+from streamgen.media.orientation import UPRIGHT, Orientation, orientation_of, turned
 from streamgen.media.packet import Packet
 from streamgen.media.pool import Pool
 from streamgen.media.tonemap import STANDARD, ToneMap
@@ -46,6 +45,18 @@ class _Announced:
     discard: bool
 
 
+class Surfaces(Protocol):
+    """Memory of a device, where libavcodec's pictures are."""
+
+    def lend(
+        self, picture: av.VideoFrame, layout: Layout
+    ) -> tuple[tuple[Plane, ...], Layout, Fence]:
+        """Its planes, which keep the picture alive, their layout, and when their pixels are there.
+
+        `layout` is what the picture says of its pixels."""
+        ...
+
+
 class FFmpegDecoder:
     """Decodes one video track; lends libavcodec's memory (`Decoder` protocol).
 
@@ -57,6 +68,10 @@ class FFmpegDecoder:
     counted as `corrupt{decode}`; packets that never gave a picture as `dropped{undecodable}`,
     exactly, so the caller counts nothing for a `DecodeError`. Pictures outside an edit list are
     left out.
+
+    With `surfaces`, pictures are lent on a device, where nothing is converted. HDR is refused by
+    `SourceError`; a picture that is HDR, of another format or turned in mid-stream is dropped as
+    undecodable; an interlaced one is shown as it is, counted as `corrupt{interlaced}`.
 
     After `flush` a new epoch may begin. `low_delay` uses threads within a picture only: frame
     threads hold back one picture each. One thread calls.
@@ -71,9 +86,12 @@ class FFmpegDecoder:
         threads: int = 0,
         clock: Clock | None = None,
         low_delay: bool = False,
+        surfaces: Surfaces | None = None,
     ) -> None:
         if track.codec_context is None:
             raise SourceError(f"there is no decoder for {track.codec} video")
+        if surfaces is not None and track.color.transfer in tuple(Transfer):
+            raise SourceError("HDR video is converted on the processor")
         self._track = track
         self._context: av.VideoCodecContext = track.codec_context
         self._context.thread_type = "SLICE" if low_delay else "AUTO"
@@ -81,6 +99,7 @@ class FFmpegDecoder:
         self._context.flags |= OUTPUT_CORRUPT
         self._pool = pool
         self._meter = pool.meter
+        self._surfaces = surfaces
         self._count = telemetry.count
         self._now_ns = (clock or telemetry.clock).now_ns
         self._token = 0
@@ -153,7 +172,10 @@ class FFmpegDecoder:
     def _frames(self, pictures: Sequence[av.VideoFrame]) -> list[Frame]:
         out: list[Frame] = []
         for picture in pictures:
-            if self._deinterlacer is None and not picture.interlaced_frame:
+            if self._surfaces is not None and picture.interlaced_frame:
+                self._count("corrupt", "interlaced")
+                out += self._shown((picture,))
+            elif self._deinterlacer is None and not picture.interlaced_frame:
                 out += self._shown((picture,))
             else:
                 out += self._shown(self._progressive(picture))
@@ -185,23 +207,33 @@ class FFmpegDecoder:
                 continue
             if picture.is_corrupt:
                 self._count("corrupt", "decode")
-            out.append(self._frame(picture, announced))
+            frame = self._frame(picture, announced)
+            if frame is None:
+                self._count("dropped", "undecodable")
+            else:
+                out.append(frame)
         return out
 
-    def _frame(self, picture: av.VideoFrame, announced: _Announced) -> Frame:
+    def _frame(self, picture: av.VideoFrame, announced: _Announced) -> Frame | None:
         self._orientation = orientation_of(picture, self._orientation)
         color, layout = self._described(picture)
-        planes = picture.planes
-        if layout is None or planes[0].line_size < 0:
-            picture, color = self._converted(picture, color)
-            planes, layout = picture.planes, Layout.I420
+        ready = None
+        if self._surfaces is not None:
+            if layout is None or self._orientation != Orientation(self._track.rotation):
+                return None
+            planes, layout, ready = self._surfaces.lend(picture, layout)
+        else:
+            if layout is None or picture.planes[0].line_size < 0:
+                picture, color = self._converted(picture, color)
+                layout = Layout.I420
+            planes = _lent(picture, layout)
         pts = self._untimed_pts() if announced.pts is None else announced.pts
         self._last_pts, self._step = pts, announced.duration or self._step
         # A picture whose B-frames come after it cannot be shown sooner: its latency begins with
         # the packet that let it out, or a live stream would lose each of them for being late.
         self._last_received_ns = max(self._received_ns, self._last_received_ns + 1)
         frame = Frame(
-            planes=_lent(picture, planes, layout),
+            planes=planes,
             layout=layout,
             width=picture.width,
             height=picture.height,
@@ -213,8 +245,9 @@ class FFmpegDecoder:
             rotation=self._orientation.rotation,
             epoch=announced.epoch,
             received_ns=self._last_received_ns,
+            ready=ready,
         )
-        return self._turned(frame)
+        return frame if self._surfaces is not None else self._turned(frame)
 
     def _stored_sar(self) -> Fraction:
         if self._sar is None:
@@ -252,7 +285,7 @@ class FFmpegDecoder:
             picture.color_primaries,
             picture.color_trc,
             picture.height,
-            picture.format.name,
+            (picture.sw_format or picture.format).name,
         )
         if tags not in self._tags:
             matrix, range_, primaries, transfer, height, name = tags
@@ -277,15 +310,13 @@ class FFmpegDecoder:
         return tone_map(picture)
 
 
-def _lent(
-    picture: av.VideoFrame, planes: Sequence[VideoPlane], layout: Layout
-) -> tuple[Plane, ...]:
+def _lent(picture: av.VideoFrame, layout: Layout) -> tuple[Plane, ...]:
     """The decoder's planes: each keeps the whole picture alive."""
     dtype = "uint16" if layout is Layout.P010 else "uint8"
     shapes = plane_shapes(layout, picture.width, picture.height)
     return tuple(
         Plane(plane.buffer_ptr, shape, plane.line_size, dtype, CPU, picture)
-        for plane, shape in zip(planes, shapes, strict=True)
+        for plane, shape in zip(picture.planes, shapes, strict=True)
     )
 
 

@@ -1,7 +1,7 @@
 """`fake_hardware`: the decoder, encoders and networks of a `FakeDevice`, over real codecs.
 
-Surfaces are taller than the picture, as decoders make them, and poisoned as soon as nobody holds
-them. Encoders keep pictures and read them late; a device has only so many encoder sessions.
+Surfaces are poisoned as soon as nobody holds them. Encoders keep pictures and read them late; a
+device has only so many encoder sessions.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from streamgen.errors import EncodeError, ModelError, SourceError
 from streamgen.media.blitter import Stream
-from streamgen.media.frame import Frame, Layout, Plane
+from streamgen.media.frame import CPU, Frame, Layout, Plane, plane_shapes
 from streamgen.media.packet import Packet
-from streamgen.media.pool import FramePool, HostMemory, Memory, Pool, Slot
+from streamgen.media.pool import HostMemory, Memory, Pool, Slot
 from streamgen.media.tracks import VideoTrack
 from streamgen.plugins import find
 from streamgen.protocols import Hardware, Inputs, ModelSpec, Running
@@ -54,7 +55,7 @@ def fake_hardware(
 
 
 class FakeDecoder:
-    """FFmpeg's pictures, moved to surfaces of the device (`protocols.Decoder`)."""
+    """FFmpeg's decoder, whose pictures are on surfaces of the device (`protocols.Decoder`)."""
 
     def __init__(
         self,
@@ -64,49 +65,62 @@ class FakeDecoder:
         *,
         pool: Pool,
         telemetry: Telemetry,
-        low_delay: bool = False,
     ) -> None:
         if track.codec not in codecs:
             raise SourceError(f"{fake.device} does not decode {track.codec}")
-        self._device = fake.device
         self._decoder = find("decoder", "ffmpeg")(
-            track, pool=FramePool(), telemetry=telemetry, low_delay=low_delay
+            track, pool=pool, telemetry=telemetry, surfaces=FakeSurfaces(fake)
         )
+
+    def decode(self, packet: Packet) -> Sequence[Frame]:
+        frames: Sequence[Frame] = self._decoder.decode(packet)
+        return frames
+
+    def flush(self) -> Sequence[Frame]:
+        frames: Sequence[Frame] = self._decoder.flush()
+        return frames
+
+
+class FakeSurfaces:
+    """Taller than the picture, and given back to the decoder as soon as nobody holds them."""
+
+    def __init__(self, fake: FakeDevice) -> None:
+        self._device = fake.device
         self._stream = FakeStream(fake)
         self._free: dict[int, list[Memory]] = {}
 
-    def decode(self, packet: Packet) -> Sequence[Frame]:
-        return [self._moved(frame) for frame in self._decoder.decode(packet)]
-
-    def flush(self) -> Sequence[Frame]:
-        return [self._moved(frame) for frame in self._decoder.flush()]
-
-    def _moved(self, frame: Frame) -> Frame:
-        ten_bits = frame.layout is Layout.P010
-        layout, itemsize = (Layout.P010, 2) if ten_bits else (Layout.NV12, 1)
-        columns = frame.width + frame.width % 2
-        pitch = -(-columns * itemsize // ROW_BYTES) * ROW_BYTES
-        coded = -(-frame.height // CODED_ROWS) * CODED_ROWS
+    def lend(
+        self, picture: av.VideoFrame, layout: Layout
+    ) -> tuple[tuple[Plane, ...], Layout, FakeEvent]:
+        """The picture as NV12, or P010 if it has 10 bits; moved there when somebody waits."""
+        dtype, itemsize = ("uint16", 2) if layout is Layout.P010 else ("uint8", 1)
+        rows, columns = picture.height, picture.width
+        pitch = -(-(columns + columns % 2) * itemsize // ROW_BYTES) * ROW_BYTES
+        coded = -(-rows // CODED_ROWS) * CODED_ROWS
         slot = self._surface(pitch * coded * 3 // 2)
+        at, wanted = slot.memory.ptr, Layout.P010 if itemsize == 2 else Layout.NV12
         planes = tuple(
-            Plane(ptr, (rows, columns), pitch, frame.planes[0].dtype, self._device, slot)
-            for ptr, rows in (
-                (slot.memory.ptr, frame.height),
-                (slot.memory.ptr + pitch * coded, (frame.height + 1) // 2),
+            Plane(ptr, shape, pitch, dtype, self._device, slot)
+            for ptr, shape in zip(
+                (at, at + pitch * coded), plane_shapes(wanted, columns, rows), strict=True
             )
         )
-        read, (luma, chroma) = [plane.array() for plane in frame.planes], pixels(planes)
+        written = pixels(planes)
 
         def work() -> None:  # what was decoded is kept: only the surface is the device's
-            luma[:, : frame.width] = read[0]
-            if frame.layout is Layout.I420:
-                chroma[:, ::2], chroma[:, 1::2] = read[1], read[2]
+            shapes = plane_shapes(layout, columns, rows)
+            read = [
+                Plane(one.buffer_ptr, shape, one.line_size, dtype, CPU, picture).array()
+                for one, shape in zip(picture.planes, shapes, strict=True)
+            ]
+            written[0][:] = read[0]
+            if layout is Layout.I420:
+                written[1][:, ::2], written[1][:, 1::2] = read[1:]
             else:
-                chroma[:] = read[1]
+                written[1][:] = read[1]
 
         self._stream.enqueue(work)
-        shown = (planes[0].crop(frame.height, frame.width), planes[1])
-        return frame.retimed(planes=shown, layout=layout, ready=self._stream.record())
+        return planes, wanted, self._stream.record()
 
     def _surface(self, size: int) -> Slot:
         """Given back when its last reader lets go of it: no fence of a reader is asked."""

@@ -15,7 +15,7 @@ import pytest
 
 from streamgen.decode.ffmpeg import FFmpegDecoder
 from streamgen.deliver.container import FileOutlet
-from streamgen.encode import ffmpeg as encoders
+from streamgen.encode import codec as encoders
 from streamgen.graph.lane import Lane
 from streamgen.ingest.container import open_source
 from streamgen.media.frame import Frame, Plane

@@ -240,4 +240,3 @@ def test_a_live_stream_is_refused_on_a_device(lane: Lane, clip: Path) -> None:
             mode=Mode.LIVE,
             hardware=hardware,
         )
-

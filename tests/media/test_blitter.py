@@ -27,7 +27,7 @@ def lent(fake: FakeDevice, planes: Sequence[np.ndarray], layout: Layout) -> Fram
         for one, other in zip(written, planes, strict=True):
             one[:] = other
 
-    stream.start(work)
+    stream.enqueue(work)
     return out.publish(picture(*SIZE), ready=stream.record())
 
 
