@@ -110,7 +110,7 @@ def test_an_edge_without_a_store_tells_of_the_coordinators_jobs(
         answer = CliRunner().invoke(app, ["jobs", "show", "none", "--server", url])
         assert answer.exit_code == 2 and "there is no job 'none'" in answer.output
     status, told = edge.get("/v1/jobs", "POST", {})
-    assert status == 501 and "no store here" in told["detail"]
+    assert status == 404 and "no store here" in told["detail"]
     assert printed("jobs", "cancel", "half", "--server", f"http://127.0.0.1:{edge.http}") == (
         "cancelled\n"
     )
