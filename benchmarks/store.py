@@ -21,13 +21,13 @@ from statistics import median, quantiles
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streamgen.control.store import Segment, Store
-from streamgen.control.store.tables import segments
+from streamgen.control.store import Store, Stream
+from streamgen.control.store.tables import streams
 from streamgen.control.store.writer import values
 
 
-def row(number: int) -> Segment:
-    return Segment("me", "720p", number, "session", number * 90_000, 90_000, 300_000, 0)
+def row(number: int) -> Stream:
+    return Stream(f"stream-{number:08}", "placed", "", {"node": f"node-{number % 100}", "epoch": 7})
 
 
 def wall_ms() -> int:
@@ -39,7 +39,7 @@ async def naive(store: Store, numbers: count[int], seconds: float) -> float:
     done, ends, began = 0, time.monotonic() + seconds, time.monotonic()
     while time.monotonic() < ends:
         async with AsyncSession(store.database.writing_engine) as session:
-            await session.execute(insert(segments).values(values(row(next(numbers)))))
+            await session.execute(insert(streams).values(values(row(next(numbers)))))
             await session.commit()
         done += 1
     return done / (time.monotonic() - began)
@@ -75,7 +75,7 @@ async def measure(url: str, rounds: int, seconds: float, tasks: int) -> dict[str
             ours.append(rate)
             waits += waited
             calm += (await grouped(store, numbers, seconds / 2, 16))[1]
-        there = len(await store.segments("me", "720p"))
+        there = len(await store.all(Stream))
     return {
         "naive_rows_s": median(theirs),
         "grouped_rows_s": median(ours),

@@ -154,7 +154,7 @@ def _load(cluster: Cluster) -> Answer:
 def _event(one: Entry, now_ms: int) -> Answer:
     return {
         "kind": one.kind.value,
-        "ago_ms": now_ms - one.at_ms,
+        "ago_ms": max(0, now_ms - one.at_ms),  # another leader's clock may have been ahead
         "name": one.name,
         "source": one.source,
         "node": one.node,

@@ -1,13 +1,13 @@
 """`Chronicle`: what happened in a cluster of late, as people want to be told: who leads, which
 nodes came and went, which streams moved, were taken over, or found no place.
 
-Of one process, under all its leases; the store has no part in it.
+Of all leaders there were: each one begins with what the store has of it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,7 +58,7 @@ class Entry:
     at_ms: int
     kind: Kind
     name: str = ""
-    """Of the stream, or of the node."""
+    """Of the stream, of the node, or of the coordinator."""
     source: str = ""
     """The node that had the stream."""
     node: str = ""
@@ -69,6 +69,10 @@ class Entry:
 
 class Chronicle:
     def __init__(self) -> None:
+        self.owner = ""
+        """The coordinator that leads, where it does."""
+        self.told: Callable[[Sequence[Entry]], None] = lambda news: None
+        """Hears what is news, too."""
         self._entries: deque[Entry] = deque(maxlen=MOST)
         self._owners: dict[str, Held] = {}
         """The newest of each stream."""
@@ -78,6 +82,10 @@ class Chronicle:
         self.since_ms = 0
         """When this process began to lead."""
         self._leads = False
+
+    def begin(self, entries: Sequence[Entry]) -> None:
+        """What happened until now, from old to new."""
+        self._entries = deque(entries, maxlen=MOST)
 
     def latest(self, most: int = MOST) -> list[Entry]:
         """The newest first."""
@@ -90,6 +98,8 @@ class Chronicle:
         for command in commands:
             news += self._of_command(event, command, now_ms)
         self._entries += news
+        if news:
+            self.told(news)
         return news
 
     def _of_event(self, event: Event, now_ms: int) -> Iterator[Entry]:
@@ -100,11 +110,11 @@ class Chronicle:
                 self._owners = {name: one for name, one in held if one is not None}
                 self._boots = {one.name: one.boot for one in event.nodes}
                 self._draining = {one.name for one in event.nodes if one.draining}
-                yield Entry(now_ms, Kind.LEADS, epoch=event.epoch)
+                yield Entry(now_ms, Kind.LEADS, self.owner, epoch=event.epoch)
             case LeaseLost() if self._leads:
                 self._leads = False
                 self._owners, self._boots, self._draining = {}, {}, set()
-                yield Entry(now_ms, Kind.LEADS_NO_MORE)
+                yield Entry(now_ms, Kind.LEADS_NO_MORE, self.owner)
             case NodeRegistered() if self._leads and self._boots.get(event.node) != event.boot:
                 if event.node in self._boots:
                     yield self._gone(event.node, event, now_ms)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from hashlib import blake2b
 
+from streamgen.control.coordinator.chronicle import MOST, Entry
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.coordinator import Coordinator
 from streamgen.control.coordinator.desk import Desk
@@ -22,6 +23,7 @@ from streamgen.control.coordinator.known import Known
 from streamgen.control.coordinator.lead import Lead
 from streamgen.control.coordinator.messages import Beat, FromCoordinator, Letter
 from streamgen.control.coordinator.places import BEAT_S, Kind
+from streamgen.control.coordinator.rows import entries
 from streamgen.control.coordinator.switchboard import TURN, Caller, Switchboard
 from streamgen.control.keys import LinkKey
 from streamgen.control.store.rows import Lease
@@ -63,10 +65,13 @@ class Office:
         secret = blake2b(key.secret, person=b"owners' tokens", digest_size=32).digest()
         self.desk = Desk(Coordinator(secret), Figures(), self.say, self._persist)
         self._wire = Switchboard(place, key, known, self._hear, self.now_ms, telemetry)
+        self.desk.chronicle.owner, self.desk.chronicle.told = owner, self._note
         self.store: Store | None = None
         """Once it was there."""
         self._lead: Lead | None = None
         self._journal: Journal | None = None
+        self._untold: list[tuple[int, Entry]] = []
+        """News of former leases, which the store did not take any more."""
         self._writing: asyncio.Task[None] | None = None
         self._alive: dict[str, None] = {}
 
@@ -106,11 +111,14 @@ class Office:
     # Leading.
 
     async def _gained(self, store: Store, lease: Lease, rows: LeaseGained) -> None:
+        ahead_ms = await store.now_ms() - self.now_ms()
+        history = dict(entries(await store.news.newest(MOST), ahead_ms)) | dict(self._untold)
+        self.desk.chronicle.begin(sorted(history.values(), key=lambda one: one.at_ms))
         for _ in self.desk.coordinator.prepare(rows, self.now_ms()):
             await asyncio.sleep(0)
         nodes, streams = len(rows.nodes), len(rows.streams)
         log.info("leads with epoch %d: %d nodes, %d streams", lease.epoch, nodes, streams)
-        self._journal = Journal(store, lease)
+        self._journal = Journal(store, lease, ahead_ms, self._untold)
         self._writing = self._tasks.create_task(self._write(self._journal))
         self.desk.gained(rows, self.now_ms())
         for one in self._wire.callers():
@@ -126,6 +134,7 @@ class Office:
         if self._journal is not None:
             log.warning("leads no more: %s", reason)
             self.desk.lost(self.now_ms())
+            self._untold = self._journal.news
         self._journal = None
         if self._lead is not None:
             self._lead.resign(self.desk.outdone)
@@ -169,6 +178,10 @@ class Office:
     def _persist(self, persist: Persist) -> None:
         if self._journal is not None:
             self._journal.add(persist)
+
+    def _note(self, news: Sequence[Entry]) -> None:
+        if self._journal is not None:
+            self._journal.note(news)
 
     async def _tick(self) -> None:
         while True:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from streamgen.control.coordinator.chronicle import Entry, Kind
 from streamgen.control.coordinator.commands import Persist
 from streamgen.control.coordinator.events import Held, KnownNode, KnownStream, LeaseGained
 from streamgen.control.coordinator.homes import KnownHome
 from streamgen.control.placement.resources import Cut, Profile, Resources, Standing, Subject
 from streamgen.control.placement.scheduler import Work
-from streamgen.control.store.rows import Home, Node, Row, Stream
+from streamgen.control.store.rows import Event, Home, Node, Row, Stream
 
 GONE = "gone"
 
@@ -36,6 +38,25 @@ def written(persist: Persist, version: int) -> list[Row]:
     rows += [Stream(name, GONE, "", {}, version) for name in persist.gone_streams]
     rows += [Home(name, GONE, "", 0, "", version) for name in persist.gone_homes]
     return rows
+
+
+def told(entry: Entry, number: int, ahead_ms: int) -> Event:
+    """`ahead_ms`: the store's clock less the entry's; `number` is higher each time."""
+    more = {
+        "source": entry.source,
+        "node": entry.node,
+        "reason": entry.reason,
+        "epoch": entry.epoch,
+    }
+    return Event(number, entry.kind.value, entry.name, entry.at_ms + ahead_ms, more)
+
+
+def entries(events: Iterable[Event], ahead_ms: int) -> Iterator[tuple[int, Entry]]:
+    """With their numbers, but those that only a later release understands."""
+    for one in events:
+        with suppress(ValueError):
+            entry = Entry(one.created_ms - ahead_ms, Kind(one.kind), one.about, **one.body)
+            yield one.number, entry
 
 
 def read(

@@ -1,4 +1,4 @@
-"""The cluster's memory: streams, leases, nodes, jobs, segments, events and the outbox, in SQL.
+"""The cluster's memory: streams, leases, nodes, jobs, events and the outbox, in SQL.
 
 SQLite (WAL) in one file by default, PostgreSQL by URL. Frames, packets and figures of single frames
 never come here.
@@ -13,7 +13,6 @@ from streamgen.control.store.rows import (
     Job,
     Lease,
     Node,
-    Segment,
     Stream,
 )
 from streamgen.control.store.store import Store
@@ -27,7 +26,6 @@ __all__ = [
     "Lease",
     "Node",
     "Notice",
-    "Segment",
     "Store",
     "Stream",
 ]

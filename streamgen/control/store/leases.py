@@ -1,6 +1,6 @@
 """Leases: who may do something alone, told apart by epochs that never go back.
 
-A lease is the right to a stream, to lead the coordinators, to push to a target.
+A lease is the right to lead the coordinators, or to join the pieces of a job.
 """
 
 from __future__ import annotations

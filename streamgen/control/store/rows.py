@@ -53,22 +53,6 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """One finished segment of one rung; its bytes are elsewhere."""
-
-    stream: str
-    rung: str
-    number: int
-    session: str
-    pts: int
-    duration: int
-    size_bytes: int
-    created_ms: int
-    version: int = 0
-    """The epoch of the lease under which it was made."""
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """Work on files. `key` is the submitter's: the same one again is the same job."""
 
@@ -95,18 +79,18 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, kept for people and for who asked to be told."""
+    """Something that happened, kept for people."""
 
-    name: str
-    """Unique, and random in front, so that inserts spread over the index."""
+    number: int
+    """Higher than any before it."""
     kind: str
     about: str
-    """The stream, node or job."""
+    """The stream, node or coordinator."""
     created_ms: int
     body: Document = field(default_factory=dict)
 
 
-Row = Node | Stream | Home | Segment | Job | Chunk | Event | Notice
+Row = Node | Stream | Home | Job | Chunk | Event | Notice
 
 
 @dataclass(frozen=True, slots=True)

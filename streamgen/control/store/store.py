@@ -5,32 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamgen.control.store.database import Clock, Database
 from streamgen.control.store.jobs import Jobs
 from streamgen.control.store.leases import Leases
 from streamgen.control.store.migrate import migrate
+from streamgen.control.store.news import News
 from streamgen.control.store.outbox import Outbox
-from streamgen.control.store.rows import (
-    Event,
-    Home,
-    Job,
-    Lease,
-    Node,
-    Row,
-    Segment,
-    Stream,
-)
-from streamgen.control.store.tables import TABLES, events, segments
+from streamgen.control.store.rows import Home, Job, Lease, Node, Row, Stream
+from streamgen.control.store.tables import TABLES
 from streamgen.control.store.work import Work
 from streamgen.control.store.writer import GroupCommit
 from streamgen.telemetry import Telemetry
 
-R = TypeVar("R", Node, Stream, Home, Segment, Job, Event)
+R = TypeVar("R", Node, Stream, Home, Job)
 PATIENCE_S = 60.0
 """How long writes wait for a database that went away."""
 SLICE = 1_000
@@ -38,8 +30,8 @@ SLICE = 1_000
 
 
 class Store:
-    """Rows in and out; `leases`, `work`, `jobs` and `outbox` beside them. On one event loop; use
-    with `async with`.
+    """Rows in and out; `leases`, `work`, `jobs`, `outbox` and `news` beside them. On one event
+    loop; use with `async with`.
 
     What `write` has acknowledged is seen by every later read, in every process.
     """
@@ -62,6 +54,7 @@ class Store:
         self.work = Work(self.database)
         self.jobs = Jobs(self.database)
         self.outbox = Outbox(self.database)
+        self.news = News(self.database)
         self._writer = GroupCommit(self.database, telemetry or Telemetry(), patience_s=patience_s)
         self._task: asyncio.Task[None] | None = None
 
@@ -85,14 +78,19 @@ class Store:
         """All or none, durable when it returns; see `GroupCommit.write`."""
         await self._writer.write(rows, fences)
 
+    async def now_ms(self) -> int:
+        """The time by the clock that leases expire by. Raises `StoreError`."""
+        async with self.database.reading() as connection:
+            return await self.database.now_ms(connection)
+
     async def one(self, kind: type[R], *key: str | int) -> R | None:
         """The row with this primary key."""
         columns = TABLES[kind].primary_key.columns
-        found = await self._rows(
-            kind,
-            select(TABLES[kind]).where(*(c == k for c, k in zip(columns, key, strict=True))),
-        )
-        return found[0] if found else None
+        same = (column == value for column, value in zip(columns, key, strict=True))
+        async with self.database.reading() as connection:
+            found = await connection.execute(select(TABLES[kind]).where(*same))
+            row = found.one_or_none()
+        return None if row is None else kind(**row._mapping)
 
     async def all(self, kind: type[R]) -> list[R]:
         """Every row of a table, in the order of its key."""
@@ -108,40 +106,21 @@ class Store:
             async for some in found.partitions(SLICE):
                 yield [kind(**row._mapping) for row in some]
 
-    async def segments(self, stream: str, rung: str, *, after: int = -1) -> list[Segment]:
-        """Those with a higher number, in order."""
-        asked = select(segments).where(
-            segments.c.stream == stream, segments.c.rung == rung, segments.c.number > after
-        )
-        return await self._rows(Segment, asked.order_by(segments.c.number))
-
-    async def forget(self, kind: type[Segment] | type[Event], before_ms: int) -> int:
-        """Throw old rows away, a slice at a time so that nobody waits long; returns how many."""
-        table = {Segment: segments, Event: events}[kind]
-        return await self._delete(table, table.c.created_ms < before_ms)
-
     async def discard(self, kind: type[Node] | type[Stream] | type[Home], state: str) -> int:
-        """Throw away what stands so, in the same way. An older version of such a row, written
-        after that, would be taken for a new one."""
-        table = TABLES[kind]
-        return await self._delete(table, table.c.state == state)
-
-    async def _delete(self, table: Table, which: ColumnElement[bool]) -> int:
-        keys, gone = list(table.primary_key.columns), 0
+        """Throw away what stands so, a slice at a time so that nobody waits long; returns how many.
+        An older version of such a row, written after that, would be taken for a new one."""
+        table, gone = TABLES[kind], 0
+        which = table.c.state == state
 
         async def some(connection: AsyncConnection) -> int:
-            found = (await connection.execute(select(*keys).where(which).limit(SLICE))).all()
-            for key in found:
-                same = [column == value for column, value in zip(keys, key, strict=True)]
-                await connection.execute(delete(table).where(*same, which))
-            return len(found)
+            found = await connection.execute(select(table.c.name).where(which).limit(SLICE))
+            names = found.scalars().all()
+            for name in names:
+                await connection.execute(delete(table).where(table.c.name == name, which))
+            return len(names)
 
         while True:
             done = await self.database.attempted(some)
             gone += done
             if done < SLICE:
                 return gone
-
-    async def _rows(self, kind: type[R], asked: Select[Any]) -> list[R]:
-        async with self.database.reading() as connection:
-            return [kind(**row._mapping) for row in await connection.execute(asked)]

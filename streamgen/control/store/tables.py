@@ -24,7 +24,6 @@ from streamgen.control.store.rows import (
     Job,
     Node,
     Row,
-    Segment,
     Stream,
 )
 
@@ -67,20 +66,6 @@ leases = Table(
     Column("token", String(32), nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
 )
-segments = Table(
-    "segments",
-    metadata,
-    Column("stream", String(64), primary_key=True),
-    Column("rung", String(32), primary_key=True),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("session", String(64), nullable=False),
-    Column("pts", BigInteger, nullable=False),
-    Column("duration", BigInteger, nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Index("segments_by_age", "created_ms"),
-)
 jobs = Table(
     "jobs",
     metadata,
@@ -112,12 +97,11 @@ chunks = Table(
 events = Table(
     "events",
     metadata,
-    Column("name", String(64), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", String(32), nullable=False),
     Column("about", String(128), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("body", JSON, nullable=False),
-    Index("events_by_age", "created_ms"),
 )
 outbox = Table(
     "outbox",
@@ -139,7 +123,6 @@ TABLES: dict[type[Row], Table] = {
     Node: nodes,
     Stream: streams,
     Home: homes,
-    Segment: segments,
     Job: jobs,
     Chunk: chunks,
     Event: events,

@@ -78,7 +78,7 @@ def test_a_leader_tells_of_nodes_streams_edges_and_jobs(shown: Shown) -> None:
     assert edge == {"name": "edge-1", "place": "tcp://10.0.0.9:7006", "streams": 2}
     news = [(one["kind"], one["name"]) for one in told["events"]]
     assert ("takeovers", "main") in news and ("node died", "node-1") in news
-    assert news[-1] == ("leads", "")
+    assert news[-1] == ("leads", "host-1")
     assert all(one["ago_ms"] >= 0 for one in told["events"])
 
 

@@ -83,6 +83,60 @@ def test_a_standby_leads_after_a_leader_that_was_killed_and_streams_keep_their_o
     asyncio.run(work())
 
 
+def news(leader: Coordinator) -> list[dict[str, Any]]:
+    """From old to new."""
+    _, told = leader.get("/v1/cluster")
+    return list(reversed(told["events"]))
+
+
+def written(leader: Coordinator, kind: str) -> bool:
+    """It has told of this, and the store has all of it."""
+    _, told = leader.get("/v1/cluster")
+    return told["store"]["unwritten_rows"] == 0 and kind in {one["kind"] for one in told["events"]}
+
+
+def test_what_happened_is_known_to_the_next_leader_and_to_the_one_after_that(
+    tmp_path: Path, url: str
+) -> None:
+    cluster = Cluster(tmp_path, url, lease="2s")
+
+    async def work() -> None:
+        first = cluster.start(0)
+        await until(first.leads, "the first one leads")
+        async with AsyncExitStack() as stack:
+            _, edge = await there(stack, cluster)
+            edge.want("a")
+            await edge.gets("a")
+            source = edge.owners["a"][0]
+            assert first.get(f"/v1/nodes/{source}/drain", "POST")[0] in (200, 202, 204)
+            await until(lambda: written(first, "drained"), "a move that is remembered")
+            before = news(first)
+            told = [(one["kind"], one["name"]) for one in before]
+            assert {("node came", "node-1"), ("node came", "node-2"), ("moves", "a")} <= set(told)
+            cluster.end(first, signal.SIGKILL)
+            second = cluster.start(1)
+            await until(second.leads, "the second one leads")
+            known = news(second)
+            assert [one | {"ago_ms": 0} for one in known[: len(before)]] == [
+                one | {"ago_ms": 0} for one in before
+            ]
+            assert known[len(before)]["kind"] == "leads"
+            ages = [one["ago_ms"] for one in known]
+            assert ages == sorted(ages, reverse=True)
+            assert known[0]["ago_ms"] >= before[0]["ago_ms"]
+            assert cluster.end(second, signal.SIGTERM) == 0
+            third = cluster.start(0)
+            await until(third.leads, "it leads again")
+            leaders = [one for one in news(third) if one["kind"] == "leads"]
+            assert len(leaders) == 3 and all(one["name"] for one in leaders)
+            assert [one["epoch"] for one in leaders] == [1, 2, 3]
+
+    try:
+        asyncio.run(work())
+    finally:
+        cluster.close()
+
+
 def test_a_leader_that_is_told_to_end_gives_its_lease_back(tmp_path: Path, url: str) -> None:
     # A minute is as long as anything is waited for here: who waits for its end is too late.
     patient = Cluster(tmp_path, url, lease="60s")
@@ -151,6 +205,14 @@ def test_while_the_store_is_away_a_leader_leads_until_its_lease_would_have_ended
             assert {name: edge.owners[name] for name in before} == before
             await until(lambda: carried(nodes) == edge.owners, "nodes have heard all")
             assert not any(node.revoked for node in nodes)
+            # What happened while nothing could be written is not forgotten.
+            kinds = [one["kind"] for one in news(leader) if one["kind"].startswith("leads")]
+            assert kinds == ["leads", "leads no more", "leads"]
+            assert cluster.end(leader, signal.SIGTERM) == 0
+            other = cluster.start(1)
+            await until(other.leads, "another one leads")
+            kinds = [one["kind"] for one in news(other) if one["kind"].startswith("leads")]
+            assert kinds == ["leads", "leads no more", "leads", "leads"]
 
     asyncio.run(work())
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from streamgen.control.store import Segment, Store, database
+from streamgen.control.store import Store, Stream, database
 from streamgen.errors import StoreError
 from tests.control.store.private_postgres import PrivatePostgres
-from tests.control.store.test_store import done, segment
+from tests.control.store.test_store import done, stream
 from tests.control.store.writing import wall_ms
 
 asyncpg = pytest.importorskip("asyncpg")
-INSERT = "INSERT INTO segments SELECT 'me', '720p', $1, 'other', 0, 0, 0, 0, 0"
+INSERT = "INSERT INTO streams SELECT $1, 'live', 'other', '{}', 0"
 
 
 def heard(store: Store) -> list[str]:
@@ -82,8 +82,8 @@ async def setting(url: str, name: str, value: str) -> None:
     await one.close()
 
 
-async def written(store: Store) -> list[Segment]:
-    return await store.segments("me", "720p")
+async def written(store: Store) -> list[Stream]:
+    return await store.all(Stream)
 
 
 def test_a_write_that_postgresql_cannot_serialize_is_tried_again(postgres: PrivatePostgres) -> None:
@@ -94,13 +94,13 @@ def test_a_write_that_postgresql_cannot_serialize_is_tried_again(postgres: Priva
         await setting(url, "default_transaction_isolation", "repeatable read")
         async with Store(url, wall_ms) as store, others(url, 1) as (other, looks):
             said = heard(store)
-            await other.execute(INSERT, 1)
-            write = asyncio.create_task(store.write(segment(0), segment(1), segment(2)))
+            await other.execute(INSERT, "s00001")
+            write = asyncio.create_task(store.write(stream(0), stream(1), stream(2)))
             await waiting(looks, 1)
             await other.execute("COMMIT")
             await write
             assert said == ["40001"]
-            assert await written(store) == [segment(n) for n in range(3)]
+            assert await written(store) == [stream(n) for n in range(3)]
 
     done(work())
 
@@ -115,11 +115,11 @@ def test_a_write_that_ends_a_deadlock_is_tried_again(postgres: PrivatePostgres) 
         async with Store(url, wall_ms) as store, others(url, 2) as (middle, other, looks):
             said = heard(store)
             await other.execute("SET deadlock_timeout = '10min'")  # it is ours that must give way
-            await middle.execute(INSERT, 1)
-            await other.execute(INSERT, 2)
-            write = asyncio.create_task(store.write(segment(0), segment(1), segment(2)))
+            await middle.execute(INSERT, "s00001")
+            await other.execute(INSERT, "s00002")
+            write = asyncio.create_task(store.write(stream(0), stream(1), stream(2)))
             await waiting(looks, 1)
-            asks = asyncio.create_task(other.execute(INSERT, 0))
+            asks = asyncio.create_task(other.execute(INSERT, "s00000"))
             await waiting(looks, 2)
             await middle.execute("COMMIT")
             await asks
@@ -127,7 +127,7 @@ def test_a_write_that_ends_a_deadlock_is_tried_again(postgres: PrivatePostgres) 
             await other.execute("COMMIT")
             await write
             assert set(said) == {"40P01"}
-            assert await written(store) == [segment(n) for n in range(3)]
+            assert await written(store) == [stream(n) for n in range(3)]
 
     done(work())
 
@@ -140,13 +140,13 @@ def test_a_write_that_waits_for_a_lock_too_long_is_tried_again(postgres: Private
         await setting(url, "lock_timeout", "20ms")
         async with Store(url, wall_ms) as store, others(url, 1) as (other, _):
             said = heard(store)
-            await other.execute(INSERT, 1)
-            write = asyncio.create_task(store.write(segment(0), segment(1), segment(2)))
+            await other.execute(INSERT, "s00001")
+            write = asyncio.create_task(store.write(stream(0), stream(1), stream(2)))
             await failed(said, 2)
             await other.execute("COMMIT")
             await write
             assert set(said) == {"55P03"}
-            assert await written(store) == [segment(n) for n in range(3)]
+            assert await written(store) == [stream(n) for n in range(3)]
 
     done(work())
 
@@ -167,14 +167,14 @@ def test_a_write_to_a_file_that_another_process_has_locked_is_tried_again(tmp_pa
             said = heard(store)
             with closing(sqlite3.connect(file, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                other.execute(INSERT.replace("$1", "1"))
-                write = asyncio.create_task(store.write(segment(0), segment(1), segment(2)))
+                other.execute(INSERT.replace("$1", "'s00001'"))
+                write = asyncio.create_task(store.write(stream(0), stream(1), stream(2)))
                 await failed(said, 2)
                 assert await written(store) == []
                 other.execute("COMMIT")
             await write
             assert set(said) == {"SQLITE_BUSY"}
-            assert await written(store) == [segment(n) for n in range(3)]
+            assert await written(store) == [stream(n) for n in range(3)]
 
     done(work())
 
@@ -190,9 +190,9 @@ def test_who_is_in_the_way_for_ever_is_told_to_who_writes_and_the_next_write_is_
             with closing(sqlite3.connect(file, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
                 with pytest.raises(StoreError, match="locked"):
-                    await store.write(segment(0))
+                    await store.write(stream(0))
             assert said == ["SQLITE_BUSY"] * database.TRIES
-            await store.write(segment(1))
-            assert await written(store) == [segment(1)]
+            await store.write(stream(1))
+            assert await written(store) == [stream(1)]
 
     done(work())

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from streamgen.control.store import Segment, Store
+from streamgen.control.store import Store, Stream
 from streamgen.errors import StoreError
 from tests.control.store.private_postgres import PrivatePostgres
+from tests.control.store.test_store import numbers, stream
 from tests.control.store.writing import wall_ms, written
 
 WRITING = Path(__file__).with_name("writing.py")
@@ -27,9 +28,9 @@ DAY_MS = 24 * 3600 * 1000
 class Writer:
     """A process that writes, and what it has said."""
 
-    def __init__(self, url: str, rung: str) -> None:
-        self.rung = rung
-        line = [sys.executable, str(WRITING), url, rung]
+    def __init__(self, url: str, job: str) -> None:
+        self.job = job
+        line = [sys.executable, str(WRITING), url, job]
         self._process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._said = b""
 
@@ -50,8 +51,8 @@ class Writer:
 
 
 @contextmanager
-def writers(url: str, rungs: list[str]) -> Iterator[list[Writer]]:
-    some = [Writer(url, rung) for rung in rungs]
+def writers(url: str, jobs: list[str]) -> Iterator[list[Writer]]:
+    some = [Writer(url, job) for job in jobs]
     try:
         yield some
     finally:
@@ -66,19 +67,19 @@ class Reader:
         self._url = url
         self._worked_on: Counter[tuple[str, int]] = Counter()
 
-    def finds(self, rung: str, acknowledged: set[int]) -> None:
+    def finds(self, job: str, acknowledged: set[int]) -> None:
         """All of it, each write whole, and each chunk for the first time."""
-        asyncio.run(self._finds(rung, acknowledged))
+        asyncio.run(self._finds(job, acknowledged))
 
-    async def _finds(self, rung: str, acknowledged: set[int]) -> None:
+    async def _finds(self, job: str, acknowledged: set[int]) -> None:
         async with Store(self._url, wall_ms) as store:
-            found = await store.segments("me", rung)
+            found = [one for one in await store.all(Stream) if one.name.startswith(f"{job}-")]
             while claims := await store.work.claim("reader", 500, DAY_MS):
                 self._worked_on.update((claim.job, claim.number) for claim in claims)
-        numbers = {segment.number for segment in found}
+        numbers = {one.facts["number"] for one in found}
         assert acknowledged <= numbers
-        assert found == [written(rung, number)[0] for number in sorted(numbers)]
-        assert {number for job, number in self._worked_on if job == rung} == numbers
+        assert found == [written(job, number)[0] for number in sorted(numbers)]
+        assert {number for one, number in self._worked_on if one == job} == numbers
         assert set(self._worked_on.values()) == {1}
 
 
@@ -86,15 +87,15 @@ def test_killing_writers_in_mid_commit_loses_and_doubles_nothing(url: str) -> No
     """Who comes next begins with what the ones before have written already."""
     chance = random.Random(7)
     reader = Reader(url)
-    said: dict[str, set[int]] = {rung: set() for rung in "abc"}
+    said: dict[str, set[int]] = {job: set() for job in "abc"}
     for turn in range(ROUNDS):
         with writers(url, list(said)) as some:
             for writer in some:
                 writer.says(200 * turn + chance.randrange(20, 200))
             for writer in some:
-                said[writer.rung] |= writer.killed()
-        for rung, acknowledged in said.items():
-            reader.finds(rung, acknowledged)
+                said[writer.job] |= writer.killed()
+        for job, acknowledged in said.items():
+            reader.finds(job, acknowledged)
 
 
 def test_killing_the_database_server_in_mid_commit_loses_and_doubles_nothing(
@@ -103,7 +104,7 @@ def test_killing_the_database_server_in_mid_commit_loses_and_doubles_nothing(
     """Writers do not know which of their transactions it has, and go on when it is back."""
     url = postgres.new_database()
     reader = Reader(url)
-    said: dict[str, set[int]] = {rung: set() for rung in "ab"}
+    said: dict[str, set[int]] = {job: set() for job in "ab"}
     for _ in range(2):  # then all of it is written again
         with writers(url, list(said)) as some:
             for _ in range(ROUNDS):
@@ -113,9 +114,9 @@ def test_killing_the_database_server_in_mid_commit_loses_and_doubles_nothing(
                 postgres.start()
             for writer in some:
                 writer.says(100)
-                said[writer.rung] |= writer.killed()
-        for rung, acknowledged in said.items():
-            reader.finds(rung, acknowledged)
+                said[writer.job] |= writer.killed()
+        for job, acknowledged in said.items():
+            reader.finds(job, acknowledged)
 
 
 def test_writes_wait_for_a_database_that_is_away(postgres: PrivatePostgres) -> None:
@@ -123,18 +124,14 @@ def test_writes_wait_for_a_database_that_is_away(postgres: PrivatePostgres) -> N
 
     async def work() -> None:
         async with Store(url, wall_ms) as store, Store(url, wall_ms, patience_s=0.2) as hasty:
-            await store.write(Segment("me", "r", 0, "s", 0, 0, 0, 0))
+            await store.write(stream(0))
             postgres.stop()
-            waiting = [
-                asyncio.create_task(store.write(Segment("me", "r", n, "s", 0, 0, 0, 0)))
-                for n in range(1, 50)
-            ]
+            waiting = [asyncio.create_task(store.write(stream(n))) for n in range(1, 50)]
             with pytest.raises(StoreError):
-                await hasty.write(Segment("me", "r", 99, "s", 0, 0, 0, 0))
+                await hasty.write(stream(99))
             assert not any(task.done() for task in waiting)
             await asyncio.to_thread(postgres.start)
             await asyncio.wait_for(asyncio.gather(*waiting), 60)
-            there = [segment.number for segment in await store.segments("me", "r")]
-            assert there == list(range(50))
+            assert await numbers(store) == list(range(50))
 
     asyncio.run(work())

@@ -8,7 +8,7 @@ import pytest
 
 from streamgen.control.store import Store, Stream
 from streamgen.errors import Fenced
-from tests.control.store.test_store import HandClock, done, segment
+from tests.control.store.test_store import HandClock, done, numbers, stream
 from tests.control.store.writing import wall_ms
 
 
@@ -87,13 +87,13 @@ def test_rows_of_one_who_was_taken_over_are_refused_and_others_are_not(url: str)
             assert zombie is not None
             assert owner is not None
             answers = await asyncio.gather(
-                store.write(segment(0), fences=[zombie]),
-                store.write(segment(1), fences=[owner]),
-                store.write(segment(2)),
+                store.write(stream(0), fences=[zombie]),
+                store.write(stream(1), fences=[owner]),
+                store.write(stream(2)),
                 return_exceptions=True,
             )
             assert isinstance(answers[0], Fenced)
             assert answers[1:] == [None, None]
-            assert [s.number for s in await store.segments("me", "720p")] == [1, 2]
+            assert await numbers(store) == [1, 2]
 
     done(work())

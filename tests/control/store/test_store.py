@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, text
 
-from streamgen.control.store import Chunk, Event, Home, Job, Node, Segment, Store, Stream
+from streamgen.control.store import Chunk, Event, Home, Job, Node, Store, Stream
+from streamgen.control.store.database import Database
+from streamgen.control.store.migrate import SCRIPTS
 from streamgen.control.store.store import SLICE
-from streamgen.control.store.tables import metadata
+from streamgen.control.store.tables import metadata, streams
+from streamgen.control.store.writer import values
 from streamgen.errors import ConfigError, Fenced, StoreError
 from streamgen.telemetry import Telemetry
 from tests.control.store.writing import wall_ms
@@ -36,19 +41,30 @@ class HandClock:
         return self.ms
 
 
-def segment(number: int, **changes: Any) -> Segment:
-    made = Segment("me", "720p", number, "session", number * 90_000, 90_000, 1_000, 5_000)
-    return replace(made, **changes)
+def stream(number: int, **changes: Any) -> Stream:
+    return replace(Stream(f"s{number:05}", "live", "session", {"number": number}), **changes)
+
+
+async def numbers(store: Store) -> list[int]:
+    """Of the streams that are there."""
+    return [int(one.facts["number"]) for one in await store.all(Stream)]
+
+
+def first_tables(connection: Connection) -> None:
+    """As the first release made them."""
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0001")
 
 
 def test_what_was_written_is_read_by_another_process(url: str) -> None:
     async def work() -> None:
         node = Node("a", "worker", "ready", {"cores": 2, "name": "é"}, 3)
         async with Store(url, wall_ms) as store, Store(url, wall_ms) as other:
-            await store.write(node, Stream("me", "live"), segment(0), segment(1))
+            await store.write(node, stream(0), stream(1))
             assert await other.one(Node, "a") == node
-            assert await other.all(Stream) == [Stream("me", "live")]
-            assert await other.segments("me", "720p", after=0) == [segment(1)]
+            assert await other.all(Stream) == [stream(0), stream(1)]
             assert await other.one(Node, "b") is None
 
     done(work())
@@ -84,11 +100,11 @@ def test_a_database_of_the_first_release_is_brought_up_to_date_with_what_is_in_i
     home = Home("me", "held", "edge-a", 3 << 32 | 7, '{"session": "é"}' * 4_000, 9)
 
     async def work() -> None:
-        async with Store(url, wall_ms) as store:
-            await store.write(Stream("me", "live"))
-            async with store.database.writing() as connection:
-                await connection.execute(text("DROP TABLE homes"))
-                await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        database = Database(url, wall_ms)
+        async with database.writing() as connection:
+            await connection.run_sync(first_tables)
+            await connection.execute(insert(streams).values(values(Stream("me", "live"))))
+        await database.close()
         async with Store(url, wall_ms) as store:
             assert await store.all(Stream) == [Stream("me", "live")]
             await store.write(home, replace(home, epoch=1, version=8))
@@ -123,8 +139,8 @@ def test_many_writers_share_transactions_and_each_gets_its_own_answer(url: str) 
     async def work() -> None:
         telemetry = Telemetry()
         async with Store(url, wall_ms, telemetry=telemetry) as store:
-            await asyncio.gather(*(store.write(segment(n)) for n in range(900)))
-            assert [s.number for s in await store.segments("me", "720p")] == list(range(900))
+            await asyncio.gather(*(store.write(stream(n)) for n in range(900)))
+            assert await numbers(store) == list(range(900))
         assert telemetry.counts("store_commits")["done"] < 90
 
     done(work())
@@ -133,15 +149,15 @@ def test_many_writers_share_transactions_and_each_gets_its_own_answer(url: str) 
 def test_a_write_that_is_wrong_fails_alone(url: str) -> None:
     async def work() -> None:
         async with Store(url, wall_ms) as store:
-            wrong = segment(5, session=None)
+            wrong = stream(5, session=None)
             answers = await asyncio.gather(
-                *(store.write(segment(n) if n != 5 else wrong) for n in range(10)),
+                *(store.write(stream(n) if n != 5 else wrong) for n in range(10)),
                 return_exceptions=True,
             )
             failed = [n for n, answer in enumerate(answers) if answer is not None]
             assert failed == [5]
             assert isinstance(answers[5], StoreError)
-            assert len(await store.segments("me", "720p")) == 9
+            assert len(await numbers(store)) == 9
 
     done(work())
 
@@ -254,14 +270,17 @@ def test_rows_of_what_is_gone_are_thrown_away(url: str) -> None:
     done(work())
 
 
-def test_old_segments_and_events_are_forgotten(url: str) -> None:
+def test_only_the_newest_events_are_kept_and_each_once(url: str) -> None:
     async def work() -> None:
         async with Store(url, wall_ms) as store:
-            await store.write(*(segment(n, created_ms=n) for n in range(1_500)))
-            await store.write(*(Event(f"e{n}", "k", "me", n) for n in range(10)))
-            assert await store.forget(Segment, 1_400) == 1_400
-            assert await store.forget(Event, 5) == 5
-            assert [s.number for s in await store.segments("me", "720p")] == list(range(1400, 1500))
+            some = [Event(n, "moves", "me", 1_000 - n, {"epoch": 3 << 32 | n}) for n in range(10)]
+            await store.write(*some[5:])
+            await store.write(*some[:7])
+            assert await store.news.newest(20) == some
+            assert await store.news.newest(3) == some[7:]
+            assert await store.news.shed(20) == 0
+            assert await store.news.shed(4) == 6
+            assert await store.news.newest(20) == some[6:]
 
     done(work())
 
@@ -290,11 +309,11 @@ def test_a_write_waits_while_others_have_all_connections_and_goes_on_after_that(
 def test_a_write_of_a_store_that_closes_fails_and_is_not_forgotten(url: str) -> None:
     async def work() -> None:
         async with Store(url, wall_ms) as store:
-            writes = [asyncio.create_task(store.write(segment(n))) for n in range(2_000)]
+            writes = [asyncio.create_task(store.write(stream(n))) for n in range(2_000)]
             await asyncio.sleep(0)
         answers = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 20)
         async with Store(url, wall_ms) as again:
-            there = {s.number for s in await again.segments("me", "720p")}
+            there = set(await numbers(again))
         assert {n for n, answer in enumerate(answers) if answer is None} <= there
         assert all(answer is None or isinstance(answer, StoreError) for answer in answers)
 

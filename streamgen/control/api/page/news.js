@@ -13,8 +13,8 @@ const JOB_STATES = {
 
 // [how it is marked, words] of each kind.
 const TOLD = {
-  leads: () => ["good", "This coordinator leads", ""],
-  "leads no more": () => ["some", "This coordinator leads no more", ""],
+  leads: (one) => ["good", one.name, "leads"],
+  "leads no more": (one) => ["some", one.name, "leads no more"],
   "node came": (one) => ["good", one.name, "came in"],
   "node left": (one) => ["off", one.name, "left"],
   "node died": (one) => ["wrong", one.name, `died${one.reason && `: ${one.reason}`}`],
