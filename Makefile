@@ -1,6 +1,6 @@
 # make help lists what there is. Everything happens inside .venv; nothing else on the machine is
 # touched, except by SYSTEM_DEPS=1, which lets `make test` install what its tests run beside us from
-# Debian: ffmpeg, chromium, rtmpdump, coturn, nginx with RTMP, GStreamer, PostgreSQL.
+# Debian: ffmpeg, chromium, g++, rtmpdump, coturn, nginx with RTMP, GStreamer, PostgreSQL.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -90,6 +90,7 @@ system-deps:
 	command -v ffmpeg >/dev/null || missing+=(ffmpeg); \
 	command -v chromium >/dev/null || missing+=(chromium); \
 	command -v npm >/dev/null || missing+=(npm); \
+	command -v g++ >/dev/null || missing+=(g++); \
 	command -v rtmpdump >/dev/null || missing+=(rtmpdump); \
 	command -v turnserver >/dev/null || missing+=(coturn); \
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql); \

@@ -14,7 +14,8 @@ from streamgen.cuda.rungs import Scaling
 from streamgen.cuda.taps import UNIT, Taps, taps
 from streamgen.errors import ConfigError
 from streamgen.media.frame import Frame, Layout, Plane, plane_shapes
-from streamgen.media.scaler import Size
+from streamgen.media.scaler import CascadeScaler, Size
+from streamgen.testing import HarshPool, picture
 from tests.cuda.bench import Bench, HostBench
 from tests.cuda.pictures import Bytes, Placed, place, separated, source, target
 
@@ -103,6 +104,32 @@ def test_other_filters_are_other_weights(bench: Bench, interpolation: str) -> No
     wanted = expected(planes, (320, 180), (142, 80), interpolation)
     for got, plane in zip(separated(placed.read()), wanted, strict=True):
         assert np.array_equal(got, plane)
+
+
+def psnr(one: Bytes, other: Bytes) -> float:
+    error = ((one.astype(float) - other) ** 2).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+def test_rungs_are_those_of_the_processor_s_scaler(bench: Bench, interpolation: str) -> None:
+    """But for rounding: swscale's weights have 14 bits. A ladder of the processor is a cascade,
+    each rung made from the next larger one; here all are made from the picture."""
+    sizes = [(428, 240), (320, 180), (214, 120)]
+    shown, pool = picture(640, 360), HarshPool()
+    planes = [plane.array() for plane in shown.planes]
+    placed = place(bench, plane_shapes(Layout.I420, 640, 360), "uint8", data=planes)
+    frame = shown.retimed(planes=placed.planes)
+    made = scaled(bench, [frame], sizes, [Layout.NV12] * 3, interpolation=interpolation)
+    scaler = CascadeScaler(interpolation, pool, pool.meter)
+    cascade = scaler.scale_all(shown, sizes)
+    for (rung,), size, by_steps in zip(made, sizes, cascade, strict=True):
+        at_once = scaler.scale(shown, *size)
+        for got, one, other in zip(
+            separated(rung.read()), at_once.planes, by_steps.planes, strict=True
+        ):
+            assert psnr(got, one.array()) >= 48
+            assert psnr(got, other.array()) >= 38
 
 
 def test_pictures_of_a_batch_do_not_mix(bench: Bench) -> None:
