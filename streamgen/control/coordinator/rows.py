@@ -54,7 +54,7 @@ def told(entry: Entry, number: int, ahead_ms: int) -> Event:
 def entries(events: Iterable[Event], ahead_ms: int) -> Iterator[tuple[int, Entry]]:
     """With their numbers, but those that only a later release understands."""
     for one in events:
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):
             entry = Entry(one.created_ms - ahead_ms, Kind(one.kind), one.about, **one.body)
             yield one.number, entry
 

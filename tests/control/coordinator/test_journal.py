@@ -93,7 +93,8 @@ def test_what_the_store_may_have_taken_is_written_under_the_next_lease_and_is_th
 
 def test_what_a_later_release_tells_of_is_left_out(url: str) -> None:
     async def work(store: Store, lease: Lease) -> None:
-        await store.write(Event(1, "new kind", "s", 0, {"more": 1}), Event(2, "drained", "n", 0))
+        await store.write(Event(1, "new kind", "s", 0), Event(2, "moves", "s", 0, {"more": 1}))
+        await store.write(Event(3, "drained", "n", 0))
         assert [one.kind for one in await stored(store)] == [Kind.DRAINED]
 
     trial(url, work)
