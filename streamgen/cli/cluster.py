@@ -44,7 +44,9 @@ def up(
     cpus: int | None = typer.Option(
         None, min=1, help="Cores for each worker; default: its share of a machine."
     ),
-    gpus: int | None = typer.Option(None, min=1, help="Whole GPUs for each worker."),
+    gpus: int | None = typer.Option(
+        None, min=1, help="Whole GPUs for each worker, of which it offers one."
+    ),
     strict: bool = typer.Option(False, help="Each worker on a machine of its own."),
     drain: float = typer.Option(10.0, min=0, help="Seconds for others to take streams over."),
     outlive: str = typer.Option("10min", help="Workers run on so long when nobody holds them."),
