@@ -8,10 +8,12 @@ from pathlib import Path
 
 import typer
 
+from streamgen.cli.asking import WHERE, Coordinators
 from streamgen.cli.listing import show as show_rows
 from streamgen.config import parse_duration
 from streamgen.control.coordinator.places import keyed
 from streamgen.control.launch.fleet import USUAL_NAME, Fleet, Launcher, check_cluster
+from streamgen.control.launch.rolling import Rolling
 from streamgen.errors import ConfigError
 from streamgen.plugins import find_launcher
 
@@ -98,6 +100,23 @@ def status(
     check_cluster(name)
     rows = [asdict(row) for row in _launcher(ray, launcher, address).list(name)]
     show_rows(rows, ["name", "machine", "state", "pid"], as_json=as_json)
+
+
+@app.command()
+def restart(
+    processes: list[str] = typer.Argument(
+        None, metavar="PROCESS", help="As 'status' has them; default: all workers."
+    ),
+    ray: bool = RAY,
+    launcher: str = LAUNCHER,
+    address: str = ADDRESS,
+    name: str = NAME,
+    coordinator: list[str] = WHERE,
+) -> None:
+    """Restart workers one after the other, each once its streams have moved away."""
+    check_cluster(name)
+    one = _launcher(ray, launcher, address)
+    Rolling(Coordinators(coordinator), one, name, typer.echo).restart(processes or ())
 
 
 @app.command()

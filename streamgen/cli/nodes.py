@@ -10,6 +10,7 @@ import typer
 from streamgen.cli.asking import WHERE, Coordinators
 from streamgen.cli.lines import one_line
 from streamgen.cli.listing import show as show_rows
+from streamgen.control.launch.rolling import Pace, empty
 from streamgen.errors import ConfigError
 
 JSON = typer.Option(False, "--json", help="Print JSON.")
@@ -62,11 +63,22 @@ def show(
 def drain(
     name: str = typer.Argument(..., help="Name of a node."),
     undo: bool = typer.Option(False, "--undo", help="After all, use it again."),
+    wait: bool = typer.Option(
+        False, "--wait", help="Until it is empty; where others have no room, it is used again."
+    ),
     as_json: bool = JSON,
     coordinator: list[str] = WHERE,
 ) -> None:
     """Empty a node: nothing new comes to it, and its streams move, one at a time."""
-    told = Coordinators(coordinator).drain(name, wanted=not undo)
+    if wait and undo:
+        raise ConfigError("nothing is waited for with --undo")
+    coordinators = Coordinators(coordinator)
+    if wait:
+        empty(coordinators, name, Pace())
+        if not as_json:
+            typer.echo(f"{name} is empty")
+            return
+    told = coordinators.drain(name, wanted=not undo)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:

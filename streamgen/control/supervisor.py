@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,6 +64,10 @@ class _Running:
         self.due = 0.0
         self.rested = 0.0
         """When it would be due without its pause."""
+        self.anew = False
+        """It is told to end, and started again at once."""
+        self.proven = False
+        """It ran until it was told to, so it could start once: the others do not end with it."""
 
 
 class Supervisor:
@@ -73,6 +78,7 @@ class Supervisor:
         self._signal: int | None = None
         self._unusable: str | None = None
         self._hang_ups = 0
+        self._anew: deque[str] = deque()
         self._woken, self._waking = os.pipe()
         for end in (self._woken, self._waking):
             os.set_blocking(end, False)
@@ -107,6 +113,12 @@ class Supervisor:
         pairs = [(one.child.name, one.process) for one in self._all]
         return {name: process.pid for name, process in pairs if process is not None}
 
+    def restart(self, name: str) -> None:
+        """End a child and start it again, soon. Any thread."""
+        self._anew.append(name)
+        with suppress(OSError):  # all end, or it is awake already
+            os.write(self._waking, b"\0")
+
     def _heard(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             self._hang_ups += 1
@@ -122,8 +134,12 @@ class Supervisor:
         """Look who has died, start who is due."""
         now = time.monotonic()
         reload, self._hang_ups = self._hang_ups > 0, 0
+        anew = {self._anew.popleft() for _ in range(len(self._anew))}
         for one in self._all:
             process = one.process
+            if process is not None and one.child.name in anew:
+                one.anew = True
+                process.terminate()
             if reload and process is not None and one.child.reloads:
                 process.send_signal(signal.SIGHUP)
             if process is not None and process.poll() is not None:
@@ -142,21 +158,30 @@ class Supervisor:
     def _mourn(self, one: _Running, process: subprocess.Popen[bytes], now: float) -> None:
         if process.stdin is not None:
             process.stdin.close()
+        one.process = None
+        self._tell(one, process)
+        if one.anew:
+            one.anew, one.proven, one.deaths, one.due = False, True, 0, now
+            log.info("%s (%d) ended, and is started again", one.child.name, process.pid)
+            return
         lived_s = now - one.began
-        if process.returncode == UNUSABLE and one.deaths == 0 and lived_s < STARTS_S:
+        first = one.deaths == 0 and not one.proven
+        if process.returncode == UNUSABLE and first and lived_s < STARTS_S:
             self._unusable = one.child.name
         if lived_s > HEALTHY_S:
             one.deaths = 0
         one.rested = now + BACKOFF_S[min(one.deaths, len(BACKOFF_S) - 1)]
         one.due = max(one.rested, now + one.child.pause_s)
         one.deaths += 1
-        one.process = None
         peers = [other for other in self._all if other.child.pause_s]
         if all(other.process is None for other in peers):
             for other in peers:
                 other.due = other.rested
         status = "stuck" if process.returncode == STUCK else process.returncode
         log.warning("%s (%d) died: %s", one.child.name, process.pid, status)
+
+    def _tell(self, one: _Running, process: subprocess.Popen[bytes]) -> None:
+        """Those who hear of deaths."""
         told = json.dumps({"worker_lost": one.child.name, "pid": process.pid}).encode() + b"\n"
         for other in self._all:
             if other.child.hears_deaths and other.process is not None and other is not one:

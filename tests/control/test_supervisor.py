@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PARENT = """
-import sys
+import sys, threading
 from streamgen.control.supervisor import Child, Supervisor
 code, pause, *folder = sys.argv[1:]
 children = [
@@ -23,7 +23,12 @@ if float(pause):
     for name in ("one", "two"):
         command = [sys.executable, "-c", code, name, *folder]
         children.append(Child(name, command, last=True, pause_s=float(pause)))
-number = Supervisor(children).serve()
+supervisor = Supervisor(children)
+def asked():
+    for name in sys.stdin:
+        supervisor.restart(name.strip())
+threading.Thread(target=asked, daemon=True).start()
+number = supervisor.serve()
 print("ended by", number, flush=True)
 """
 CHILD = """
@@ -61,17 +66,23 @@ class Family:
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, "-c", PARENT, code, str(pause_s), str(folder)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+
+    def restart(self, name: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(name.encode() + b"\n")
+        self.process.stdin.flush()
 
     def pids(self, name: str) -> list[int]:
         path = self.folder / name
         return [int(line) for line in path.read_text().split()] if path.exists() else []
 
     def ended(self) -> str:
-        assert self.process.stdout is not None
-        with self.process.stdout as out:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with self.process.stdin, self.process.stdout as out:
             text = out.read().decode()
         self.process.wait(15)
         return text
@@ -171,3 +182,38 @@ def test_a_child_whose_work_another_takes_over_waits_and_not_when_there_is_none(
     finally:
         family.process.terminate()
         family.ended()
+
+
+def test_a_child_is_ended_and_started_again_at_once_where_that_is_wanted(tmp_path: Path) -> None:
+    family = Family(tmp_path, pause_s=60)
+    try:
+        (two,) = until(lambda: family.pids("two"))
+        until(lambda: family.pids("one"))
+        for times in (2, 3):
+            family.restart("one")
+            family.restart("nobody")
+            until(lambda n=times: len(family.pids("one")) == n)
+        until(lambda: family.pids("edge"))
+        assert (tmp_path / "ended").read_text().split() == ["one", "one"]
+        assert family.pids("two") == [two]
+    finally:
+        family.process.terminate()
+        assert family.ended() == "ended by 15\n"
+
+
+def test_one_that_cannot_start_any_more_when_it_is_wanted_anew_ends_no_other(
+    tmp_path: Path,
+) -> None:
+    """As after the installation of a version that does not understand its configuration."""
+    listens = "for line in sys.stdin:"
+    once = "if len((folder / name).read_text().split()) > 1: sys.exit(2)\n"
+    family = Family(tmp_path, CHILD.replace(listens, once + listens))
+    try:
+        (edge,) = until(lambda: family.pids("edge"))
+        until(lambda: family.pids("worker"))
+        family.restart("worker")
+        until(lambda: len(family.pids("worker")) >= 4)
+        assert family.pids("edge") == [edge] and alive(edge)
+    finally:
+        family.process.terminate()
+        assert family.ended() == "ended by 15\n"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
 from streamgen.control.coordinator import seeking
 from streamgen.control.coordinator.cluster import Cluster, Holding, Stream
+from streamgen.control.coordinator.coordinator import WARM_MODELS
 from streamgen.control.coordinator.desk import Desk
 from streamgen.control.coordinator.homes import Home
 from streamgen.control.coordinator.nodes import Node
@@ -19,7 +20,11 @@ STANDINGS = ("up", "draining", "drained", "resting", "suspect")
 
 def nodes(desk: Desk, cluster: Cluster, now_ms: int) -> dict[str, Any]:
     """All nodes with their load, and all edges."""
-    rows = [node_row(desk, cluster, node, now_ms) for node in cluster.nodes]
+    demand = cluster.demand(WARM_MODELS)
+    rows = [
+        node_row(desk, cluster, node, now_ms) | {"cold": cold(cluster, node, demand)}
+        for node in cluster.nodes
+    ]
     edges = [
         {
             "name": one.edge,
@@ -99,6 +104,12 @@ def _measured(profile: Profile) -> dict[str, Any]:
     whole = profile.needs[0]
     needs = {name: value for name in DIMENSIONS if (value := getattr(whole, name))}
     return {"name": profile.name, **size, "needs": needs}
+
+
+def cold(cluster: Cluster, node: Node, models: Iterable[str]) -> list[str]:
+    """Those of the networks that are not loaded there."""
+    bins = cluster.scheduler.bins
+    return [model for model in models if not bins.has(bins.slots[node.name], [model])]
 
 
 def standing(node: Node) -> str:

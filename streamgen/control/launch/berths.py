@@ -93,6 +93,16 @@ class Berths:
         """Ask for it; `yours` says whether we have it for as long as we keep the socket open."""
         return self._asked(berth, f"hold {mark}")
 
+    def restart(self, name: str) -> bool:
+        """Have a process ended and started again by its keeper; False: none of that name runs."""
+        for berth, kept in self.all():
+            if kept is not None and name in kept.running:
+                asked = self._asked(berth, f"restart {name}")
+                if asked is not None:
+                    asked[0].close()
+                    return True
+        return False
+
     def log(self, berth: str) -> BinaryIO:
         """What runs there writes to it."""
         path = self.folder / f"{berth}.log"

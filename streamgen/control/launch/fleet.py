@@ -91,6 +91,10 @@ class Launcher(Protocol):
     def list(self, cluster: str) -> Sequence[Launched]:
         """What there is of a cluster, also what nobody holds."""
 
+    def restart(self, cluster: str, name: str) -> bool:
+        """Have one of its processes ended and started again, and do not wait for that. False: none
+        of that name runs."""
+
     def stop(self, cluster: str) -> int:
         """End all of a cluster, which is not an error when there is nothing; how many there were.
         Returns when they have ended."""

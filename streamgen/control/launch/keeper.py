@@ -153,6 +153,8 @@ class Keeper:
             answer["yours"] = True
         with suppress(OSError):  # who asks and does not listen is not waited for
             who.send(json.dumps(answer).encode() + b"\n")
+        if verb == "restart":
+            self._supervisor.restart(mark)
         if verb == "stop":
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -50,6 +50,9 @@ class Local:
         running = {} if kept is None else kept.running
         return [Launched(name, machine(), "runs", pid) for name, pid in running.items()]
 
+    def restart(self, cluster: str, name: str) -> bool:
+        return Berths(cluster, self._folder).restart(name)
+
     def stop(self, cluster: str) -> int:
         berths = Berths(cluster, self._folder)
         count = len(self.list(cluster))

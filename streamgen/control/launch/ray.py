@@ -93,6 +93,11 @@ def kept_here(cluster: str, folder: Path | None) -> list[tuple[str, str, str, in
     ]
 
 
+def restart_here(cluster: str, folder: Path | None, name: str) -> bool:
+    """Runs on every machine."""
+    return Berths(cluster, folder).restart(name)
+
+
 def end_all(cluster: str, folder: Path | None) -> int:
     """Runs on every machine."""
     return Berths(cluster, folder).end_all()
@@ -153,6 +158,12 @@ class Ray:
                 row = (name, "", "is being placed", None)
             rows[row[:2]] = Launched(*row)
         return [rows[key] for key in sorted(rows)]
+
+    def restart(self, cluster: str, name: str) -> bool:
+        answers = self._everywhere(restart_here, cluster, self._folder, name)
+        with suppress(RayError, GetTimeoutError):
+            return any(ray.get(answers, timeout=ANSWERS_WITHIN_S))
+        return False
 
     def stop(self, cluster: str) -> int:
         posts = self._posts(cluster)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from streamgen.control.api import views
 from streamgen.control.coordinator.commands import Assign, Persist, Refuse, Revoke, Wait
 from streamgen.control.coordinator.coordinator import Coordinator
 from streamgen.control.coordinator.desk import EDGE_GONE_MS, LISTEN_MS, Desk
@@ -232,3 +233,21 @@ def test_another_owner_for_a_stream_that_ran_is_counted_as_a_takeover() -> None:
     assert told.owner().node == "node-2"
     assert told.desk.figures.counts["takeovers"] == 1
     assert told.desk.figures.decisions.count == 2
+
+
+def test_a_node_s_row_says_which_networks_in_demand_it_has_not_loaded() -> None:
+    told = Told()
+    told.node()
+    painted = Profile("painted", (Resources(cpu_ms=10),), frozenset({"starry 320x180"}))
+    told.want("edge-a", work("s", painted))
+    told.node("node-2")
+    cluster = told.desk.coordinator.cluster
+    assert cluster is not None
+
+    def cold() -> list[str]:
+        [_, row] = views.nodes(told.desk, cluster, told.now_ms)["nodes"]
+        return list(row["cold"])
+
+    assert cold() == ["starry 320x180"]
+    told.hear("worker", "node-2", NodeReport("node-2", (), ("starry 320x180",)))
+    assert cold() == []

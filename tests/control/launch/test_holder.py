@@ -114,6 +114,17 @@ def test_a_worker_that_died_comes_again_under_its_name(folder: Path) -> None:
     one.stop()
 
 
+def test_a_worker_is_restarted_by_its_keeper_wherever_that_is(folder: Path) -> None:
+    holders = [holder(folder), holder(folder)]
+    (first, before), (second, other) = map(running, holders)
+    berths = Berths("some", folder)
+    assert berths.restart(second) and not berths.restart("nobody")
+    until(lambda: holders[1].state()[2] not in (None, other), "another process")
+    assert running(holders[0]) == (first, before) and running(holders[1])[0] == second
+    for one in holders:
+        one.stop()
+
+
 def test_a_keeper_that_died_takes_its_worker_along_and_both_come_again(folder: Path) -> None:
     one = holder(folder)
     name, pid = running(one)

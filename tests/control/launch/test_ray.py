@@ -194,8 +194,14 @@ def test_workers_come_up_on_nodes_of_their_own_come_again_and_go(world: World) -
     until(lambda: world.workers().get(name, pid) != pid, "a worker of the same name")
     until(lambda: world.nodes() == sorted(workers), "the coordinator knows it")
 
-    assert "is up" in world.command("up", *world.joining, fails=True)
+    # All are restarted, one after the other, by the keepers that hold them.
+    former = world.workers()
+    said = world.command("restart", "--coordinator", f"http://127.0.0.1:{world.http}")
+    assert [line.split(" ")[0] for line in said.splitlines()[1::2]] == sorted(former)
     last = world.workers()
+    assert last.keys() == former.keys() and not {*last.values()} & {*former.values()}
+
+    assert "is up" in world.command("up", *world.joining, fails=True)
     assert world.command("down").startswith("3 ended")
     assert not any(map(alive, last.values()))
     assert not list(world.berths().all())
