@@ -13,7 +13,7 @@ from streamgen.telemetry import Telemetry
 from streamgen_edge.hooks.hooks import Hooks
 from streamgen_edge.outbound.client import Client
 from tests.control.store.writing import wall_ms
-from tests.edge.hooks.scene import LATER, PUBLISHER, hook
+from tests.edge.hooks.scene import PUBLISHER, hook
 from tests.edge.outbound.servers import HOME
 
 WITHIN_S = 3.0
@@ -22,7 +22,9 @@ WITHIN_S = 3.0
 
 async def main(url: str, service: str, *streams: str) -> None:
     async with LateStore(url, wall_ms) as store:
-        hooks = Hooks(Client(HOME), Telemetry(), time.time_ns, waits_s=LATER, within_s=WITHIN_S)
+        hooks = Hooks(
+            Client(HOME), Telemetry(), time.time_ns, waits_s=(1.0,) * 6, within_s=WITHIN_S
+        )
         hooks.keep(store)
         hooks.use({"one": hook(service)})
         for stream in streams:
