@@ -52,6 +52,25 @@ __device__ inline unsigned pixel_of(int sum) {
     return min((unsigned)positive / (UNIT * UNIT), 255u);
 }
 
+// Cells of a table with `columns`, row by row, dealt out to the threads of a block. Divides once:
+// in every turn it would cost as much as the work.
+struct Cells {
+    int columns, step_x, step_y, x, y;
+
+    __device__ explicit Cells(int columns)
+        : columns(columns),
+          step_x(THREADS % columns),
+          step_y(THREADS / columns),
+          x(threadIdx.x % columns),
+          y(threadIdx.x / columns) {}
+
+    __device__ void next() {
+        x += step_x;
+        y += step_y;
+        if (x >= columns) x -= columns, ++y;
+    }
+};
+
 // What comes from one tile: of luma (`COUNT` 1), or of u and v together (2).
 template <class Part, int COUNT>
 struct Tile {
@@ -66,26 +85,24 @@ struct Tile {
     __device__ int staged_rows() const { return job.tile_rows + 2 * job.halo_y; }
 
     __device__ void stage() {
-        int words = staged_words(), size = staged_rows() * words;
-        for (int i = threadIdx.x; i < size; i += THREADS) {
-            int from_x = x - job.halo_x + 4 * (i % words), from_y = y - job.halo_y + i / words;
-            for (int c = 0; c < COUNT; ++c)
-                staged[c * size + i] = part[c].four(from_x, from_y) ^ 0x80808080u;
-        }
+        int words = staged_words(), rows = staged_rows();
+        for (Cells at(words); at.y < rows; at.next())
+            for (int c = 0; c < COUNT; ++c) {
+                unsigned four = part[c].four(x - job.halo_x + 4 * at.x, y - job.halo_y + at.y);
+                staged[(c * rows + at.y) * words + at.x] = four ^ 0x80808080u;
+            }
     }
 
     __device__ void copy(const Rung& rung, int columns, int rows) {
-        int words = staged_words(), across = width() / 4;
-        int inside = job.halo_y * words + job.halo_x / 4;
-        for (int i = threadIdx.x; i < job.tile_rows * across; i += THREADS) {
-            int row = i / across, to = x + 4 * (i % across);
-            if (y + row >= rows) continue;
+        int words = staged_words(), inside = job.halo_y * words + job.halo_x / 4;
+        int last = min(job.tile_rows, rows - y);
+        for (Cells at(width() / 4); at.y < last; at.next()) {
             unsigned word[COUNT];
             for (int c = 0; c < COUNT; ++c) {
-                int at = inside + (c * staged_rows() + row) * words + i % across;
-                word[c] = staged[at] ^ 0x80808080u;
+                int from = inside + (c * staged_rows() + at.y) * words + at.x;
+                word[c] = staged[from] ^ 0x80808080u;
             }
-            put_four(rung, y + row, to, columns, word);
+            put_four(rung, y + at.y, x + 4 * at.x, columns, word);
         }
     }
 
@@ -106,17 +123,16 @@ struct Tile {
 
     __device__ void across(const Taps& taps, int left, int right, int top, int bottom) {
         int words = staged_words(), columns = right - left, fours = (bottom - top) / 4;
-        for (int i = threadIdx.x; i < COUNT * columns * fours; i += THREADS) {
-            int column = i % columns, c = i / columns / fours;
-            int row = top - (y - job.halo_y) + 4 * (i / columns % fours);
-            int offset = (taps.start[left + column] - (x - job.halo_x)) / 4;
+        for (Cells at(columns); at.y < COUNT * fours; at.next()) {
+            int c = at.y >= fours, row = top - (y - job.halo_y) + 4 * (at.y - c * fours);
+            int offset = (taps.start[left + at.x] - (x - job.halo_x)) / 4;
             const unsigned* from = staged + (c * staged_rows() + row) * words + offset;
-            const int* weights = taps.weights + (left + column) * taps.words;
+            const int* weights = taps.weights + (left + at.x) * taps.words;
             int sum[4] = {0, 0, 0, 0};
             for (int k = 0; k < taps.words; ++k)
                 for (int r = 0; r < 4; ++r)
                     sum[r] = __dp4a((int)from[r * words + k], weights[k], sum[r]);
-            short* to = middle + (c * columns + column) * job.middle_rows + row;
+            short* to = middle + (c * columns + at.x) * job.middle_rows + row;
             *(int2*)to = make_int2(pair(sum[0], sum[1]), pair(sum[2], sum[3]));
         }
     }
@@ -124,13 +140,12 @@ struct Tile {
     __device__ void down(const Rung& rung, const Taps& taps, int left, int right, int top,
                          int bottom) {
         int columns = right - left;
-        for (int i = threadIdx.x; i < columns * (bottom - top); i += THREADS) {
-            int column = i % columns, row = top + i / columns;
-            int from = taps.start[row] - (y - job.halo_y);
+        for (Cells at(columns); at.y < bottom - top; at.next()) {
+            int row = top + at.y, from = taps.start[row] - (y - job.halo_y);
             const int* weights = taps.weights + row * taps.words;
             unsigned pixel[COUNT];
             for (int c = 0; c < COUNT; ++c) {
-                const short* fours = middle + (c * columns + column) * job.middle_rows + from;
+                const short* fours = middle + (c * columns + at.x) * job.middle_rows + from;
                 int sum = 0;
                 for (int k = 0; k < taps.words; ++k) {
                     int2 four = *(const int2*)(fours + 4 * k);
@@ -139,7 +154,7 @@ struct Tile {
                 }
                 pixel[c] = pixel_of(sum);
             }
-            put_one(rung, row, left + column, pixel);
+            put_one(rung, row, left + at.x, pixel);
         }
     }
 
