@@ -33,11 +33,14 @@ from streamgen_edge.push.routes import push_routes
 from streamgen_edge.recording.routes import recording_routes
 from streamgen_edge.reference import reference_routes
 from streamgen_edge.roots import Turned, paths, refuse_outside, usable_pipeline
+from streamgen_edge.rtmp.publisher import Refused
 from streamgen_edge.sharing import code_routes
 from streamgen_edge.showing import Showing, shown
 from streamgen_edge.stream import LiveStream
 
 PROBLEM = "application/problem+json"
+RETRY_S = 5
+"""Where nobody knows when there will be room."""
 
 
 class ParamsChange(Settings):
@@ -189,7 +192,11 @@ def _pipelines_of(app: FastAPI, streams: Streams, admin: list[Any]) -> None:
             streams.choose(name, value)
             response.status_code = 202
             return {"name": name, "state": None, "pipeline": value}
-        stream.use(value)
+        try:
+            await streams.change(stream, value)
+        except Refused as error:
+            again = {"retry-after": str(error.wait_s or RETRY_S)}
+            raise HTTPException(503, str(error), again) from error
         return _row(streams, stream)
 
 

@@ -32,7 +32,7 @@ from streamgen_edge.api import api
 from streamgen_edge.app import Asgi, Front
 from streamgen_edge.certificate import tls_context
 from streamgen_edge.cluster.joined import Joined
-from streamgen_edge.cluster.works import UNKNOWN, live, work_of
+from streamgen_edge.cluster.works import UNKNOWN, live, size_of, work_of
 from streamgen_edge.configuring import refuse_unusable
 from streamgen_edge.crowd import Crowd
 from streamgen_edge.descriptors import take_descriptors
@@ -177,8 +177,11 @@ async def _seated(joined: Joined, link: Link, streams: Streams) -> AsyncIterator
         return work_of(stream, joined.profiles, paid=paid(name))
 
     async def admit(name: str, pipeline: dict[str, Any]) -> None:
-        work = live(name, pipeline, UNKNOWN, joined.profiles, paid=paid(name))
-        await joined.questions.admit(work)
+        stream = streams.find(name)
+        runs = stream is not None and not stream.over
+        size = size_of(stream) if stream is not None and runs else UNKNOWN
+        work = live(name, pipeline, size, joined.profiles, paid=paid(name))
+        await joined.questions.admit(work, runs=runs)
 
     def seat(name: str) -> Seating:
         return seats.of(name, lambda: work(name))

@@ -27,6 +27,7 @@ from streamgen_edge.passport import Legacy
 from streamgen_edge.push.pushes import Pushes
 from streamgen_edge.push.settings import PushSettings, named
 from streamgen_edge.recording.recording import Recordings
+from streamgen_edge.replacement import kept
 from streamgen_edge.rtmp.address import Publish
 from streamgen_edge.rtmp.publisher import Looped, Publisher, Refused, Sink
 from streamgen_edge.seats import Seating
@@ -74,8 +75,8 @@ class Streams:
         self.seat: Callable[[str], Seating | None] = lambda name: None
         """Who says which worker a stream gets; None: it gets the idlest."""
         self.admit: Callable[[str, dict[str, Any]], Awaitable[None]] | None = None
-        """Raises `Refused` where there is no worker for a new stream by this pipeline; None: there
-        always is, as far as anybody says."""
+        """Raises `Refused` where there is no room for a new stream by this pipeline, or for one
+        that runs by another; None: there always is, as far as anybody says."""
         self._link = link
         self._metrics = metrics
         self._wall_ns = wall_ns
@@ -203,6 +204,12 @@ class Streams:
         stream = self._streams.get(name)
         if self.admit is not None and (stream is None or stream.over):
             await self.admit(name, self._pipeline(name, settings)[0])
+
+    async def change(self, stream: LiveStream, pipeline: dict[str, Any]) -> None:
+        """Another pipeline for a stream from now on. Raises `Refused` where there is no room."""
+        if self.admit is not None:
+            await self.admit(stream.name, kept(stream.pipeline, pipeline))
+        stream.use(pipeline)
 
     def choose(self, name: str, pipeline: dict[str, Any]) -> None:
         """The pipeline of the next session under this name, instead of the configured one."""

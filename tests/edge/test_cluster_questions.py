@@ -126,6 +126,20 @@ def test_where_there_is_room_a_stream_comes_and_none_is_kept_for_it(wire: Wire) 
     assert cluster is not None and not cluster.streams
 
 
+def test_what_a_stream_is_to_become_is_asked_for_with_what_it_has(wire: Wire) -> None:
+    wire.full()
+
+    def becomes(cpu_ms: int) -> asyncio.Task[None]:
+        profile = Profile("other", (Resources(cpu_ms=cpu_ms),))
+        wish = Work("first", profile, Standing.LIVE_PAID)
+        asked = wire.loop.create_task(wire.questions.admit(wish, runs=True))
+        wire.loop.step()
+        return asked
+
+    assert becomes(1_050).result() is None
+    assert "cpu_ms 1100" in str(refusal(becomes(1_100)))
+
+
 def test_where_nobody_says_whether_there_is_room_a_stream_comes(wire: Wire) -> None:
     wire.full()
     wire.questions.leads = lambda: None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from streamgen.control.api.calling import called
 from streamgen.telemetry import Metrics
+from streamgen_edge.api import api
 from streamgen_edge.link import Link
 from streamgen_edge.publishing import MOST_CHOSEN, Streams
 from streamgen_edge.push.settings import PushSettings
@@ -81,6 +84,40 @@ async def test_who_publishes_by_whip_hears_at_once_that_there_is_no_room_for_a_n
             assert stream is not None and stream.pipeline["name"] == "chosen"
             await publish("whip", "cam")  # it has a place, or waits for one
             assert len(asked) == 1
+            stream.end()
+
+
+@looped
+async def test_a_pipeline_for_which_there_is_no_room_is_refused_and_nothing_changes() -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def admit(name: str, pipeline: dict[str, Any]) -> None:
+        asked.append(pipeline)
+        if pipeline["name"] == "large":
+            raise Refused("no room for the stream", later=True, wait_s=8)
+
+    with TemporaryDirectory() as folder:
+        async with Link(Path(folder)) as link:
+            streams = Streams(Server(pipeline="starry"), link, Metrics(), lambda: 0)
+            rest = api(streams, Metrics(), lambda: None, lambda: 0)
+            stream = streams._opened("cam", StreamSettings())
+            streams.admit = admit
+
+            async def put(name: str) -> tuple[int, str, str]:
+                body = json.dumps({"pipeline": {"name": name, "stages": []}}).encode()
+                kind = [("content-type", "application/json")]
+                status, headers, text = await called(rest, "PUT", "/v1/streams/cam", kind, body)
+                return status, dict(headers).get("retry-after", ""), text
+
+            status, again_s, text = await put("large")
+            assert (status, again_s, json.loads(text)["detail"]) == (
+                503,
+                "8",
+                "no room for the stream",
+            )
+            assert stream.pipeline["name"] == "starry" and stream.version == 0
+            assert asked[-1]["ladder"] == stream.pipeline["ladder"]  # it stays as it is
+            assert (await put("small"))[0] == 200 and stream.pipeline["name"] == "small"
             stream.end()
 
 

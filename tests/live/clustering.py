@@ -14,6 +14,7 @@ from types import TracebackType
 from streamgen.control.keys import new_key
 from tests.live.playlists import Seen, renditions
 from tests.live.serving import Server
+from tests.ports import free_port
 
 LEASE = "4s"
 
@@ -29,6 +30,8 @@ class Cluster:
         self._config = config
         self._names = edges
         self.places = [folder / "c0", folder / "c1"]
+        self.http = [free_port(), free_port()]
+        """Of the coordinators' APIs."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.edges: dict[str, Server] = {}
         self._key = folder / "key"
@@ -76,7 +79,7 @@ class Cluster:
         """Start this one of the two. They share a key and the store."""
         store = f"sqlite:///{self.folder}/state.db"
         options = ["--store", store, "--folder", str(self.places[number]), "--lease", LEASE]
-        options += ["--key", str(self._key)]
+        options += ["--key", str(self._key), "--http", str(self.http[number])]
         self._started(f"coordinator-{number}", "coordinator", *options)
 
     def worker(self, name: str) -> None:

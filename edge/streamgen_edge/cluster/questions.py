@@ -35,11 +35,11 @@ class Questions:
         self._waiting: dict[int, asyncio.Future[Told]] = {}
         self._parts: dict[int, list[str]] = {}
 
-    async def admit(self, work: Work) -> None:
-        """Raises `Refused` where a new stream would find no room. Where nobody can say so in time,
-        it comes and waits."""
+    async def admit(self, work: Work, *, runs: bool = False) -> None:
+        """Raises `Refused` where there is no room for a new stream, or for what one that `runs` is
+        to become. Where nobody can say so in time, it is taken for granted."""
         try:
-            told = await self._answer(lambda number: RoomAsked(number, work), ROOM_S)
+            told = await self._answer(lambda number: RoomAsked(number, work, runs), ROOM_S)
         except Unanswered:
             return
         assert isinstance(told, RoomTold)

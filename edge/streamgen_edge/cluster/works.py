@@ -17,11 +17,15 @@ UNKNOWN = (1280, 720, 30.0)
 
 def work_of(stream: LiveStream, profiles: Profiles, *, paid: bool = True) -> Work:
     """Asked once there is a key frame, so that the size is known as far as it ever will be."""
+    return live(stream.name, stream.pipeline, size_of(stream), profiles, paid=paid)
+
+
+def size_of(stream: LiveStream) -> tuple[int, int, float]:
+    """Width, height and rate, as far as its publisher has said."""
     publisher = stream.publisher
     width, height, rate = publisher.size if isinstance(publisher, RtmpSink) else (0, 0, 0.0)
     width, height = (width, height) if width and height else UNKNOWN[:2]
-    size = width, height, rate or UNKNOWN[2]
-    return live(stream.name, stream.pipeline, size, profiles, paid=paid)
+    return width, height, rate or UNKNOWN[2]
 
 
 def live(

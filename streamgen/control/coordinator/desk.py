@@ -216,7 +216,7 @@ class Desk:
 
     def _room(self, asked: RoomAsked, now_ms: int) -> RoomTold:
         cluster = self.coordinator.cluster
-        wait = None if cluster is None else no_room(cluster, asked.work, now_ms)
+        wait = None if cluster is None else no_room(cluster, asked.work, now_ms, runs=asked.runs)
         if wait is None:
             return RoomTold(asked.number, "", None)
         return RoomTold(asked.number, wait.reason, wait.earliest_ms)

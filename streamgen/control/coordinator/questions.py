@@ -18,6 +18,8 @@ class RoomAsked:
     number: int
     """Of the question, at its edge."""
     work: Work
+    runs: bool = False
+    """The stream runs, and is to become this; else it is new."""
 
 
 @dataclass(frozen=True, slots=True)

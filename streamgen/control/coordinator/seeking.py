@@ -167,10 +167,12 @@ def change(cluster: Cluster, stream: Stream, work: Work, now_ms: int) -> None:
         cluster.said.append(Refuse(work.name, f"unchanged: {answer.reason}", at_ms))
 
 
-def no_room(cluster: Cluster, work: Work, now_ms: int) -> Wait | None:
-    """What a stream that is not known yet would be told now; None: it would get an owner, or nobody
-    can say. Nothing is booked."""
-    if not cluster.settled or work.name in cluster.streams:
+def no_room(cluster: Cluster, work: Work, now_ms: int, *, runs: bool = False) -> Wait | None:
+    """What a new stream, or one that `runs` and is to become this, would be told now; None: it
+    would have room, or nobody can say. Nothing is booked."""
+    stream = cluster.streams.get(work.name)
+    has_owner = stream is not None and stream.here is not None
+    if not cluster.settled or has_owner != runs or (stream is not None and not runs):
         return None
     full = cluster.scheduler.full(cluster.catalogue.planned(work))
     earliest_ms = None if full is None else _earliest(cluster, work, full, now_ms)

@@ -168,11 +168,19 @@ class Scheduler:
         return self._full(work)
 
     def full(self, work: Work) -> Full | None:
-        """Why there is no place for work that has none yet; None: `place` would find one."""
-        for cut, reclaim in self._ways(work, Force.ALL):
-            if self.bins.best(self._vector(work.profile.need(cut)), reclaim=reclaim) is not None:
-                return None
-        return self._full(work)
+        """Why there is no place for work, what it has already put aside; None: there is one."""
+        mine = self._bookings.get(work.name, ())
+        for one in mine:
+            self.bins.take(one.slot, -one.need, 0)
+        try:
+            for cut, reclaim in self._ways(work, Force.ALL):
+                need = self._vector(work.profile.need(cut))
+                if self.bins.best(need, reclaim=reclaim) is not None:
+                    return None
+            return self._full(work)
+        finally:
+            for one in mine:
+                self.bins.take(one.slot, one.need, 0)
 
     def room(self, work: Work, node: str, cut: Cut = Cut.NOTHING) -> bool:
         """Whether there is room on this node as it is, open or not."""

@@ -131,6 +131,30 @@ def test_whether_there_is_room_can_be_asked_and_nothing_is_kept_for_it(world: Wo
     assert told("c") is None
 
 
+def test_whether_a_stream_may_become_another_can_be_asked_and_its_own_room_counts() -> None:
+    world = World()
+    world.register("one")
+    world.want("a", WHOLE)  # 900 ms of the GPU, which may be all in use
+    cluster = world.coordinator.cluster
+    assert cluster is not None
+    used = cluster.scheduler.bins.load().tolist()
+
+    def told(name: str, gpu_ms: int) -> Wait | None:
+        wish = work(name, Profile("other", (Resources(gpu_ms=gpu_ms),)))
+        return no_room(cluster, wish, world.now_ms, runs=True)
+
+    assert told("a", 850) is None
+    wait = told("a", 901)
+    assert wait is not None and "gpu_ms 901" in wait.reason
+    world.register("two")
+    world.want("b", Profile("half", (Resources(gpu_ms=500),)))
+    wait = told("b", 901)
+    assert wait is not None
+    assert told("b", 900) is None
+    assert told("nobody", 10_000) is None
+    assert cluster.scheduler.bins.load()[:, 0].tolist() == [row[0] for row in used]
+
+
 def test_a_no_says_when_a_node_is_trusted_again(world: World) -> None:
     world.say(Drain("two"))
     for _ in range(3):
