@@ -29,6 +29,12 @@ ENCODERS = {
     "x265": "streamgen.encode.ffmpeg:X265",
     "svt-av1": "streamgen.encode.ffmpeg:SvtAv1",
 }
+HARDWARE = {"cuda": "streamgen.cuda.gpu:hardware"}
+DEVICE_CODECS = {
+    "nvdec": "streamgen.decode.nvdec:NvdecDecoder",
+    "nvenc": "streamgen.encode.nvenc:Nvenc",
+}
+"""What hardware is made of."""
 RUNTIMES = {
     "openvino": "streamgen.runtimes.openvino:OpenVINORuntime",
     "onnx": "streamgen.runtimes.onnx:OnnxRuntime",
@@ -44,6 +50,8 @@ ISOLATIONS = {"process": "streamgen.graph.declared:stage_class"}
 TABLES = {
     "decoder": DECODERS,
     "encoder": ENCODERS,
+    "hardware": HARDWARE,
+    "device codec": DEVICE_CODECS,
     "runtime": RUNTIMES,
     "conversion": CONVERSIONS,
     "engines": ENGINES,

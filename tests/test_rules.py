@@ -70,7 +70,11 @@ LIBRARIES = {
     "openvino": {"streamgen/runtimes/openvino.py"},
     "onnxruntime": {"streamgen/runtimes/onnx.py"},
     "ray": {"streamgen/control/launch/ray.py"},
-    "cuda": {"streamgen/cuda/loaded.py", "streamgen/cuda/program.py"},
+    "cuda": {
+        "streamgen/cuda/gpu.py",
+        "streamgen/cuda/loaded.py",
+        "streamgen/cuda/program.py",
+    },
     "torch": {"streamgen/control/probes/torch.py"},
     "tensorrt": {"streamgen/control/probes/tensorrt.py"},
 }

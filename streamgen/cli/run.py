@@ -15,6 +15,7 @@ from streamgen.cli.lines import one_line
 from streamgen.cli.progress import Screen
 from streamgen.cli.side_files import check_places, write_whole
 from streamgen.control.chunks.chunked import Following, carry_in_pieces
+from streamgen.control.devices import Wanted
 from streamgen.control.offline import (
     Choices,
     Job,
@@ -67,6 +68,9 @@ def run(
     processes: int = typer.Option(
         1, "--jobs", min=1, max=256, help="Cut each file, for this many processes at once."
     ),
+    device: Wanted = typer.Option(
+        Wanted.AUTO, help="'cuda': transcode on an NVIDIA GPU (a trial); 'auto' is the processor."
+    ),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show tracebacks of errors."),
 ) -> None:
     """Run a pipeline over files, folders or URLs.
@@ -81,7 +85,9 @@ def run(
     if fragmented:
         check_fragmented(jobs)
     check_places([report, metrics, trace], jobs, pipeline)
-    choices = Choices(overwrite, resume, audio, fragmented, pipelines=True, trace=trace is not None)
+    choices = Choices(
+        overwrite, resume, audio, fragmented, pipelines=True, device=device, trace=trace is not None
+    )
     board = Board(Screen(sys.stdout), Screen(sys.stderr), alone=len(jobs) == 1)
     outcomes = []
     for outcome in carry_all(jobs, _by(processes, loaded, choices, board)):
@@ -102,6 +108,8 @@ def _by(
     """How one job is carried out. Raises `ConfigError` for what several processes cannot do."""
     if processes > 1 and choices.trace:
         raise ConfigError("--trace follows one process: leave out --jobs")
+    if processes > 1 and choices.device is Wanted.CUDA:
+        raise ConfigError("pieces are made on the processor: leave out --device cuda, or --jobs")
 
     def carrying(job: Job, lane: Lane) -> Outcome:
         if processes > 1 and not job.sending:  # a live stream is made while it is sent

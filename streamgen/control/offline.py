@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from streamgen.control.devices import Wanted, open_hardware
 from streamgen.deliver.container import CONTAINERS, FileOutlet, container_of
 from streamgen.deliver.gstreamer import GstOutlet
 from streamgen.deliver.hls import HlsOutlet
@@ -55,6 +56,7 @@ class Choices:
     """MP4 files in fragments."""
     pipelines: bool = False
     """Inputs and outputs may be pipelines of GStreamer. Only for what this machine's user types."""
+    device: Wanted = Wanted.CPU
     trace: bool = False
     """Keep what every step did with every frame, in the run's telemetry."""
 
@@ -241,6 +243,7 @@ def carry(
             telemetry=telemetry,
             all_audio=choices.sound is Sound.ALL,
             top_only=not job.ladder,
+            hardware=open_hardware(choices.device, pipeline, live=bool(job.sending)),
         )
         session.notes[:0] = notes
         with session, audience.watching(job, session, telemetry):

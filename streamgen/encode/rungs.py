@@ -15,6 +15,8 @@ from streamgen.errors import ConfigError
 from streamgen.media.frame import Color
 
 Codec = Literal["x264", "x265", "svt-av1"]
+FORMATS: dict[Codec, str] = {"x264": "h264", "x265": "hevc", "svt-av1": "av1"}
+"""What each makes, by libavcodec's name."""
 Preset = Literal[
     "ultrafast",
     "superfast",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamgen.encode.nvenc import Nvenc
 from streamgen.errors import ConfigError
 from streamgen.graph.lane import Lane
 from streamgen.ingest.container import open_source
@@ -29,6 +32,7 @@ from streamgen.testing import (
     fake_hardware,
     synthetic_clip,
 )
+from tests.gpus import Driverless
 
 FRAMES = 60
 RUNGS = ("source", "120p")
@@ -152,6 +156,18 @@ def test_a_refused_session_sends_only_its_own_rung_to_the_processor(lane: Lane, 
         "rung 120p is encoded on the processor: fake:0 has no encoder session left"
     ]
     assert fake.downloads == FRAMES
+    assert [len(basket.of(f"video/{rung}")) for rung in RUNGS] == [FRAMES, FRAMES]
+
+
+def test_where_libavcodec_finds_no_gpu_the_report_says_so_for_every_rung(
+    lane: Lane, clip: Path
+) -> None:
+    fake = FakeDevice()
+    hardware = replace(fake_hardware(fake), encoder=partial(Nvenc, Driverless()))
+    basket, report = carried(lane, clip, on_device(hardware), hardware)
+    said = [note for note in report.notes if "is encoded on the processor: " in note]
+    assert len(said) == len(RUNGS)
+    assert all("h264_nvenc" in note for note in said)
     assert [len(basket.of(f"video/{rung}")) for rung in RUNGS] == [FRAMES, FRAMES]
 
 
