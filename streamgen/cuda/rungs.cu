@@ -52,8 +52,8 @@ __device__ inline unsigned pixel_of(int sum) {
     return min((unsigned)positive / (UNIT * UNIT), 255u);
 }
 
-// Cells of a table with `columns`, row by row, dealt out to the threads of a block. Divides once:
-// in every turn it would cost as much as the work.
+// Cells of a table with `columns`, row by row, dealt out to the threads of a block. Divides once,
+// not in every turn: GPUs have no instruction for it.
 struct Cells {
     int columns, step_x, step_y, x, y;
 
