@@ -130,6 +130,11 @@ class Homing:
         homes.lost = self._lost
         homes.doubted = lambda name: self.doubted(name)
 
+    @property
+    def joined(self) -> bool:
+        """There are other edges."""
+        return self._homes is not None
+
     def sure(self, name: str) -> bool:
         """Whether a stream that is here may be pushed: no other edge can have it."""
         return self._homes is None or self._homes.sure(name)

@@ -99,9 +99,10 @@ async def serve(
 ) -> None:
     """Serve until told to stop. Raises `ConfigError` when an address is taken."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, leave = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, leave.set)
     metrics, own = Metrics(), Telemetry()
     metrics.add("", own)
     joined = None if server.cluster is None else Joined(server.cluster, server, folder)
@@ -140,12 +141,12 @@ async def serve(
         reloading = Reloading(config, streams, link, web, rtmps)
         loop.add_signal_handler(signal.SIGHUP, reloading.asked.set)
         _say_where(folder, web.port, rtmp.port)
-        events = (stop, link.broken, web.ended)
+        events = (stop, leave, link.broken, web.ended)
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in events]
         ends.append(asyncio.create_task(reloading.run()))
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         rtmp.drain()
-        await _drain(streams)
+        await _drain(streams, elsewhere=leave.is_set())
         await _finished(streams)
         for end in ends:
             end.cancel()
@@ -245,10 +246,11 @@ async def _listening(server: RtmpServer, rtmp: Rtmp) -> AsyncIterator[None]:
         await server.close()
 
 
-async def _drain(streams: Streams) -> None:
-    """Let every stream finish: its last pictures, and the playlists' end for those who watch."""
+async def _drain(streams: Streams, *, elsewhere: bool) -> None:
+    """Let every stream finish: its last pictures, and the playlists' end for those who watch.
+    `elsewhere`: leave it to the edge where its publisher comes next."""
     watched = any(True for _ in streams)
-    streams.end_all()
+    streams.end_all(elsewhere=elsewhere)
     with suppress(TimeoutError):
         await asyncio.wait_for(streams.over.wait(), DRAIN_S)
     if watched:

@@ -330,10 +330,12 @@ class Streams:
             if now - at >= KEPT_S:
                 del self._ended[name]
 
-    def end_all(self) -> None:
-        """No new publishers; every stream is finished."""
+    def end_all(self, *, elsewhere: bool = False) -> None:
+        """No new publishers; every stream is finished, or goes on `elsewhere` in the cluster, where
+        its publisher comes next."""
         self.closing = True
+        moves = elsewhere and self.homing.joined
         for stream in list(self._streams.values()):
-            stream.end(EndReason.SERVER)
+            stream.end(EndReason.MOVED if moves else EndReason.SERVER)
         if not self._streams:
             self.over.set()

@@ -48,6 +48,8 @@ class Child:
     """SIGHUP is passed on to it: it reads its configuration again."""
     last: bool = False
     """Ended after the others: the workers outlive the edge that drains their streams."""
+    leaves: bool = False
+    """Where it is to be restarted it gets SIGUSR1, not SIGTERM: what it does goes on elsewhere."""
     pause_s: float = 0.0
     """Before it is started again: children that have a pause take each other's work over, and that
     comes first. Where none of them is left, nobody waits."""
@@ -139,7 +141,7 @@ class Supervisor:
             process = one.process
             if process is not None and one.child.name in anew:
                 one.anew = True
-                process.terminate()
+                process.send_signal(signal.SIGUSR1 if one.child.leaves else signal.SIGTERM)
             if reload and process is not None and one.child.reloads:
                 process.send_signal(signal.SIGHUP)
             if process is not None and process.poll() is not None:

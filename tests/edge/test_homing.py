@@ -270,6 +270,19 @@ async def test_a_stream_that_ends_is_left_and_not_gone_on_with() -> None:
 
 
 @looped
+async def test_an_edge_that_leaves_its_streams_to_others_ends_none() -> None:
+    async with edge(Homes(passport(wishes=WISHES))) as one:
+        stream = await one.publish()
+        pushes = stream.viewing.pushes
+        assert pushes is not None
+        one.streams.end_all(elsewhere=True)
+        assert stream.over and one.streams.over.is_set()
+        assert not one.homes.left and one.homes.passport != OVER
+        assert one.lines[0].reasons == ["the stream was ended"] and pushes._over
+        assert not stream.viewing.packager or not stream.viewing.packager.ended
+
+
+@looped
 async def test_what_is_claimed_and_cannot_begin_is_left() -> None:
     async with edge(Homes(passport())) as one:
         one.homes.pause.clear()

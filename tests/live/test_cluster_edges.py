@@ -4,6 +4,8 @@ than a pause: the session, its numbers, its dates and its clock go on."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from tests.live.clustering import Cluster
 from tests.live.numbered import RATE, published, tape
 from tests.live.playing import Player
-from tests.live.serving import Server, needs_ffmpeg
+from tests.live.serving import Publisher, Server, needs_ffmpeg
 from tests.live.watching import View, until, watched
 
 pytestmark = needs_ffmpeg
@@ -83,3 +85,28 @@ def test_a_publisher_goes_on_at_another_edge_where_its_own_dies_and_where_it_liv
         for publisher in publishers:
             publisher.kill()
             publisher.wait(10)
+
+
+def test_the_streams_of_an_edge_that_is_restarted_go_on_in_their_sessions(
+    cluster: Cluster,
+) -> None:
+    """It is told to leave them; its publishers come to another edge, and back."""
+    a, b = cluster.edges["edge-a"], cluster.edges["edge-b"]
+    publishers = [Publisher(a, "cam", seconds=240)]
+    try:
+        a.until(lambda: a.frames_out("cam") > 25, "motion")
+        session = a.stream("cam")["session"]
+        with Player(b, "cam") as player:
+            player.moves()
+            os.kill(a.pids()["edge"], signal.SIGUSR1)
+            a.until(lambda: publishers[0].process.poll() is not None, "the end of its publisher")
+            publishers.append(Publisher(b, "cam", seconds=240))
+            player.moves(3, 60)
+        print(player.facts())
+        assert player.session == session == b.stream("cam")["session"]
+        assert player.wrong == [] and player.parts > 10
+        here = '"message": "the stream ended"'
+        assert a.log().count(here) == 1 and a.log().count("listening: http") == 2
+    finally:
+        for publisher in publishers:
+            publisher.close()

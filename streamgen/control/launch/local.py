@@ -92,4 +92,4 @@ def _edge(fleet: Fleet, ours: Sequence[str], link: Path) -> Child:
     os.environ["STREAMGEN_CLUSTER__COORDINATORS"] = f"[{', '.join(fleet.coordinators)}]"
     config = ["--config", str(Path(str(fleet.edge)).absolute())]
     command = [*ours, "edge", "--link", str(link), "--supervised", *config]
-    return Child("edge", command, hears_deaths=True, reloads=True)
+    return Child("edge", command, hears_deaths=True, reloads=True, leaves=True)
