@@ -127,6 +127,10 @@ serve: $(VENV)/.ready-serve player ## the live server: publish by RTMP, watch by
 bench: $(VENV)/.ready-bench $(VENV)/.ready-serve $(if $(INPUT),,$(CLIP)) ## run the benchmarks
 	@$(BIN)/streamgen bench --clip $(if $(INPUT),"$${INPUT_PATH}",'$(CLIP)')
 
+.PHONY: bench-gpu
+bench-gpu: $(VENV)/.ready-gpu
+	@$(BIN)/streamgen bench gpu
+
 fuzz: $(VENV)/.ready-test $(VENV)/.ready-fuzz ## hunt for bytes of strangers that break something (FUZZ_SECONDS)
 	@$(BIN)/python -m tests.fuzz.campaign --seconds '$(FUZZ_SECONDS)'
 

@@ -18,6 +18,9 @@ from av.video.frame import CudaContext
 from cuda.bindings import driver
 from cuda.core import LEGACY_DEFAULT_STREAM, Buffer, Event, LegacyPinnedMemoryResource, Stream
 from cuda.core import Device as CudaDevice
+
+# The public names of cuda.core have no error.
+from cuda.core._utils.cuda_utils import CUDAError
 from cuda.core.utils import StridedMemoryView
 from numpy.typing import NDArray
 
@@ -119,16 +122,22 @@ class Gpu:
         return CudaStream(self, self._gpu.create_stream(), self._kernels)
 
     def allocate(self, size: int) -> Allocation:
-        """Memory of the GPU. Waits; pools ask only until they are warm."""
+        """Memory of the GPU. Waits; pools ask only until they are warm. Raises `DeviceError`."""
         self.enter()
-        buffer = self._gpu.memory_resource.allocate(size, stream=self._own)
-        self._own.sync()
+        try:
+            buffer = self._gpu.memory_resource.allocate(size, stream=self._own)
+            self._own.sync()
+        except (CUDAError, MemoryError) as error:
+            raise DeviceError(f"{self.device} has no {size} bytes left: {error}") from error
         return Allocation(buffer, size)
 
     def pinned(self, size: int) -> Allocation:
-        """Memory of the host that the GPU copies to by itself."""
+        """Memory of the host that the GPU copies to by itself. Raises `DeviceError`."""
         self.enter()
-        return Allocation(LegacyPinnedMemoryResource().allocate(size), size)
+        try:
+            return Allocation(LegacyPinnedMemoryResource().allocate(size), size)
+        except (CUDAError, MemoryError) as error:
+            raise DeviceError(f"no {size} bytes of the host can be pinned: {error}") from error
 
     def upload(self, array: NDArray[Any]) -> Allocation:
         memory = self.allocate(array.nbytes)
