@@ -205,6 +205,7 @@ class Workshop:
         if self._stopped.is_set():
             changed.cancel()
             return
+        worked = bool(self._works)  # the last of them may end now, and the next begin at once
         full = len(self._works) >= min(self._begins, len(self._hands))
         await asyncio.wait(
             [changed, *self._works],
@@ -213,7 +214,7 @@ class Workshop:
         )
         changed.cancel()
         self._idle_s = IDLE_S if began else min(self._idle_s * 1.25, LONGEST_IDLE_S)
-        if self._works:
+        if worked:
             self._busy_s = time.monotonic()
         elif time.monotonic() - self._busy_s > KEEPS_S:
             self._let_go()
