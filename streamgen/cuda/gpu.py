@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 from av.codec.hwaccel import HWAccel
 from av.video.frame import CudaContext
 from cuda.bindings import driver
@@ -21,9 +20,9 @@ from cuda.core import Device as CudaDevice
 
 # The public names of cuda.core have no error.
 from cuda.core._utils.cuda_utils import CUDAError
-from cuda.core.utils import StridedMemoryView
 from numpy.typing import NDArray
 
+from streamgen.cuda.dlpack import exported
 from streamgen.cuda.launch import Launch
 from streamgen.cuda.loaded import LoadedKernels
 from streamgen.cuda.started import StartedKernels
@@ -110,7 +109,7 @@ class Gpu:
     def lend(self, frame: Frame) -> av.VideoFrame:
         """libav's frame over NV12 in one block, which it keeps alive. Waits for nothing."""
         return av.VideoFrame.from_dlpack(
-            tuple(_view(plane) for plane in frame.planes),
+            tuple(exported(plane) for plane in frame.planes),
             format=frame.layout.value,
             width=frame.width,
             height=frame.height,
@@ -216,15 +215,6 @@ class CudaStream:
                 plane.ptr, plane.pitch, value, columns, rows, self._stream.handle
             )
         )
-
-
-def _view(plane: Plane) -> StridedMemoryView:
-    """What speaks DLPack for memory of the GPU, and keeps the plane."""
-    rows = plane.shape[0]
-    buffer = Buffer.from_handle(plane.ptr, plane.pitch * rows, owner=plane)
-    return StridedMemoryView.from_buffer(
-        buffer, plane.shape, (plane.pitch, 1), dtype=np.dtype(plane.dtype)
-    )
 
 
 def _block_when_waiting(index: int) -> None:
