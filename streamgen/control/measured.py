@@ -33,7 +33,9 @@ class MeasuredProfiles:
         self._folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile("wb", dir=self._folder, suffix=".partial", delete=False) as file:
             file.write(_PROFILE.dump_json(profile, indent=1))
-        os.replace(file.name, self._folder / f"{profile.subject.text}.json")
+        # Not by its name: people give pipelines any.
+        name = blake2b(profile.subject.text.encode(), digest_size=16).hexdigest()
+        os.replace(file.name, self._folder / f"{name}.json")
 
     def read(self) -> tuple[Profile, ...]:
         """The latest ones, as many as a node may have. A damaged file counts as none."""

@@ -135,8 +135,18 @@ def test_as_many_are_read_as_a_node_may_have_the_latest_first(tmp_path: Path) ->
     for number in range(MOST_PROFILES + 3):
         kept.write(profile(number))
     [folder] = (tmp_path / "profiles").iterdir()
-    for number in range(MOST_PROFILES + 3):
-        os.utime(folder / f"{profile(number).subject.text}.json", (number, number))  # type: ignore[union-attr]
+    for file in folder.iterdir():
+        number = int(json.loads(file.read_bytes())["name"].removeprefix("p"))
+        os.utime(file, (number, number))
     names = [one.name for one in kept.read()]
     assert len(names) == MOST_PROFILES and names[0] == f"p{MOST_PROFILES + 2}"
     assert "p2" not in names
+
+
+@pytest.mark.parametrize("name", ["blur/soft", "../../elsewhere", "x" * 300])
+def test_a_pipeline_may_have_any_name(tmp_path: Path, name: str) -> None:
+    subject = Subject(f"{name}-ab", 320, 180, 10)
+    odd = Profile(name, profile(1).needs, subject=subject)
+    MeasuredProfiles(tmp_path / "cache").write(odd)
+    assert MeasuredProfiles(tmp_path / "cache").read() == (odd,)
+    assert [one.name for one in tmp_path.iterdir()] == ["cache"]
