@@ -206,9 +206,12 @@ class Streams:
             await self.admit(name, self._pipeline(name, settings)[0])
 
     async def change(self, stream: LiveStream, pipeline: dict[str, Any]) -> None:
-        """Another pipeline for a stream from now on. Raises `Refused` where there is no room."""
+        """Another pipeline for a stream from now on. Raises `Refused` where there is no room, and
+        where the stream ends while that is asked."""
         if self.admit is not None:
             await self.admit(stream.name, kept(stream.pipeline, pipeline))
+            if stream.over:
+                raise Refused("the stream ends just now", later=True, wait_s=1)
         stream.use(pipeline)
 
     def choose(self, name: str, pipeline: dict[str, Any]) -> None:

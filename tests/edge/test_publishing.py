@@ -122,6 +122,24 @@ async def test_a_pipeline_for_which_there_is_no_room_is_refused_and_nothing_chan
 
 
 @looped
+async def test_a_stream_that_ends_while_room_for_another_pipeline_is_sought_is_left_alone() -> None:
+    """Its name may have another session by then."""
+    with TemporaryDirectory() as folder:
+        async with Link(Path(folder)) as link:
+            streams = Streams(Server(pipeline="starry"), link, Metrics(), lambda: 0)
+            stream = streams._opened("cam", StreamSettings())
+
+            async def admit(name: str, pipeline: dict[str, Any]) -> None:
+                stream.end()
+
+            streams.admit = admit
+            with pytest.raises(Refused, match="ends") as refused:
+                await streams.change(stream, {"name": "small", "stages": []})
+            assert refused.value.wait_s == 1
+            assert stream.pipeline["name"] == "starry" and stream.version == 0
+
+
+@looped
 async def test_a_stream_that_comes_back_is_refused_and_targets_hear_of_another_origin() -> None:
     target = PushSettings(url="rtmp://192.0.2.1/a/b", id="there")
     with TemporaryDirectory() as folder:
