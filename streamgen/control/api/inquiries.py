@@ -13,6 +13,8 @@ from streamgen.control.coordinator.questions import LONGEST_BODY, ApiAsked, ApiT
 
 MOST = 16
 """Under way at a time. Beyond, nobody is answered: edges wait for a short time only."""
+WITHIN_S = 4.0
+"""Edges do not wait for longer; a store that is away may take a minute to say so."""
 log = logging.getLogger("streamgen.coordinator")
 
 
@@ -41,7 +43,12 @@ class Inquiries:
             task.add_done_callback(self._over)
 
     async def _answer(self, edge: str, asked: ApiAsked) -> None:
-        status, _, body = await called(self._api, asked.method, asked.path)
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                status, _, body = await called(self._api, asked.method, asked.path)
+        except TimeoutError:
+            log.warning("%s %s of edge %s was not answered in time", asked.method, asked.path, edge)
+            return
         for at in range(0, max(len(body), 1), LONGEST_BODY):
             end = at + LONGEST_BODY
             part = ApiTold(asked.number, status, body[at:end], last=end >= len(body))
