@@ -63,8 +63,8 @@ class Seating(Protocol):
         `refused` where there is none. `back`: it is what runs, after all; nothing is called."""
         ...
 
-    def spare(self, worker: WorkerSeen) -> bool:
-        """Whether this worker is to be ready for the stream in case that its own one dies."""
+    def spare(self, worker: WorkerSeen) -> Seat | None:
+        """If this worker is to be ready for the stream in case that its own one dies."""
         ...
 
 
@@ -102,5 +102,5 @@ class Idlest:
         if not back:
             self._reseat()
 
-    def spare(self, worker: WorkerSeen) -> bool:
-        return True
+    def spare(self, worker: WorkerSeen) -> Seat | None:
+        return Seat(worker)

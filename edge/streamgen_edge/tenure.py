@@ -83,9 +83,10 @@ class Tenure:
         wanted = self._tenant.wanted()
         attachment = self.live
         elsewhere = attachment is not None and attachment.worker is not worker
-        if wanted is not None and elsewhere and self.seating.spare(worker):
+        spare = self.seating.spare(worker) if elsewhere else None
+        if wanted is not None and spare is not None:
             asked, head = wanted
-            self._link.say(worker, {**asked, "type": "warm"}, head)
+            self._link.say(worker, {**asked, **spare.word, "type": "warm"}, head)
 
     # Coming and going.
 

@@ -332,9 +332,15 @@ class _Nowhere:
     def broke(self, track: int) -> None: ...
 
 
-def rehearse(wanted: Attachment, lane: Lane, engines: Engines, now: Callable[[], datetime]) -> None:
+def rehearse(
+    wanted: Attachment,
+    lane: Lane,
+    engines: Engines,
+    now: Callable[[], datetime],
+    ready: Callable[[], None],
+) -> None:
     """Open a stream and close it again, on a thread of its own that yields to all others: what it
-    needs is then compiled and loaded, should its worker die. Best effort."""
+    needs is then compiled and loaded, should its worker die, and `ready` is called. Best effort."""
 
     def work() -> None:
         with suppress(OSError):
@@ -343,6 +349,7 @@ def rehearse(wanted: Attachment, lane: Lane, engines: Engines, now: Callable[[],
             session, _ = opened_session(wanted, lane, engines, Telemetry(), _Nowhere(), now)
             with session:
                 pass
+            ready()
 
     threading.Thread(target=work, name="rehearsal", daemon=True).start()
 

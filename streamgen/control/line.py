@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -60,8 +60,8 @@ class Host(Protocol):
         """Epoch of the newest home of a stream that was seen; 0: none was."""
         ...
 
-    def warm(self, wanted: Attachment) -> None:
-        """Load what the stream would need."""
+    def warm(self, wanted: Attachment, networks: Sequence[str]) -> None:
+        """Load what the stream would need: `networks`, as the coordinators call them."""
         ...
 
     def ended(self, stream: HostedStream) -> None:
@@ -138,7 +138,8 @@ class EdgeLine:
             return
         if kind == "warm":
             head = parts[0] if parts else b""
-            self._host.warm(Attachment.of({"stream": 0, "term": 0, **message}, head))
+            networks = [str(one) for one in message.get("models", ())]
+            self._host.warm(Attachment.of({"stream": 0, "term": 0, **message}, head), networks)
             return
         stream = self.streams.get((message.get("stream", -1), message.get("term", -1)))
         if stream is None:

@@ -201,8 +201,12 @@ class Worker:
     def home(self, name: str) -> int:
         return 0 if self._holdings is None else self._holdings.newest_home(name)
 
-    def warm(self, wanted: Attachment) -> None:
-        rehearse(wanted, self._lane, self._engines.rehearsing, self._now)
+    def warm(self, wanted: Attachment, networks: Sequence[str]) -> None:
+        def ready() -> None:
+            for network in networks:
+                self._loaded(network)
+
+        rehearse(wanted, self._lane, self._engines.rehearsing, self._now, ready)
 
     def load(self, networks: Sequence[str]) -> None:
         """Have networks ready that streams to come will need; any thread."""

@@ -153,6 +153,28 @@ def test_a_node_of_a_cluster_begins_streams_by_the_newest_word_only(tmp_path: Pa
     asyncio.run(main())
 
 
+def test_a_node_says_which_networks_it_has_ready_once_it_has_opened_a_stream_that_needs_them(
+    tmp_path: Path,
+) -> None:
+    asked = {**SOUND_ONLY, "type": "warm"}
+
+    async def main() -> None:
+        edge, holdings = Edge(tmp_path / "edge"), Holdings("w")
+        with working({"edge": (edge.place, None)}, holdings):
+            await edge.hears("hello")
+            for pipeline, network in ({}, "none@640x360"), (asked["pipeline"], "starry@640x360"):
+                await edge.says(**{**asked, "pipeline": pipeline, "models": [network]})
+                await edge.says(**SOUND_ONLY)
+                await edge.hears("ended")  # it is refused; what was said before it was heard
+                for thread in threading.enumerate():
+                    if thread.name == "rehearsal":
+                        thread.join(20)
+            assert holdings.models() == ("starry@640x360",)
+        edge.close()
+
+    asyncio.run(main())
+
+
 def test_a_call_that_does_not_come_back_ends_the_worker_once_all_edges_know(
     tmp_path: Path, monkeypatch: Any
 ) -> None:

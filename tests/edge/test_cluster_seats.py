@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Scene:
     """A stream at an edge with two workers, and a coordinator that says what a test says."""
 
     def __init__(self, link: Any) -> None:
+        self.link = link
         self.said: list[Any] = []
         self.leader: int | None = 1
         self.seats = ClusterSeats(link, EdgeRegistered("edge-a", "/run/link"))
@@ -92,6 +94,25 @@ async def show(worker: FakeWorker, attach: dict[str, Any], number: int) -> None:
     packet = Packet(b"idr", 3600 * number, 3600 * number, 0, Fraction(1, 90_000), True, "")
     header = seal(packet, stream=attach["stream"], term=attach["term"], track=0)
     await worker.media.send_multipart((header, packet.data))
+
+
+def test_a_worker_that_is_kept_ready_hears_which_networks_that_is_about(tmp_path: Path) -> None:
+    profile = replace(WORK.profile, models=frozenset({"wave@640x360", "starry@640x360"}))
+    work = replace(WORK, profile=profile)
+
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.ends.picture(0, key=True)
+        scene.says(replace(word("one", 5), work=work))
+        await seated(one)
+        tenure = scene.ends.stream.tenure
+        await until(lambda: tenure.live)
+        for worker in scene.link.workers.values():
+            tenure.warm(worker)
+        message, head = await asked(two, "warm")
+        assert message["models"] == ["starry@640x360", "wave@640x360"] and head
+        tenure.release(over=True)
+
+    run(tmp_path, test)
 
 
 def test_what_a_stream_wants_is_said_again_where_it_did_not_count_before(tmp_path: Path) -> None:

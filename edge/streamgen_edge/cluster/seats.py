@@ -145,8 +145,11 @@ class Claim:
             self._former = self._former or former
             self._answer = asyncio.get_running_loop().call_later(ANSWER_S, self._renew)
 
-    def spare(self, worker: WorkerSeen) -> bool:
-        return self.grant is None or worker.name in self._seats.spares(self.grant.node)
+    def spare(self, worker: WorkerSeen) -> Seat | None:
+        grant = self.grant
+        if grant is None or worker.name not in self._seats.spares(grant.node):
+            return None
+        return Seat(worker, {"models": sorted(grant.work.profile.models)})
 
     # What coordinators say.
 
