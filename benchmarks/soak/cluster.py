@@ -127,7 +127,7 @@ async def lose_again_and_again(
         "gap_max_s": round(max(gaps), 3),
         "pictures_missing_max": max(missing),
         "segments": sum(len(one.digests) for one in viewers),
-        "segments_missing": sum(len(one.missing) for one in viewers),
+        "segments_missing": sum(len(one.missing) + len(one.gaps) for one in viewers),
         "segments_changed": sum(len(one.changed) for one in viewers),
         "segments_double": sum(one.double for one in viewers),
     }

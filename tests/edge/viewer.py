@@ -26,6 +26,8 @@ class Viewer:
         """When they came (`time.monotonic`)."""
         self.digests: dict[tuple[str, int], bytes] = {}
         """Of the segments of its playlists, by rendition and number."""
+        self.gaps: set[tuple[str, int]] = set()
+        """Segments that were listed and were not whole."""
         self.changed: list[tuple[str, int]] = []
         packager = self._stream.viewing.packager
         assert packager is not None
@@ -41,18 +43,21 @@ class Viewer:
 
     def _listed(self, rendition: Any) -> None:
         for piece in rendition.window.listed():
-            if piece.complete and not piece.gap:
-                key = rendition.track.place, piece.number
+            key = rendition.track.place, piece.number
+            if piece.complete and piece.gap:
+                self.gaps.add(key)
+            elif piece.complete:
                 digest = sha256(b"".join(part.data for part in piece.parts)).digest()
                 if self.digests.setdefault(key, digest) != digest:
                     self.changed.append(key)
 
     @property
     def missing(self) -> list[tuple[str, int]]:
-        """Segments between the first and the last that were never there, or not whole."""
+        """Segments between the first and the last that were never listed."""
         found = []
-        for place in {place for place, _ in self.digests}:
-            numbers = {number for one, number in self.digests if one == place}
+        listed = self.gaps | set(self.digests)
+        for place in {place for place, _ in listed}:
+            numbers = {number for one, number in listed if one == place}
             found += [(place, n) for n in range(min(numbers), max(numbers)) if n not in numbers]
         return found
 
@@ -76,6 +81,8 @@ class Viewer:
         return sum(n for why, n in self._stream.ledger.dropped.items() if why in NO_TIME)
 
     def whole(self) -> None:
-        """No segment is missing, none became another one, none came twice."""
+        """No segment is missing, none became another one, none came twice; and only where a rung
+        rested, for want of time, are some not whole."""
         assert self.missing == [] and self.changed == [] and self.double == 0
+        assert not self.gaps or self._stream.telemetry.counts("rested")
         assert len(self.digests) > 3
