@@ -15,7 +15,7 @@ from streamgen.decode.interlace import SMALLEST_PX, Deinterlacer
 from streamgen.errors import DecodeError, SourceError
 from streamgen.media.color import LENT, MATRICES, UNTAGGED, ToI420, Transfer, color_of
 from streamgen.media.frame import CPU, Color, Fence, Frame, Layout, Plane, plane_shapes
-from streamgen.media.orientation import UPRIGHT, Orientation, orientation_of, turned
+from streamgen.media.orientation import UPRIGHT, orientation_of, turned
 from streamgen.media.packet import Packet
 from streamgen.media.pool import Pool
 from streamgen.media.tonemap import STANDARD, ToneMap
@@ -69,9 +69,10 @@ class FFmpegDecoder:
     exactly, so the caller counts nothing for a `DecodeError`. Pictures outside an edit list are
     left out.
 
-    With `surfaces`, pictures are lent on a device, where nothing is converted. HDR is refused by
-    `SourceError`; a picture that is HDR, of another format or turned in mid-stream is dropped as
-    undecodable; an interlaced one is shown as it is, counted as `corrupt{interlaced}`.
+    With `surfaces`, pictures are lent on a device, where nothing is converted. HDR and turned
+    video are refused by `SourceError`; a picture that is HDR, of another format or turned in
+    mid-stream is dropped as undecodable; an interlaced one is shown as it is, counted as
+    `corrupt{interlaced}`.
 
     After `flush` a new epoch may begin. `low_delay` uses threads within a picture only: frame
     threads hold back one picture each. One thread calls.
@@ -90,8 +91,10 @@ class FFmpegDecoder:
     ) -> None:
         if track.codec_context is None:
             raise SourceError(f"there is no decoder for {track.codec} video")
-        if surfaces is not None and track.color.transfer in tuple(Transfer):
+        if surfaces is not None and track.codec_context.color_trc in tuple(Transfer):
             raise SourceError("HDR video is converted on the processor")
+        if surfaces is not None and track.rotation:
+            raise SourceError("video that is to be turned stays on the processor")
         self._track = track
         self._context: av.VideoCodecContext = track.codec_context
         self._context.thread_type = "SLICE" if low_delay else "AUTO"
@@ -219,7 +222,7 @@ class FFmpegDecoder:
         color, layout = self._described(picture)
         ready = None
         if self._surfaces is not None:
-            if layout is None or self._orientation != Orientation(self._track.rotation):
+            if layout is None or self._orientation != UPRIGHT:
                 return None
             planes, layout, ready = self._surfaces.lend(picture, layout)
         else:

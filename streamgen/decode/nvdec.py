@@ -54,7 +54,7 @@ class NvdecDecoder:
             raise SourceError(f"{gpu.device} decodes no {track.codec} of this format")
         gpu.enter()
         context = _context(gpu, track.codec)
-        context.extradata = given.extradata
+        describe(context, given)
         self._gpu = gpu
         self._decoder = FFmpegDecoder(
             replace(track, codec_context=context),
@@ -83,6 +83,12 @@ def _context(gpu: Gpu, codec: str) -> Any:
     if not context.is_hwaccel:
         raise SourceError(f"{gpu.device} does not decode {codec}")
     return context
+
+
+def describe(context: Any, given: Any) -> None:
+    """Tell a new decoder what the demuxer knows: headers, and colours that the pictures may not."""
+    for name in ("extradata", "colorspace", "color_range", "color_primaries", "color_trc"):
+        setattr(context, name, getattr(given, name))
 
 
 class _Surfaces:
