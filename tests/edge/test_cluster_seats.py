@@ -213,6 +213,21 @@ def test_a_session_goes_on_by_the_word_of_the_one_of_its_name_that_ends(tmp_path
     run(tmp_path, test)
 
 
+def test_the_end_of_a_former_session_is_not_that_of_the_next_one(tmp_path: Path) -> None:
+    async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
+        scene.ends.picture(0, key=True)
+        scene.says(word("one", 5))
+        await asked(one, "attach")
+        scene.claim.ends(20.0)
+        next_one = scene.seats.of("x", lambda: WORK)
+        next_one.ends(None)  # its publisher is here
+        assert scene.said[-1] == StreamEnds("x", None)
+        scene.claim.over()
+        next_one.over()
+
+    run(tmp_path, test)
+
+
 def test_a_refusal_ends_what_does_not_run_and_a_wait_is_told(tmp_path: Path) -> None:
     async def test(scene: Scene, one: FakeWorker, two: FakeWorker) -> None:
         scene.ends.picture(0, key=True)

@@ -59,7 +59,7 @@ class Claim:
         self._why = ""
         self._room_ms: int | None = None
         """When there is room for what it waits for, as far as the coordinator knows."""
-        self._ends_ms: int | None = None
+        self._ends_ms: int | None = None if former is None else former._ends_ms
         self._coming: asyncio.TimerHandle | None = None
         self._reseat: Callable[[], None] = lambda: None
         self._refused: Callable[[str], None] = lambda reason: None
@@ -84,7 +84,8 @@ class Claim:
         if self._work is None:
             self._work = self._described()
             self._why = "it waits for the coordinator's word"
-            self._seats.say(self._wanted(self._work))
+            for event in self.wanted:
+                self._seats.say(event)
         grant = self.grant
         worker = None if grant is None else self._seats.worker(grant.node)
         if grant is None or worker is None:

@@ -221,6 +221,9 @@ def _wanted(cluster: Cluster, event: StreamWanted, now_ms: int) -> None:
         seeking.seek(cluster, stream, now_ms)
         return
     stream.wanted, stream.until_ms = True, event.until_ms
+    if event.work.runs_ms is None:  # where its publisher is lost, who wants it says so after this
+        stream.ends_ms = None
+        cluster.expect(stream)
     if event.epoch:
         for holding in (stream.here, stream.coming):
             if holding is not None and holding.epoch == event.epoch:

@@ -73,6 +73,17 @@ def test_a_no_says_when_a_stream_ends_whose_publisher_was_lost(world: World) -> 
     world.say(StreamEnds("nobody", 5))
 
 
+def test_a_stream_that_is_wanted_anew_ends_no_more_unless_that_is_said(world: World) -> None:
+    for name in ("a", "b"):
+        world.want(name, WHOLE)
+    world.settle()
+    world.say(StreamEnds("a", world.now_ms + 20_000))
+    world.want("a", WHOLE)  # another edge has its publisher
+    assert refused_until(world, "c") is None
+    world.say(StreamEnds("a", world.now_ms + 30_000))
+    assert refused_until(world, "c") == world.now_ms + 30_000
+
+
 def test_the_end_of_a_stream_stays_known_where_it_goes_and_whatever_it_becomes(
     world: World,
 ) -> None:
