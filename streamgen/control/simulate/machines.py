@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamgen.control.coordinator.events import NodeRegistered, Running
-from streamgen.control.placement.resources import Resources
+from streamgen.control.placement.resources import Resources, amounts
 from streamgen.control.simulate.trace import Trace
 
 
@@ -17,6 +17,13 @@ class Machine:
     up: bool = True
     models: set[str] = field(default_factory=set)
     carries: dict[str, Running] = field(default_factory=dict)
+
+    def over(self, head_room: float) -> bool:
+        """It carries more than may be planned with."""
+        needs = [amounts(one.work.profile.need(one.cut)) for one in self.carries.values()]
+        return not Resources(*map(sum, zip(*needs, strict=True))).fits(
+            self.capacity.under(head_room)
+        )
 
     def registered(self) -> NodeRegistered:
         """As it offers itself."""
@@ -63,6 +70,10 @@ class Machines:
     def start(self, machine: Machine) -> None:
         self._up = None
         machine.start()
+
+    def over(self, head_room: float) -> int:
+        """How many carry more than may be planned with, whatever was booked."""
+        return sum(one.over(head_room) for one in self.all)
 
     def up(self) -> tuple[str, ...]:
         """Those that send heartbeats."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from streamgen.control.coordinator.commands import (
     Assign,
+    Change,
     Command,
     Drained,
     Move,
@@ -128,6 +129,8 @@ class Simulation:
                 case Revoke():
                     self.figures.preempted += command.reason.startswith("it makes way")
                     self.agenda.after(delay_ms, partial(self._stop, command))
+                case Change():
+                    self.agenda.after(delay_ms, partial(self._change, command))
                 case Refuse():
                     if self._edges.ends(command.stream):
                         self.figures.refused += 1
@@ -180,6 +183,12 @@ class Simulation:
         if known is not None and known.epoch <= command.epoch:
             del machine.carries[command.stream]
             self._edges.breaks(command.stream, known.epoch, self.agenda.now_ms)
+
+    def _change(self, command: Change) -> None:
+        machine, name = self._machines[command.node], command.work.name
+        known = machine.carries.get(name)
+        if known is not None and known.epoch == command.epoch:
+            machine.carries[name] = Running(command.work, command.epoch, command.cut)
 
     def _warm(self, command: Warm) -> None:
         machine = self._machines[command.node]
@@ -236,7 +245,7 @@ class Simulation:
         bins, trace, figures = self._leader.bins(), self._trace, self.figures
         if bins is None:
             return
-        figures.over_commits += int((bins.free < 0).sum())
+        figures.over_commits += self._machines.over(trace.head_room)
         figures.samples.append(
             Sample(
                 self.agenda.now_ms,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,25 @@ from hypothesis import strategies as st
 
 from streamgen.control.placement.catalogue import Catalogue
 from streamgen.control.placement.resources import (
+    DIMENSIONS,
     Cut,
     Profile,
     Resources,
     Standing,
     Subject,
+    amounts,
     lower_bound,
 )
-from streamgen.control.placement.scheduler import Force, Full, Placed, Scheduler, Work
+from streamgen.control.placement.scheduler import (
+    HEAD_ROOM,
+    Force,
+    Full,
+    Placed,
+    Scheduler,
+    Work,
+)
 
-NODE = Resources(cpu_ms=4000, gpu_ms=1000, memory_mb=8000, gpu_memory_mb=4000, encoder_ms=1000)
+NODE = Resources(4000, 1000, 8000, 4000, decoder_ms=1000, encoder_ms=1000)
 SUBJECT = Subject("measured-1", 1280, 720, 30)
 PROFILES = (
     Profile("style", (Resources(400, 210, 900, 700, 0, 190),), frozenset({"starry"})),
@@ -34,20 +44,34 @@ PROFILES = (
     Profile("transcode", (Resources(1500, 20, 500), Resources(1500, 20, 500), Resources(600))),
     Profile("measured", (Resources(900, 30, 700), Resources(300, 0, 700)), subject=SUBJECT),
 )
+SCARCE = tuple(
+    Profile(name, (Resources(**{name: has * 2 // 5}),))
+    for name, has in zip(DIMENSIONS, amounts(NODE), strict=True)
+)
+"""Of each dimension so much that two fit on a node, and three do not."""
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(("place", "release", "remove", "close", "raise", "measure")),
         st.integers(0, 9),
-        st.sampled_from(PROFILES),
+        st.sampled_from(PROFILES + SCARCE),
         st.sampled_from(Standing),
     ),
     max_size=60,
 )
 
 
-def play(steps: list[tuple[Any, ...]]) -> tuple[Scheduler, dict[str, str], list[Any]]:
-    """The scheduler, where all work is by its own answers, and these answers."""
-    scheduler, where, answers = Scheduler(), dict[str, str](), list[Any]()
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Work that has a place, by what the scheduler has answered."""
+
+    node: str
+    profile: Profile
+    cut: Cut
+
+
+def play(steps: list[tuple[Any, ...]]) -> tuple[Scheduler, dict[str, Held], list[Any]]:
+    """The scheduler, what work is where by its answers, and these answers."""
+    scheduler, held, answers = Scheduler(), dict[str, Held](), list[Any]()
     catalogue = Catalogue()
     nodes = [f"node-{number}" for number in range(3)]
     for node in nodes:
@@ -60,33 +84,44 @@ def play(steps: list[tuple[Any, ...]]) -> tuple[Scheduler, dict[str, str], list[
             answers.append(answer)
             if isinstance(answer, Placed):
                 for name in answer.preempted:
-                    del where[name]
-                where[f"work-{number}"] = answer.node
-        elif step == "release" and where:
-            name = sorted(where)[index % len(where)]
-            scheduler.release(name, where.pop(name))
+                    del held[name]
+                _lower(held, answer.lowered)
+                held[work.name] = Held(answer.node, work.profile, answer.cut)
+        elif step == "release" and held:
+            name = sorted(held)[index % len(held)]
+            scheduler.release(name, held.pop(name).node)
         elif step == "remove" and node:
             nodes.remove(node)
             gone = scheduler.remove(node)
-            assert sorted(gone) == sorted(name for name, at in where.items() if at == node)
-            where = {name: at for name, at in where.items() if at != node}
+            assert sorted(gone) == sorted(name for name, one in held.items() if one.node == node)
+            held = {name: one for name, one in held.items() if one.node != node}
         elif step == "close" and node:
             scheduler.open(node, False)
         elif step == "measure":
             need = Resources(cpu_ms=250 * number, memory_mb=1000 * index)
             catalogue.told(node, [Profile("measured", (need,), subject=SUBJECT)])
         elif step == "raise" and node:
-            answers.append(list(scheduler.raise_up(node)))
-        _check(scheduler, where, nodes)
-    return scheduler, where, answers
+            raised = list(scheduler.raise_up(node))
+            answers.append(raised)
+            _lower(held, raised)
+        _check(scheduler, held, nodes)
+    return scheduler, held, answers
 
 
-def _check(scheduler: Scheduler, where: dict[str, str], nodes: list[str]) -> None:
-    assert (scheduler.bins.free >= 0).all(), "more is promised than there is"
+def _lower(held: dict[str, Held], cuts: Iterable[tuple[str, Cut]]) -> None:
+    held.update((name, replace(held[name], cut=cut)) for name, cut in cuts)
+
+
+def _check(scheduler: Scheduler, held: dict[str, Held], nodes: list[str]) -> None:
+    """What is promised is added up here, whatever the scheduler has booked."""
     assert (scheduler.bins.taken >= 0).all()
     for node in nodes:
-        there = [work.name for work in scheduler.there(node)]
-        assert sorted(there) == sorted(name for name, at in where.items() if at == node)
+        there = {name: one for name, one in held.items() if one.node == node}
+        assert sorted(work.name for work in scheduler.there(node)) == sorted(there)
+        promised = sum((one.profile.need(one.cut) for one in there.values()), Resources())
+        assert promised.fits(NODE.under(HEAD_ROOM)), "more is promised than there is"
+        slot = scheduler.bins.slots[node]
+        assert tuple(scheduler.bins.load()[:, slot]) == amounts(promised)
 
 
 @settings(deadline=None, max_examples=150)
@@ -94,9 +129,9 @@ def _check(scheduler: Scheduler, where: dict[str, str], nodes: list[str]) -> Non
 def test_no_dimension_is_promised_twice_and_all_work_is_accounted_for(
     steps: list[tuple[Any, ...]],
 ) -> None:
-    scheduler, where, _ = play(steps)
-    for name, node in where.items():
-        scheduler.release(name, node)
+    scheduler, held, _ = play(steps)
+    for name, one in held.items():
+        scheduler.release(name, one.node)
     assert (scheduler.bins.load() == 0).all()
     assert (scheduler.bins.taken == 0).all()
 
@@ -105,6 +140,16 @@ def test_no_dimension_is_promised_twice_and_all_work_is_accounted_for(
 @given(STEPS)
 def test_the_same_calls_give_the_same_answers(steps: list[tuple[Any, ...]]) -> None:
     assert play(steps)[2] == play(steps)[2]
+
+
+@pytest.mark.parametrize("profile", SCARCE, ids=lambda profile: profile.name)
+def test_a_node_is_full_when_any_of_its_dimensions_is(profile: Profile) -> None:
+    scheduler = Scheduler()
+    scheduler.add("one", NODE)
+    answers = [
+        scheduler.place(Work(f"work-{number}", profile, Standing.LIVE_PAID)) for number in range(3)
+    ]
+    assert [type(one) for one in answers] == [Placed, Placed, Full]
 
 
 def fill(scheduler: Scheduler, profile: Profile, standing: Standing) -> int:

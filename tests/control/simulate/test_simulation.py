@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from streamgen.config import check, load
+from streamgen.control.placement.resources import DIMENSIONS
 from streamgen.control.simulate.arrivals import arrivals, wanted
 from streamgen.control.simulate.figures import Figures, summary
 from streamgen.control.simulate.simulation import simulate
@@ -101,6 +102,31 @@ def test_too_much_is_refused_and_batch_yields_first() -> None:
     answer = summary(run(trace(streams=streams)))
     assert answer["preempted"] > 0
     assert answer["refused_percent"] > 10
+    assert answer["over_commits"] == 0
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_nodes_carry_no_more_than_they_have_of_anything(dimension: str) -> None:
+    """Half of the streams are asked to give something up, and others die and move meanwhile."""
+    full = dict.fromkeys(DIMENSIONS, 1000)
+    needs = [{dimension: 400}, {dimension: 250}]
+    wave = {"low": 30, "high": 30}
+    kinds = [
+        {"profile": "scarce", "standing": standing, "running": wave, "length": "5min"}
+        for standing in ("live-paid", "live-free", "batch-free")
+    ]
+    settings = trace(
+        length="30min",
+        sample="10s",
+        nodes=[{"name": "gpu", "count": 8, "capacity": full}],
+        profiles=[{"name": "scarce", "needs": needs}],
+        streams=kinds,
+        failures={"every": "20min", "back_after": "1min"},
+        restarts=[{"at": "10min", "nodes": 8, "at_once": 2}],
+        leaders={"die_at": ["20min"]},
+    )
+    answer = summary(run(settings))
+    assert answer["refused_percent"] > 10 and answer["node_failures"] and answer["preempted"]
     assert answer["over_commits"] == 0
 
 
