@@ -46,7 +46,6 @@ def test_a_call_that_does_not_come_back_ends_a_live_session(
             gate.wait()
         return whole(*arguments)
 
-    monkeypatch.setattr(kind, method, hung)
     monkeypatch.setattr(steps, "LOOK_S", 0.05)
     monkeypatch.setitem(opening.PATIENCE, Mode.LIVE, 20)
     clip = synthetic_clip(tmp_path / "clip.mp4", width=96, height=64, frames=50)
@@ -55,6 +54,7 @@ def test_a_call_that_does_not_come_back_ends_a_live_session(
         source = open_source(str(clip))
         pipeline = Pipeline.model_validate(PIPELINE)
         session = open_session(pipeline, source, [out], lane=lane, mode=Mode.LIVE)
+        monkeypatch.setattr(kind, method, hung)  # not before: opening rehearses
         with session:
             run(session)
     gate.set()
