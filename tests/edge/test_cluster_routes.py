@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from urllib.parse import quote
 
 import pytest
+from fastapi import FastAPI
 
 from streamgen.control.api.calling import called
+from streamgen.control.coordinator.messages import ToCoordinator
+from streamgen.control.coordinator.questions import ApiAsked, ApiTold
+from streamgen_edge.cluster.questions import Questions
+from streamgen_edge.cluster.routes import cluster_routes
 from tests.edge.test_reference import app
 from tests.edge.webrtc.peers import looped
 
@@ -52,3 +59,33 @@ def test_openapi_describes_each_part_of_their_paths() -> None:
             (one,) = operation["parameters"]
             assert one["in"] == "path"
             assert "{" + one["name"] + "}" in path
+
+
+@pytest.mark.parametrize("name", ["a%41", "a#1", "a?b", "\u0394"])
+def test_the_coordinator_is_asked_of_the_very_node_that_is_named(name: str) -> None:
+    questions, app, drained = Questions(), FastAPI(), []
+    cluster_routes(app, questions, [])
+    leader = FastAPI()
+
+    @leader.post("/v1/nodes/{node}/drain")
+    async def drain(node: str, find: str) -> None:
+        drained.append((node, find))
+
+    async def answer(asked: ApiAsked) -> None:
+        status, _, body = await called(leader, asked.method, asked.path)
+        questions.heard(ApiTold(asked.number, status, body, last=True))
+
+    def say(message: ToCoordinator) -> None:
+        assert isinstance(message, ApiAsked)
+        answers.append(asyncio.create_task(answer(message)))
+
+    answers: list[asyncio.Task[None]] = []
+    questions.leads, questions.say = lambda: 1, say
+
+    @looped
+    async def ask() -> None:
+        target = f"/v1/nodes/{quote(name, safe='')}/drain?find=%C3%BC"
+        assert (await called(app, "POST", target))[0] == 200
+
+    ask()
+    assert drained == [(name, "\u00fc")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Request, Response
 
@@ -62,7 +63,8 @@ class _Passing:
     async def _ask(self, request: Request) -> Response:
         if self._questions is None:
             raise HTTPException(404, ALONE)
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        target = quote(request.scope["path"]) + (f"?{query}" if query else "")
         if len(target) > LONGEST_TEXT:
             raise HTTPException(414, f"a path of more than {LONGEST_TEXT} characters")
         try:
