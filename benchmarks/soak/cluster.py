@@ -103,7 +103,7 @@ async def lose_again_and_again(
                 await next_leader(some, edges)
             there = streams[turn % number].worker
             hit = [
-                (viewer, len(viewer.numbers) - 1)
+                (viewer, len(viewer.stamps) - 1)
                 for stream, viewer in zip(streams, viewers, strict=True)
                 if stream.worker == there
             ]

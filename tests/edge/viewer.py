@@ -20,8 +20,8 @@ class Viewer:
     def __init__(self, published: Published) -> None:
         """The stream has shown something."""
         self._stream = published.stream
-        self.numbers: list[int] = []
-        """Of the pictures it got, in the order in which they came."""
+        self.stamps: list[int] = []
+        """PTS of the pictures it got, in the order in which they came."""
         self.times_s: list[float] = []
         """When they came (`time.monotonic`)."""
         self.digests: dict[tuple[str, int], bytes] = {}
@@ -36,7 +36,7 @@ class Viewer:
 
     def put(self, packet: Packet) -> None:
         assert packet.pts is not None
-        self.numbers.append(packet.pts // STEP)
+        self.stamps.append(packet.pts)
         self.times_s.append(time.monotonic())
 
     def end(self) -> None: ...
@@ -68,8 +68,19 @@ class Viewer:
 
     def holes(self, since: int = 0) -> int:
         """Pictures between one of those that came and the last that never did."""
-        assert self.numbers == sorted(set(self.numbers))
-        return sum(b - a - 1 for a, b in pairwise(self.numbers[since:]))
+        return sum(self._missed(since))
+
+    @property
+    def longest(self) -> int:
+        """The most pictures in a row that never came."""
+        return max(self._missed(), default=0)
+
+    def _missed(self, since: int = 0) -> list[int]:
+        """Between each picture that came and the next. A late one may stand a tick after another,
+        so that none goes back in time."""
+        stamps = self.stamps[since:]
+        assert stamps == sorted(set(stamps))
+        return [max(0, round((b - a) / STEP) - 1) for a, b in pairwise(stamps)]
 
     def longest_s(self, since: int) -> float:
         """Without a picture, behind one of those that came."""
