@@ -4,10 +4,11 @@
 
 Each row is a script beside this one that can be run alone; its docstring says what is measured.
 `theirs` is what the row is compared with: a device for each stream and fractions of devices, rows
-committed one by one, `streamgen run`, the stream without jobs beside it. Rows take from ten seconds
-to three quarters of an hour, on two cores, three hours in all; `--short` a tenth. Figures in
-milliseconds want a machine that does nothing else. A row that could not be looked at here is not
-met; the exit status is 0 where all are.
+committed one by one, `streamgen run`, the stream without jobs beside it. Rows about the store are
+looked at twice: in SQLite, and by a PostgreSQL server that their script starts from Debian's
+packages. Rows take from ten seconds to three quarters of an hour, on two cores, the jobs' twice
+that, some four hours in all; `--short` a tenth. Figures in milliseconds want a machine that does
+nothing else. A row that could not be looked at here is not met; the exit status is 0 where all are.
 """
 
 from __future__ import annotations
@@ -41,11 +42,14 @@ class Row:
     theirs: tuple[str, ...] = ()
     clip: bool = False
     """It needs a video of some seconds."""
+    postgres: bool = False
+    """It is looked at a second time, with a PostgreSQL server of its own."""
 
-    def command(self, short: bool, clip: str) -> list[str]:
+    def commands(self, short: bool, clip: str) -> list[list[str]]:
         options = (self.short if short else self.options).split()
         needs = ["--clip", clip] if self.clip else []
-        return [sys.executable, str(HERE / self.script), *options, *needs]
+        command = [sys.executable, str(HERE / self.script), *options, *needs]
+        return [command, [*command, "--postgres"]] if self.postgres else [command]
 
     def judged(self, found: Found) -> Found:
         """With `met`: by its bounds, and by what the script says of itself where it does. What
@@ -133,12 +137,21 @@ ROWS = {
         most=(("lost", 0),),
         least=(("ratio", 20),),
         theirs=("naive_rows_s",),
+        postgres=True,
+    ),
+    "commits": Row(
+        "writers, and a PostgreSQL server, killed in mid-commit: nothing lost, nothing doubled",
+        "soak/killed_writers.py",
+        "--rounds 20",
+        "--rounds 1",
+        postgres=True,
     ),
     "jobs": Row(
         "all that works on jobs killed at any moment: outputs that are right, of rounds",
         "soak/killed_jobs.py",
         "--rounds 50",
         "--rounds 3",
+        postgres=True,
     ),
     "batch": Row(
         "a file in pieces by two workers of a cluster against streamgen run",
@@ -167,15 +180,17 @@ def measured(name: str, short: bool, clip: str) -> list[Found]:
     row = ROWS[name]
     if row.clip and not clip:
         return [row.judged({"row": name, "skipped": "needs --clip"})]
+    return [one for command in row.commands(short, clip) for one in _lines(name, command)]
+
+
+def _lines(name: str, command: list[str]) -> list[Found]:
     began = time.monotonic()
-    told = subprocess.run(
-        row.command(short, clip), stdout=subprocess.PIPE, text=True, timeout=LIMIT_S
-    )
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S)
     lines = [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
     if told.returncode != 0 or not lines:
         return [{"row": name, "failed": told.returncode, "met": False}]
     about = {"row": name, "took_s": round(time.monotonic() - began)}
-    return [about | row.judged(line) for line in lines]
+    return [about | ROWS[name].judged(line) for line in lines]
 
 
 def processor() -> str:

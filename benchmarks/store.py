@@ -4,7 +4,9 @@ Both are durable in the same way (SQLite WAL with synchronous=FULL; PostgreSQL w
 same table and the same library, and run in turn. "Theirs" is the loop people write: an async
 session, one row, commit. "Ours" is `Store.write` of one row from many tasks at once.
 
-    python benchmarks/store.py [--url postgresql://...] [--json]
+    python benchmarks/store.py [--postgres | --url postgresql://...] [--json]
+
+`--postgres` starts a server of its own, from Debian's packages.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
@@ -21,9 +25,12 @@ from statistics import median, quantiles
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streamgen.control.store import Store, Stream
-from streamgen.control.store.tables import streams
-from streamgen.control.store.writer import values
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from streamgen.control.store import Store, Stream  # noqa: E402
+from streamgen.control.store.tables import streams  # noqa: E402
+from streamgen.control.store.writer import values  # noqa: E402
+from tests.control.store.private_postgres import PrivatePostgres, missing  # noqa: E402
 
 
 def row(number: int) -> Stream:
@@ -88,17 +95,24 @@ async def measure(url: str, rounds: int, seconds: float, tasks: int) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgres", action="store_true", help="a PostgreSQL server of its own")
     parser.add_argument("--url", help="default: SQLite in the folder for temporary files")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        url = options.url or f"sqlite:///{Path(folder) / 'state.db'}"
+    if options.postgres and missing():
+        print(json.dumps({"skipped": missing()}))
+        return
+    with ExitStack() as leaving:
+        folder = Path(leaving.enter_context(tempfile.TemporaryDirectory()))
+        url = options.url or f"sqlite:///{folder / 'state.db'}"
+        if options.postgres:
+            url = leaving.enter_context(PrivatePostgres()).new_database()
         answer = asyncio.run(measure(url, options.rounds, options.seconds, options.tasks))
     if options.json:
-        print(json.dumps(answer))
+        print(json.dumps({"store": url.partition(":")[0]} | answer))
         return
     for name, value in answer.items():
         print(f"{name:<16}{value:>12.1f}")

@@ -42,7 +42,7 @@ from streamgen.control.jobs.working import Workshop  # noqa: E402
 from streamgen.control.store import Job, Store  # noqa: E402
 from streamgen.testing import synthetic_clip  # noqa: E402
 from tests.control.chunks.work import FAST, left_over, packets  # noqa: E402
-from tests.control.store.private_postgres import PrivatePostgres  # noqa: E402
+from tests.control.store.private_postgres import PrivatePostgres, missing  # noqa: E402
 
 FRAMES = 400
 TTL_MS = 3_000
@@ -303,7 +303,8 @@ def run(options: argparse.Namespace, folder: Path, postgres: PrivatePostgres | N
     minutes = round((time.monotonic() - began) / 60, 1)
     right = killing.counts["outputs right"]
     met = right == 2 * options.rounds and killing.counts.total() - right >= options.rounds
-    return {"rounds": number + 1, **killing.counts, "minutes": minutes, "met": met}
+    store = killing.store.partition(":")[0]
+    return {"store": store, "rounds": number + 1, **killing.counts, "minutes": minutes, "met": met}
 
 
 def main() -> None:
@@ -320,6 +321,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.work:
         asyncio.run(work(options.store, options.work, not options.no_yield))
+        return
+    if options.postgres and missing():
+        print(json.dumps({"skipped": missing()}))
         return
     with ExitStack() as leaving:
         postgres = None
