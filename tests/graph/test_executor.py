@@ -71,7 +71,7 @@ def test_a_chain_stays_on_one_thread(lane: Lane) -> None:
     telemetry = Telemetry()
     stages = {name: Mark() for name in "abc"}
     written = {"a": {"from": "source"}, "b": {"from": "a"}, "c": {"from": "b"}}
-    carry(lane, graph_of(written, stages, telemetry), frames(10), telemetry)
+    carry(lane, graph_of(written, stages, telemetry), frames(10), telemetry, parallel=1)
     assert len({frozenset(stage.threads) for stage in stages.values()}) == 1
 
 

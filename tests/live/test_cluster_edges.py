@@ -52,7 +52,7 @@ def test_a_publisher_goes_on_at_another_edge_where_its_own_dies_and_where_it_liv
         await until(lambda: len(view.shown) > before + RATE, "motion at c, of edge-b", 30)
         first = min(view.shown[before:], key=lambda one: one.number)
         print(f"picture {first.number} {first.at_s - began:.2f} s after its publisher's start")
-        assert first.number < RATE
+        assert first.number < 3 * RATE
         players.append(await asyncio.to_thread(Player, b, "cam"))
         with players[1]:
             await asyncio.to_thread(players[0].moves)
@@ -64,7 +64,7 @@ def test_a_publisher_goes_on_at_another_edge_where_its_own_dies_and_where_it_liv
             await until(lambda: c.stream("cam").get("publisher"), "the publisher at c")
             shown = len(view.shown)
             await until(lambda: len(view.shown) > shown + RATE, "motion of c's own", 30)
-            assert min(one.number for one in view.shown[before:]) < RATE
+            assert min(one.number for one in view.shown[before:]) < 3 * RATE
             for player in players:
                 await asyncio.to_thread(player.moves)
 
@@ -106,7 +106,8 @@ def test_the_streams_of_an_edge_that_is_restarted_go_on_in_their_sessions(
         assert player.session == session == b.stream("cam")["session"]
         assert player.wrong == [] and player.parts > 10
         here = '"message": "the stream ended"'
-        assert a.log().count(here) == 1 and a.log().count("listening: http") == 2
+        assert a.log().count(here) == 1
+        a.until(lambda: a.log().count("listening: http") == 2, "the edge that was started again")
     finally:
         for publisher in publishers:
             publisher.close()

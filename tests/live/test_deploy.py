@@ -55,6 +55,16 @@ def selectors() -> set[tuple[str, str]]:
     return {(name, inside) for query in queries() for name, inside in OURS.findall(query)}
 
 
+def scraped(server: Server) -> list[Sample]:
+    status, text = server.get("/metrics")
+    assert status == 200
+    return [
+        (sample.name, dict(sample.labels))
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
+
+
 class Troubles:
     """A server, what befalls it, and every sample that it ever showed."""
 
@@ -92,13 +102,7 @@ streams:
 
     def scrape(self, name: str, **labels: str) -> bool:
         """Whether such a sample is there now; whatever is there is kept."""
-        status, text = self.server.get("/metrics")
-        assert status == 200
-        now = [
-            (sample.name, dict(sample.labels))
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        ]
+        now = scraped(self.server)
         self.seen += now
         return any(name == other and labels.items() <= found.items() for other, found in now)
 
@@ -155,6 +159,22 @@ def _befall(one: Troubles, some: list[Publisher]) -> None:
     one.crowd()
 
 
+def _with_a_store(folder: Path, hook: str) -> list[Sample]:
+    """What a server has in addition whose hooks wait in a store."""
+    folder.mkdir()
+    told = {"well": {"url": hook, "secret": HOOK}}
+    config = f"""
+store: sqlite:///{folder}/state.db
+outbound: {{allow: [127.0.0.1]}}
+hooks: {json.dumps(told)}
+"""
+    server = Server(folder, config=config)
+    try:
+        return scraped(server)
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="module")
 def hook() -> Iterator[str]:
     service = Listener()
@@ -171,7 +191,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, hook: str) -> Iterator[list[S
         one.until("streamgen_link_refused_total", reason="unknown_key")
         stranger.stop()
         _befall(one, some)
-        yield one.seen
+        yield [*one.seen, *_with_a_store(one.folder / "stored", hook)]
     finally:
         stranger.stop()
         for publisher in some:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 
 import av
+import pytest
 
 from tests.live.playlists import renditions
 from tests.live.serving import FFMPEG, Publisher, Server, needs_ffmpeg
@@ -31,7 +32,9 @@ def test_what_is_published_by_rtmp_plays_as_hls(
             for frame, _ in zip(player.decode(video), range(50), strict=False)
         ]
     gaps = [round(float(b - a), 3) for a, b in itertools.pairwise(pictures)]
-    assert set(gaps) == {0.04}
+    lost = sum(round(gap / 0.04) - 1 for gap in gaps)  # where the machine had no time
+    assert lost <= sum(server.stream("first")["stats"]["dropped"].values())
+    assert sum(gaps) == pytest.approx(0.04 * (len(gaps) + lost))
     assert FFMPEG is not None
     command = [FFMPEG, "-nostdin", "-v", "error", "-i", address, "-t", "1", "-f", "null", "-"]
     played = subprocess.run(command, capture_output=True, timeout=30, stdin=subprocess.DEVNULL)

@@ -56,6 +56,7 @@ class Means:
         """Of one hook."""
         if self.store is None:
             return Outbox(lose)
+        self.telemetry.count("hook_unstored", name, 0)  # so that /metrics has it before it grows
         claim_s = 2 * self.within_s
         return StoredOutbox(name, self.store, lose, self.clock_s, self.wall_s, claim_s)
 

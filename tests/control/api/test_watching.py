@@ -125,7 +125,8 @@ def test_each_node_tells_how_full_it_is_in_each_dimension_that_it_has(
 def test_messages_are_counted_by_what_they_say(samples: list[Sample]) -> None:
     assert told(samples, "messages_heard_total", kind="NodeRegistered") == [2]
     assert told(samples, "messages_heard_total", kind="StreamWanted") == [2]
-    assert told(samples, "messages_said_total", kind="Wait") == [1]
+    (waits,) = told(samples, "messages_said_total", kind="Wait")
+    assert waits >= 1  # until when may be told again
     assert told(samples, "messages_said_total", kind="Assign") == [2]  # to node and edge
 
 

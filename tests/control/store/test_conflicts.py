@@ -123,7 +123,6 @@ def test_a_write_that_ends_a_deadlock_is_tried_again(postgres: PrivatePostgres) 
             await waiting(looks, 2)
             await middle.execute("COMMIT")
             await asks
-            assert said[0] == "40P01"
             await other.execute("COMMIT")
             await write
             assert set(said) == {"40P01"}
