@@ -84,19 +84,30 @@ class Filler:
         self.room = room(capacity, Resources())
         """For pieces, as streams are now."""
         self._process: Process | None = None
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._under_way = False
+        """There is a process, or will be."""
+
+    @property
+    def left(self) -> bool:
+        """Nothing is under way any more, nor will it be."""
+        return not self._wanted.is_set() and not self._under_way
 
     def beside(self, streams: Resources) -> None:
-        """Streams take so much now."""
-        self._become(room(self._capacity, streams))
-
-    def leave(self) -> None:
-        """Give back all that is begun, and begin with nothing any more."""
-        self._become(Room(0, 0))
-
-    def _become(self, wanted: Room) -> None:
+        """Streams take so much now; what was left goes on."""
+        self._wanted.set()
+        wanted = room(self._capacity, streams)
         if wanted != self.room:
             self.room = wanted
             self._tell()
+
+    def leave(self) -> None:
+        """Give back all that is begun, and begin with nothing: no process is there for it."""
+        self._wanted.clear()
+        process, self._process = self._process, None
+        if process is not None:
+            self._end(process)
 
     def _tell(self) -> None:
         process = self._process
@@ -108,15 +119,20 @@ class Filler:
         stream of the node ends for want of pieces."""
         loop, deaths = asyncio.get_running_loop(), 0
         while True:
-            began = loop.time()
+            await self._wanted.wait()
+            began, self._under_way = loop.time(), True
             try:
-                await self._follow()
+                if await self._follow():
+                    continue
             except (OSError, ValueError) as error:  # no memory for it; or a line that is none
                 log.warning("what makes pieces of jobs: %s", error)
+            finally:
+                self._under_way = False
             deaths = 0 if loop.time() - began > HEALTHY_S else deaths + 1
             await asyncio.sleep(AGAIN_S[min(deaths, len(AGAIN_S) - 1)])
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> bool:
+        """Until the process ends; whether it was told to."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", MODULE),
@@ -125,19 +141,23 @@ class Filler:
             start_new_session=True,
             limit=LONGEST_LINE,
         )
-        assert process.stdout is not None
+        assert process.stdin is not None and process.stdout is not None
         self._process = process
         words = {"store": self._store, "owner": self._owner, "processes": most(self._capacity)}
         self._write(process, words)
         self._tell()
+        if not self._wanted.is_set():
+            self.leave()
         try:
             while line := await process.stdout.readline():
                 self._hear(json.loads(line))
-            log.warning("what makes pieces of jobs ended: %s", await process.wait())
+            told = self._process is None
+            if not told:
+                log.warning("what makes pieces of jobs ended: %s", await process.wait())
+            return told
         finally:
             self._process, self.at_work = None, 0
-            assert process.stdin is not None
-            process.stdin.close()  # it gives back what it has, and ends
+            self._end(process)
             try:
                 await asyncio.wait_for(process.wait(), LAST_WORDS_S)
             except TimeoutError:
@@ -149,6 +169,12 @@ class Filler:
             log.warning("jobs: %s", words["error"])
         else:
             self.at_work = int(words["at_work"])
+
+    @staticmethod
+    def _end(process: Process) -> None:
+        """It gives back what it has, and ends."""
+        assert process.stdin is not None
+        process.stdin.close()
 
     @staticmethod
     def _write(process: Process, words: dict[str, Any]) -> None:

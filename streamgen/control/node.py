@@ -16,7 +16,15 @@ from types import TracebackType
 from typing import Any
 
 from streamgen.config import cores
-from streamgen.control.coordinator.commands import Assign, Change, Drained, Move, Revoke, Warm
+from streamgen.control.coordinator.commands import (
+    Assign,
+    Change,
+    Cordon,
+    Drained,
+    Move,
+    Revoke,
+    Warm,
+)
 from streamgen.control.coordinator.directory import EdgeRegistered, Edges
 from streamgen.control.coordinator.events import (
     Drain,
@@ -107,6 +115,8 @@ class Node:
         self._unlisted: dict[str, float] = {}
         """Edges that the leader does not name, and since when."""
         self._draining = False
+        self._cordoned = False
+        """Its coordinators empty it: it makes no pieces of jobs."""
         self._emptied: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = asyncio.Event()
@@ -183,12 +193,17 @@ class Node:
             running, models = self._holdings.running(), self._holdings.models()
             ended = tuple(one for one in former if one not in running)
             self._make_room()
-            pieces = 0 if self._filler is None else self._filler.at_work
-            self._peer.say(NodeReport(self._worker.name, running + ended, models, pieces))
+            self._peer.say(NodeReport(self._worker.name, running + ended, models, *self._pieces()))
             former = running
             self._look_at_cost()
             self._leave_unlisted()
             await asyncio.sleep(REPORT_S)
+
+    def _pieces(self) -> tuple[int, bool]:
+        """How many are made, and whether there are none and will be none."""
+        if self._filler is None:
+            return 0, self._cordoned
+        return self._filler.at_work, self._filler.left
 
     def _look_at_cost(self) -> None:
         seen = self._meter.look(self._holdings.carried())
@@ -209,12 +224,15 @@ class Node:
 
     def _make_room(self) -> None:
         """For streams, by pieces of jobs."""
-        if self._filler is not None and not self._draining:
+        if self._filler is None:
+            return
+        if self._cordoned or self._draining:
+            self._filler.leave()
+        else:
             self._filler.beside(taken(self._holdings.running()))
 
     def _drain(self) -> None:
-        if self._filler is not None:
-            self._filler.leave()
+        self._make_room()
         if not len(self._holdings):
             self._worker.stop()
             return
@@ -242,6 +260,9 @@ class Node:
             case Revoke():
                 if self._holdings.revoke(command.stream, command.epoch):
                     log.info("stream %s is not ours: %s", command.stream, command.reason)
+            case Cordon():
+                self._cordoned = command.wanted
+                self._make_room()
             case Drained() if self._draining:
                 self._worker.stop()
             case Change():

@@ -69,7 +69,8 @@ async def until(holds: Callable[[], object | Awaitable[object]], what: str) -> N
         await asyncio.sleep(0.05)
 
 
-def fillers() -> list[int]:
+def fillers(of: int | None = None) -> list[int]:
+    """Processes that fill the time of a node, which is this process or another one."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -78,7 +79,7 @@ def fillers() -> list[int]:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if parent == os.getpid():
+        if parent == (of or os.getpid()):
             found.append(int(entry.name))
     return found
 
@@ -106,6 +107,32 @@ def test_a_process_that_cannot_be_started_is_tried_again_and_the_node_lives(
     assert fillers() == []
 
 
+def test_what_is_left_before_it_has_begun_ends_and_begins_when_it_is_wanted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        filler = Filler(f"sqlite:///{tmp_path / 'state.db'}", "node-1", NODE)
+        running = asyncio.create_task(filler.run())
+        try:
+            await asyncio.sleep(0)  # it is being started
+            filler.leave()
+            await until(lambda: filler.left, "it has ended")
+            assert fillers() == []
+            for _ in range(3):
+                filler.beside(Resources())
+                filler.leave()
+            filler.beside(Resources())
+            assert not filler.left
+            await until(fillers, "it is started")
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+    asyncio.run(work())
+    assert fillers() == []
+    assert "ended" not in caplog.text, "it was told to"
+
+
 @pytest.mark.timeout(600)  # beside other work it is given little, and that is what it is for
 def test_idle_time_becomes_outputs_and_streams_go_first(tmp_path: Path) -> None:
     clip = synthetic_clip(tmp_path / "in.mp4", width=96, height=64, frames=4000, audio=None)
@@ -125,6 +152,13 @@ def test_idle_time_becomes_outputs_and_streams_go_first(tmp_path: Path) -> None:
                 assert (await store.jobs.standings())[job.name].claimed == 0
                 filler.beside(Resources(cpu_ms=500, memory_mb=500))
                 await until(lambda: filler.at_work, "pieces are made again")
+                filler.leave()
+                assert not filler.left, "it has one to give back"
+                await until(lambda: filler.left, "nothing is under way")
+                assert (filler.at_work, fillers()) == (0, [])
+                assert (await store.jobs.standings())[job.name].claimed == 0
+                filler.beside(Resources(cpu_ms=500, memory_mb=500))
+                await until(lambda: filler.at_work, "it goes on")
                 (pid,) = fillers()
                 os.kill(pid, signal.SIGKILL)
                 await until(output.exists, "another process goes on")

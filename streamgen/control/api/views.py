@@ -91,7 +91,7 @@ def node_row(desk: Desk, cluster: Cluster, node: Node, now_ms: int) -> dict[str,
             if limit[i] or free[i]
         },
         "streams": sorted(cluster.scheduler.names(node.name)),
-        "pieces": desk.pieces.get(node.name, 0),
+        "pieces": node.pieces,
         "models": list(node.models),
         "profiles": [_measured(one) for one in node.profiles],
         "boot": node.boot,

@@ -82,6 +82,15 @@ class Warm:
 
 
 @dataclass(frozen=True, slots=True)
+class Cordon:
+    """To a node: it is to be emptied, so it gives back its pieces of jobs and takes none; not
+    `wanted`: after all it may."""
+
+    node: str
+    wanted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """A node that was to be emptied is empty."""
 
@@ -101,4 +110,4 @@ class Persist:
     gone_homes: tuple[str, ...] = ()
 
 
-Command = Assign | Move | Revoke | Change | Wait | Refuse | Warm | Drained | Persist
+Command = Assign | Move | Revoke | Change | Wait | Refuse | Warm | Cordon | Drained | Persist

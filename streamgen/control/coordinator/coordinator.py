@@ -123,6 +123,7 @@ def _apply(cluster: Cluster, event: Event, now_ms: int) -> None:
             if node is not None:
                 cluster.scheduler.loaded(event.node, event.models)
                 taking_up.reported(cluster, node, event.running, now_ms)
+                emptying.reported(cluster, node, event)
         case NodeMeasured():
             node = cluster.nodes.get(event.node)
             if node is not None:

@@ -14,6 +14,7 @@ from streamgen.control.coordinator.commands import (
     Assign,
     Change,
     Command,
+    Cordon,
     Drained,
     Move,
     Persist,
@@ -95,8 +96,6 @@ class Desk:
         """Who wants each stream."""
         self.waits: dict[str, Wait] = {}
         """What those that wait were told last."""
-        self.pieces: dict[str, int] = {}
-        """Of jobs, that each node makes beside its streams, as it said last."""
         self.asked: Callable[[str, ApiAsked], None] = lambda edge, asked: None
         """Answers what an edge's administrators ask."""
         self._say, self._persist = say, persist
@@ -120,7 +119,6 @@ class Desk:
         self.homes = Homes(Epochs(0, b""))
         self.edge_of.clear()
         self.waits.clear()
-        self.pieces.clear()
 
     def tick(self, alive: Iterable[str], silent_ms: dict[str, int], now_ms: int) -> None:
         """Some times a second: the nodes that were heard since the last one, and for how long
@@ -200,12 +198,6 @@ class Desk:
                 self._say("edge", name, self._room(message, now_ms))
             case ApiAsked():
                 self.asked(name, message)
-            case NodeReport():
-                self.pieces[name] = message.pieces
-                self._handle(message, now_ms)
-            case NodeLeft():
-                self.pieces.pop(name, None)
-                self._handle(message, now_ms)
             case NodeRegistered():
                 self._handle(message, now_ms)
                 if self._told:
@@ -294,7 +286,7 @@ class Desk:
             case Change():  # the edge may wait for it
                 self._say("worker", command.node, command)
                 self._to_edge_of(command.work.name, command)
-            case Revoke() | Warm() | Drained():
+            case Revoke() | Warm() | Cordon() | Drained():
                 self._say("worker", command.node, command)
             case Wait():
                 self.waits[command.stream] = command

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from streamgen.control.coordinator.alarms import About
 from streamgen.control.coordinator.cluster import Cluster
-from streamgen.control.coordinator.commands import Drained
+from streamgen.control.coordinator.commands import Cordon, Drained
+from streamgen.control.coordinator.events import NodeReport
 from streamgen.control.coordinator.nodes import Node
 from streamgen.control.coordinator.seeking import place, seek
 
@@ -12,7 +13,8 @@ from streamgen.control.coordinator.seeking import place, seek
 def drain(cluster: Cluster, node: Node, wanted: bool, now_ms: int) -> None:
     """Begin, or leave it after all."""
     if node.draining != wanted:
-        node.draining, node.empty = wanted, False
+        node.draining, node.empty, node.cordoned = wanted, False, False
+        cluster.said.append(Cordon(node.name, wanted))
         cluster.changed.nodes[node.name] = None
         cluster.opened(node)
         if wanted:
@@ -25,6 +27,15 @@ def begin(cluster: Cluster, node: Node, now_ms: int) -> None:
     """Streams leave from now on; batch work has some time to end by itself."""
     cluster.touched[node.name] = None
     cluster.alarms.set(About.DRAIN, node.name, now_ms + cluster.limits.drain_ms)
+
+
+def reported(cluster: Cluster, node: Node, report: NodeReport) -> None:
+    """Its pieces of jobs end before it is empty. A word about them that was lost is said again."""
+    if report.cordoned and not node.cordoned:
+        cluster.touched[node.name] = None
+    node.pieces, node.cordoned = report.pieces, report.cordoned
+    if node.cordoned != node.draining:
+        cluster.said.append(Cordon(node.name, node.draining))
 
 
 def out_of_time(cluster: Cluster, node: Node, now_ms: int) -> None:
@@ -52,6 +63,6 @@ def go_on(cluster: Cluster, node: Node, now_ms: int) -> None:
             node.moving = work.name
             return
         cluster.waiting.add(work)
-    if not works and not node.empty:
+    if not works and node.cordoned and not node.empty:
         node.empty = True
         cluster.said.append(Drained(node.name))

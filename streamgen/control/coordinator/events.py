@@ -109,6 +109,8 @@ class NodeReport:
     models: tuple[str, ...] = ()
     pieces: int = 0
     """Of jobs, that it makes in what streams leave: they are in nobody's way, and not counted."""
+    cordoned: bool = False
+    """It takes no pieces and has none any more, as it was told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,10 @@ class Node:
     """Room is being made there for one stream."""
     reported: bool = False
     """It has told this leader what it carries."""
+    pieces: int = 0
+    """Of jobs, as it reported last."""
+    cordoned: bool = False
+    """It has none any more and takes none, as it reported since it was told so."""
     moving: str = ""
     """The stream that leaves it now, while it is drained."""
     empty: bool = False

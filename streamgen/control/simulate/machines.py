@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streamgen.control.coordinator.events import NodeRegistered, Running
+from streamgen.control.coordinator.events import NodeRegistered, NodeReport, Running
 from streamgen.control.placement.resources import Resources, amounts
 from streamgen.control.simulate.trace import Trace
 
@@ -15,6 +15,7 @@ class Machine:
     capacity: Resources
     boot: int = 0
     up: bool = True
+    cordoned: bool = False
     models: set[str] = field(default_factory=set)
     carries: dict[str, Running] = field(default_factory=dict)
 
@@ -35,10 +36,15 @@ class Machine:
             tuple(self.carries.values()),
         )
 
+    def reported(self) -> NodeReport:
+        """All that it carries."""
+        models, running = tuple(sorted(self.models)), tuple(self.carries.values())
+        return NodeReport(self.name, running, models, cordoned=self.cordoned)
+
     def stop(self) -> list[Running]:
         """It is down; what it carried is returned."""
         carried = list(self.carries.values())
-        self.up = False
+        self.up = self.cordoned = False
         self.carries.clear()
         self.models.clear()
         return carried

@@ -16,6 +16,7 @@ from streamgen.control.coordinator.commands import (
     Assign,
     Change,
     Command,
+    Cordon,
     Drained,
     Move,
     Refuse,
@@ -137,6 +138,8 @@ class Simulation:
                 case Warm():
                     load = partial(self._warm, command)
                     self.agenda.after(delay_ms + self._delays.load / MS, load)
+                case Cordon():
+                    self.agenda.after(delay_ms, partial(self._cordon, command))
                 case Drained():
                     if command.node in self._restarting:
                         self._goes_down(self._machines[command.node])
@@ -194,6 +197,13 @@ class Simulation:
         machine = self._machines[command.node]
         if machine.up:
             machine.models |= set(command.models)
+
+    def _cordon(self, command: Cordon) -> None:
+        """It has no pieces of jobs to end, and says so."""
+        machine = self._machines[command.node]
+        if machine.up:
+            machine.cordoned = command.wanted
+            self._tell(machine.reported())
 
     def _fails_some_day(self, machine: Machine, failures: Failures) -> None:
         wait_ms = self._rng.exponential(failures.every / MS)

@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from streamgen.control.coordinator.commands import Assign, Change, Drained, Move, Refuse, Revoke
+from streamgen.control.coordinator.commands import (
+    Assign,
+    Change,
+    Cordon,
+    Drained,
+    Move,
+    Refuse,
+    Revoke,
+)
 from streamgen.control.coordinator.directory import EdgeRegistered, Edges
 from streamgen.control.coordinator.events import (
     NodeRegistered,
@@ -167,6 +175,7 @@ class Node:
     running: dict[str, Running] = field(default_factory=dict)
     edges: tuple[EdgeRegistered, ...] = ()
     revoked: list[str] = field(default_factory=list)
+    cordoned: bool = False
     drained: bool = False
     peer: Peer | None = None
 
@@ -187,12 +196,16 @@ class Node:
                     self.revoked.append(command.stream)
             case Edges():
                 self.edges = command.edges
+            case Cordon():
+                self.cordoned = command.wanted
+                self.report()
             case Drained():
                 self.drained = True
 
     def report(self) -> None:
         assert self.peer is not None
-        self.peer.say(NodeReport(self.name, tuple(self.running.values())))
+        running = tuple(self.running.values())
+        self.peer.say(NodeReport(self.name, running, cordoned=self.cordoned))
 
     @asynccontextmanager
     async def there(self, cluster: Wire) -> AsyncIterator[Node]:

@@ -68,6 +68,7 @@ def test_a_node_that_was_emptied_or_says_goodbye_did_not_die() -> None:
     told.node("node-1")
     told.node("node-2")
     told.hear("worker", "node-1", Drain("node-1"))
+    told.hear("worker", "node-1", NodeReport("node-1", (), cordoned=True))
     told.hear("worker", "node-1", NodeRegistered("node-1", "another boot", CAPACITY))
     told.hear("worker", "node-2", NodeLeft("node-2"))
     assert told_of(told)[1:] == [

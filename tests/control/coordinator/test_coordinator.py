@@ -125,6 +125,34 @@ def test_a_node_is_emptied_one_stream_at_a_time(world: World) -> None:
     assert not world.machines["one"].carries
 
 
+def test_a_node_is_empty_once_its_pieces_of_jobs_have_ended(world: World) -> None:
+    machine = world.machines["two"]
+    machine.pieces = 1
+    world.say(Drain("two"))
+    world.settle()
+    assert machine.cordoned and not world.drained
+    machine.pieces = 0
+    world.settle()
+    assert world.drained == ["two"]
+    world.say(Drain("two", wanted=False))
+    world.settle()
+    assert not machine.cordoned
+
+
+def test_a_word_about_pieces_of_jobs_that_was_lost_is_said_again(world: World) -> None:
+    machine = world.machines["two"]
+    for wanted in (True, False):
+        world.say(Drain("two", wanted))
+        machine.inbox.clear()
+        world.settle()
+        assert machine.cordoned == wanted
+    world.say(Drain("two"))
+    machine.inbox.clear()
+    world.lead()
+    world.settle()
+    assert machine.cordoned and world.drained == ["two", "two"]
+
+
 def test_a_stream_that_moves_stays_where_it_is_when_the_move_fails(world: World) -> None:
     world.say(Drain("two"))
     world.want("a")
@@ -350,6 +378,7 @@ def test_batch_work_may_end_on_a_node_that_is_emptied_but_does_not_hold_it_for_e
     assert world.owner("chunk") == first and not world.drained
     world.pass_time(11_000)
     assert world.owner("chunk") not in (None, first)
+    world.settle()
     assert world.drained == [first]
 
 

@@ -9,6 +9,7 @@ from streamgen.control.coordinator.commands import (
     Assign,
     Change,
     Command,
+    Cordon,
     Drained,
     Move,
     Persist,
@@ -62,6 +63,9 @@ class Machine:
     up: bool = True
     cut_off: bool = False
     """It runs, and neither hears nor is heard."""
+    pieces: int = 0
+    """Of jobs, that it has not given back yet."""
+    cordoned: bool = False
     carries: dict[str, Running] = field(default_factory=dict)
     inbox: deque[Command] = field(default_factory=deque)
 
@@ -111,7 +115,7 @@ class World:
         machine = self.machines[name]
         machine.boot += 1
         self.measured.pop(name, None)
-        machine.up, machine.cut_off = True, False
+        machine.up, machine.cut_off, machine.cordoned = True, False, False
         machine.carries.clear()
         machine.inbox.clear()
         return self.register(name)
@@ -141,6 +145,8 @@ class World:
                 case Change() if command.work.name in machine.carries:
                     one = Running(command.work, command.epoch, command.cut)
                     machine.carries[command.work.name] = one
+                case Cordon():
+                    machine.cordoned = command.wanted
                 case Revoke():
                     known = machine.carries.get(command.stream)
                     if known is not None and known.epoch <= command.epoch:
@@ -154,7 +160,9 @@ class World:
         if cluster is not None and cluster.nodes.get(name) is None:
             self.register(name)
         else:
-            self.say(NodeReport(name, tuple(machine.carries.values())))
+            left = machine.cordoned and not machine.pieces
+            running = tuple(machine.carries.values())
+            self.say(NodeReport(name, running, pieces=machine.pieces, cordoned=left))
 
     def pass_time(self, ms: int) -> None:
         """With heartbeats of all that can be heard."""
@@ -193,7 +201,7 @@ class World:
                 owner = (command.work.name, command.node)
                 assert self.owners.setdefault(command.epoch, owner) == owner, "two owners"
                 self.machines[command.node].inbox.append(command)
-            case Revoke() | Change():
+            case Revoke() | Change() | Cordon():
                 if command.node in self.machines:
                     self.machines[command.node].inbox.append(command)
             case Refuse():

@@ -26,6 +26,7 @@ from streamgen.cli import app
 from streamgen.testing import synthetic_clip
 from tests.control.chunks.work import FAST, packets
 from tests.control.launch.waiting import until
+from tests.control.test_filler import fillers
 from tests.ports import free_port
 
 WITHIN_S = 60.0
@@ -154,6 +155,33 @@ def test_workers_make_pieces_of_jobs_where_they_have_time(machine: Machine) -> N
     until(lambda: any(row["pieces"] for row in machine.rows("nodes")), "they begin", 300)
     assert machine.ask("wait", name, of="jobs").strip().endswith("done")
     assert len(packets(output)) == 260
+    machine.ask("down")
+
+
+@pytest.mark.timeout(600)
+def test_a_node_that_is_emptied_gives_its_pieces_back_and_takes_some_when_it_is_used_again(
+    machine: Machine,
+) -> None:
+    machine.up()
+    work, clip = machine.folder / "fast.yaml", machine.folder / "in.mp4"
+    work.write_text(yaml.safe_dump(FAST))
+    synthetic_clip(clip, width=96, height=64, frames=4000, audio=None)
+    order = (str(work), str(clip), "-o", str(machine.folder / "out.mp4"))
+    name = machine.ask("submit", *order, of="jobs").strip()
+
+    def at_work() -> int:
+        return sum(row["pieces"] for row in machine.rows("nodes"))
+
+    def drain(*more: str) -> str:
+        where = ("--coordinator", f"http://127.0.0.1:{machine.http}")
+        return machine.ask("drain", "streamgen-0", *where, *more, of="nodes")
+
+    until(at_work, "a piece is made", 300)
+    assert drain("--wait") == "streamgen-0 is empty\n"
+    assert (at_work(), fillers(machine.processes()["streamgen-0"])) == (0, [])
+    drain("--undo")
+    until(at_work, "pieces are made again", 300)
+    machine.ask("cancel", name, of="jobs")
     machine.ask("down")
 
 
