@@ -25,6 +25,7 @@ from streamgen.control.logs import log_as_json
 from streamgen.control.measured import MeasuredProfiles
 from streamgen.control.memory import keep_what_is_loaded
 from streamgen.control.node import Membership, Node, capacity
+from streamgen.control.outfit import Outfit
 from streamgen.control.placement.resources import Resources
 from streamgen.control.pulse import keep_pulse
 from streamgen.control.supervisor import STUCK
@@ -109,7 +110,16 @@ def _join(
 ) -> None:
     holdings, profiles = Holdings(name), MeasuredProfiles(cache_dir()).read()
     one = Worker(name, {}, now=datetime.now, lifeline=lifeline, holdings=holdings)
-    node = Node(one, holdings, membership, room, drain_s=drain_s, filler=filler, profiles=profiles)
+    node = Node(
+        one,
+        holdings,
+        membership,
+        room,
+        drain_s=drain_s,
+        filler=filler,
+        profiles=profiles,
+        outfit=Outfit.tried(),
+    )
     _on_signals(node.drain)
     with node:
         _serve(one)

@@ -42,6 +42,7 @@ from streamgen.control.gpu import Gpu
 from streamgen.control.holdings import Holdings
 from streamgen.control.keys import LinkKey, public_key
 from streamgen.control.line import Proof
+from streamgen.control.outfit import Outfit
 from streamgen.control.placement.catalogue import MOST_PROFILES
 from streamgen.control.placement.resources import Profile, Resources
 from streamgen.control.wire import Place
@@ -100,15 +101,19 @@ class Node:
         drain_s: float,
         filler: Filler | None = None,
         profiles: Iterable[Profile] = (),
+        outfit: Outfit | None = None,
     ) -> None:
         """`drain_s` is how long others have to take over what runs, when `drain` is asked for;
-        `filler` has pieces of jobs made in what streams leave; `profiles` were measured here."""
+        `filler` has pieces of jobs made in what streams leave; `profiles` were measured here;
+        without an `outfit` it is taken to have all that any pipeline needs."""
         self._worker, self._holdings = worker, holdings
         self._key = membership.key
         self._capacity = capacity
         self._drain_s = drain_s
         self._filler = filler
         self._profiles = {one.subject: one for one in profiles}
+        self._outfit = outfit
+        self._parts = None if outfit is None else outfit.parts()
         self._meter = CostMeter()
         self._boot = secrets.token_hex(8)
         self._edges: dict[str, EdgeRegistered] = {}
@@ -196,6 +201,7 @@ class Node:
             self._peer.say(NodeReport(self._worker.name, running + ended, models, *self._pieces()))
             former = running
             self._look_at_cost()
+            self._look_at_outfit()
             self._leave_unlisted()
             await asyncio.sleep(REPORT_S)
 
@@ -212,6 +218,13 @@ class Node:
         known = self._profiles.pop(seen.subject, seen)
         self._profiles[seen.subject] = known.most(seen)
         self._peer.say(NodeMeasured(self._worker.name, self._measured()))
+
+    def _look_at_outfit(self) -> None:
+        """Models are imported while it runs."""
+        parts = None if self._outfit is None else self._outfit.parts()
+        if parts != self._parts:
+            self._parts = parts
+            self._peer.say(self._registration())
 
     def _measured(self) -> tuple[Profile, ...]:
         """The latest ones."""
@@ -242,16 +255,19 @@ class Node:
         self._emptied = self._loop.call_later(self._drain_s, self._worker.stop)
 
     def _hello(self) -> tuple[ToCoordinator, ...]:
-        holdings, name = self._holdings, self._worker.name
-        registered = NodeRegistered(
-            name,
+        registered = self._registration()
+        return (registered, Drain(registered.node)) if self._draining else (registered,)
+
+    def _registration(self) -> NodeRegistered:
+        return NodeRegistered(
+            self._worker.name,
             self._boot,
             self._capacity,
-            holdings.models(),
-            holdings.running(),
+            self._holdings.models(),
+            self._holdings.running(),
             self._measured(),
+            self._parts,
         )
-        return (registered, Drain(name)) if self._draining else (registered,)
 
     def _obey(self, command: FromCoordinator) -> None:
         match command:

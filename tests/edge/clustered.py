@@ -64,17 +64,17 @@ class Processes:
         options += ["--folder", str(self.places[number]), "--key", str(self._key)]
         self._start(f"c{number}", "coordinator", *options)
 
-    def worker(self, name: str) -> None:
+    def worker(self, name: str, **environment: str) -> None:
         places = [part for place in self.places for part in ("--cluster", str(place))]
-        self._start(name, "worker", "--name", name, *places)
+        self._start(name, "worker", "--name", name, *places, **environment)
 
-    def _start(self, name: str, *command: str) -> None:
+    def _start(self, name: str, *command: str, **environment: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
                 [sys.executable, "-m", "streamgen.cli", *command],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "STREAMGEN_CACHE": str(self.folder / "cache")},
+                env={**os.environ, "STREAMGEN_CACHE": str(self.folder / "cache"), **environment},
             )
 
     def kill(self, name: str) -> None:
@@ -115,8 +115,8 @@ class Edge:
     joined: Joined
     streams: list[Published] = field(default_factory=list)
 
-    def publish(self, name: str) -> Published:
-        one = Published(self, name)
+    def publish(self, name: str, pipeline: dict[str, Any] = PLAIN) -> Published:
+        one = Published(self, name, pipeline)
         self.streams.append(one)
         return one
 
@@ -140,7 +140,7 @@ class Published:
 
     announces_pictures = True
 
-    def __init__(self, edge: Edge, name: str) -> None:
+    def __init__(self, edge: Edge, name: str, pipeline: dict[str, Any]) -> None:
         self.ended: list[LiveStream] = []
         self.seen: dict[str, Seen] = {}
         self.sent = 0
@@ -149,7 +149,7 @@ class Published:
             name,
             len(edge.streams) + 1,
             edge.link,
-            PLAIN,
+            pipeline,
             grace_s=5,
             hls=LiveSettings(),
             wall_ns=time.time_ns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamgen.control.placement.parts import needed
 from streamgen.control.placement.profiles import Profiles
 from streamgen.control.placement.resources import Standing
 from streamgen.control.placement.scheduler import Work
@@ -37,5 +38,6 @@ def live(
     paid: bool,
 ) -> Work:
     """Of pictures of this width, height and rate."""
-    profile = profiles.profile(parse_pipeline(pipeline), *size)
-    return Work(name, profile, Standing.LIVE_PAID if paid else Standing.LIVE_FREE)
+    parsed = parse_pipeline(pipeline)
+    standing = Standing.LIVE_PAID if paid else Standing.LIVE_FREE
+    return Work(name, profiles.profile(parsed, *size), standing, parts=needed(parsed))

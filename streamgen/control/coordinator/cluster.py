@@ -294,7 +294,15 @@ class Cluster:
 
 
 def _known_node(node: Node) -> KnownNode:
-    return KnownNode(node.name, node.capacity, node.models, node.boot, node.draining, node.profiles)
+    return KnownNode(
+        node.name,
+        node.capacity,
+        node.models,
+        node.boot,
+        node.draining,
+        node.profiles,
+        node.parts,
+    )
 
 
 def _known_stream(stream: Stream) -> KnownStream:

@@ -12,6 +12,7 @@ says nothing before it leads and nothing after: streams run on without it, new o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import assert_never
 
 from streamgen.control.coordinator import emptying, measuring, seeking, taking_up, tidying
@@ -178,6 +179,11 @@ def _registered(cluster: Cluster, event: NodeRegistered, now_ms: int) -> None:
         cluster.nodes.add(node)
         cluster.scheduler.add(event.node, event.capacity, event.models)
         cluster.changed.nodes[event.node] = None
+    if node.parts != event.parts:
+        node.parts = event.parts
+        bins = cluster.scheduler.bins
+        bins.equip(bins.slots[event.node], event.parts)
+        cluster.changed.nodes[event.node] = None
     _heard(cluster, (event.node,), now_ms)
     cluster.opened(node)
     taking_up.reported(cluster, node, event.running, now_ms)
@@ -225,6 +231,8 @@ def _wanted(cluster: Cluster, event: StreamWanted, now_ms: int) -> None:
     if event.work.runs_ms is None:  # where its publisher is lost, who wants it says so after this
         stream.ends_ms = None
         cluster.expect(stream)
+    if event.work.parts != stream.work.parts and event.work.alike(stream.work):
+        cluster.rename(stream, replace(stream.work, parts=event.work.parts))
     if event.epoch:
         for holding in (stream.here, stream.coming):
             if holding is not None and holding.epoch == event.epoch:

@@ -41,6 +41,8 @@ class KnownNode:
     draining: bool = False
     profiles: tuple[Profile, ...] = ()
     """What it has measured."""
+    parts: frozenset[str] | None = None
+    """As in `NodeRegistered`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,9 @@ class NodeRegistered:
     running: tuple[Running, ...] = ()
     profiles: tuple[Profile, ...] = ()
     """What streams take there, as it has measured."""
+    parts: frozenset[str] | None = None
+    """The stages, models and codecs that it has (`placement.parts`); None: it does not say, as
+    earlier releases do not, and is taken to have all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from streamgen.control.coordinator.directory import EdgeLeft, EdgeRegistered, Ed
 from streamgen.control.coordinator.events import Event, KnownNode, StreamEnds, StreamWanted
 from streamgen.control.coordinator.homes import FromEdge, Home, check_passport
 from streamgen.control.coordinator.questions import LONGEST_BODY, FromAsking, RoomTold, Told
+from streamgen.control.placement.parts import check_parts
 from streamgen.control.placement.resources import Resources, amounts
 from streamgen.control.placement.scheduler import Work
 from streamgen.control.wire import MOST_CONTROL_BYTES, decoded, encoded
@@ -133,6 +134,9 @@ def _check_fields(value: Any) -> None:
         found = getattr(value, name)
         if kind == "passport":
             check_passport(found)
+            continue
+        if kind == "parts":
+            check_parts(found)
             continue
         if kind == "body":
             if len(found) > LONGEST_BODY:

@@ -25,6 +25,8 @@ class Node:
     draining: bool = False
     profiles: tuple[Profile, ...] = ()
     """What it has measured."""
+    parts: frozenset[str] | None = None
+    """As in `NodeRegistered`."""
     resting: bool = False
     """It failed of late, and is given time."""
     suspect: bool = False

@@ -26,6 +26,7 @@ def written(persist: Persist, version: int) -> list[Row]:
             "capacity": asdict(one.capacity),
             "models": list(one.models),
             "profiles": [_of_profile(profile) for profile in one.profiles],
+            "parts": None if one.parts is None else sorted(one.parts),
         }
         state = "draining" if one.draining else "up"
         rows.append(Node(one.name, "worker", state, facts | {"boot": one.boot}, version))
@@ -81,6 +82,8 @@ class Rows:
         self._homes: list[KnownHome] = []
         self._profiles: dict[str, Profile] = {}
         """By how they are written: streams are many, profiles few."""
+        self._parts: dict[frozenset[str], frozenset[str]] = {}
+        """Once each, for the same reason."""
 
     def add(self, some: Iterable[Node | Stream | Home]) -> None:
         for row in some:
@@ -90,7 +93,7 @@ class Rows:
                 case Stream():
                     self._streams.append(self._stream(row))
                 case Node() if row.kind == "worker":
-                    self._nodes.append(_node(row))
+                    self._nodes.append(self._node(row))
                 case Home():
                     known = KnownHome(row.name, row.edge, row.epoch, row.passport)
                     self._homes.append(known)
@@ -110,24 +113,30 @@ class Rows:
         profile = self._profiles.get(key := str(written))
         if profile is None:
             profile = self._profiles[key] = _profile(written)
-        return Work(name, profile, Standing[facts["standing"]], facts["runs_ms"])
+        parts = self._set(facts.get("parts", ()))
+        return Work(name, profile, Standing[facts["standing"]], facts["runs_ms"], parts)
+
+    def _set(self, parts: Iterable[str]) -> frozenset[str]:
+        found = frozenset(parts)
+        return self._parts.setdefault(found, found)
+
+    def _node(self, row: Node) -> KnownNode:
+        parts = row.facts.get("parts")
+        return KnownNode(
+            row.name,
+            Resources(**row.facts["capacity"]),
+            tuple(row.facts["models"]),
+            row.facts["boot"],
+            row.state == "draining",
+            tuple(_profile(written) for written in row.facts.get("profiles", ())),
+            None if parts is None else self._set(parts),
+        )
 
     def _held(self, name: str, facts: dict[str, Any] | None) -> Held | None:
         if facts is None:
             return None
         was = None if facts["was"] is None else self._work(name, facts["was"])
         return Held(facts["node"], facts["epoch"], Cut(facts["cut"]), was)
-
-
-def _node(row: Node) -> KnownNode:
-    return KnownNode(
-        row.name,
-        Resources(**row.facts["capacity"]),
-        tuple(row.facts["models"]),
-        row.facts["boot"],
-        row.state == "draining",
-        tuple(_profile(written) for written in row.facts.get("profiles", ())),
-    )
 
 
 def _profile(written: dict[str, Any]) -> Profile:
@@ -146,6 +155,7 @@ def _of_work(work: Work) -> dict[str, Any]:
         "profile": _of_profile(work.profile),
         "standing": work.standing.name,
         "runs_ms": work.runs_ms,
+        "parts": sorted(work.parts),
     }
 
 

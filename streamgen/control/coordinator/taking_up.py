@@ -28,9 +28,10 @@ def restore(cluster: Cluster, rows: LeaseGained, now_ms: int) -> Iterator[None]:
         node = Node(
             one.name, one.boot, one.capacity, one.models, now_ms, one.draining, one.profiles
         )
+        node.parts = one.parts
         cluster.nodes.add(node)
         cluster.catalogue.told(one.name, one.profiles)
-        cluster.scheduler.add(one.name, one.capacity, one.models)
+        cluster.scheduler.add(one.name, one.capacity, one.models, one.parts)
         cluster.scheduler.open(one.name, node.open)
     for number, row in enumerate(rows.streams):
         if number % SLICE == 0:

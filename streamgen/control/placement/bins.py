@@ -10,9 +10,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streamgen.control.placement.outfits import Outfits
 from streamgen.control.placement.resources import DIMENSIONS, Resources, amounts
 
 Vector = NDArray[np.int64]
+Kind = tuple[Resources, frozenset[str] | None]
+"""What a node has, and its parts, as in `Outfits`."""
 FIRST = 64
 WARM = 0.05
 """What a node that has the networks loaded is liked better for, as a share of a node's room."""
@@ -39,16 +42,23 @@ class Bins:
         self._have = np.zeros(len(DIMENSIONS), np.int64)
         self._left = np.zeros(len(DIMENSIONS), np.int64)
         """Of all nodes, and what of it is free."""
-        self._kinds: Counter[Resources] = Counter()
+        self._kinds: Counter[Kind] = Counter()
         """Open nodes by what they have: nodes are many, kinds of them few."""
-        self._kind: list[Resources] = []
+        self._kind: list[Kind] = []
+        self.outfits = Outfits(FIRST)
 
-    def add(self, name: str, limit: Resources, models: Iterable[str]) -> int:
+    def add(
+        self,
+        name: str,
+        limit: Resources,
+        models: Iterable[str],
+        parts: frozenset[str] | None = None,
+    ) -> int:
         """A node with nothing on it; its slot."""
         slot = self._unused.pop() if self._unused else len(self.names)
         if slot == len(self.names):
             self.names.append(None)
-            self._kind.append(limit)
+            self._kind.append((limit, parts))
             if slot == self.items.size:
                 self._grow()
         self.names[slot] = name
@@ -57,7 +67,8 @@ class Bins:
         self.limit[:, slot] = self.free[:, slot] = has
         self._have += has
         self._left += has
-        self._kind[slot] = limit
+        self._kind[slot] = limit, parts
+        self.outfits.equip(slot, parts)
         self.open(slot, True)
         for model in models:
             self.warm(slot, model)
@@ -79,6 +90,7 @@ class Bins:
             columns[..., slot] = 0
         for warm in self._warm.values():
             warm[slot] = False
+        self.outfits.strip(slot)
         self._unused.append(slot)
 
     def open(self, slot: int, wanted: bool) -> None:
@@ -86,6 +98,14 @@ class Bins:
         if self.opened[slot] != wanted:
             self.opened[slot] = wanted
             self._kinds[self._kind[slot]] += 1 if wanted else -1
+
+    def equip(self, slot: int, parts: frozenset[str] | None) -> None:
+        """The node has these parts from now on."""
+        opened = bool(self.opened[slot])
+        self.open(slot, False)
+        self._kind[slot] = self._kind[slot][0], parts
+        self.open(slot, opened)
+        self.outfits.equip(slot, parts)
 
     def warm(self, slot: int, model: str) -> None:
         """The node has this network loaded from now on."""
@@ -104,16 +124,20 @@ class Bins:
         self._share[:, slot] = self.free[:, slot] / self._scale
         self.items[slot] += items
 
-    def fits(self, slot: int, need: Vector, reclaim: tuple[int, ...] = ()) -> bool:
-        """Whether new work has room there; what was taken of the kinds `reclaim` is free."""
+    def fits(
+        self,
+        slot: int,
+        need: Vector,
+        reclaim: tuple[int, ...] = (),
+        parts: frozenset[str] = frozenset(),
+    ) -> bool:
+        """Whether new work has room there, and the `parts` that it needs; what was taken of the
+        kinds `reclaim` is free."""
         room = self.free[:, slot]
         for kind in reclaim:
             room = room + self.taken[kind, :, slot]
-        return bool(self.opened[slot]) and bool(((room >= need) | (need <= 0)).all())
-
-    def used(self) -> int:
-        """Nodes with anything on them."""
-        return int(np.count_nonzero(self.items))
+        there = bool(self.opened[slot]) and self.outfits.has(slot, parts)
+        return there and bool(((room >= need) | (need <= 0)).all())
 
     def load(self) -> Vector:
         """What is in use, by dimension and slot."""
@@ -128,15 +152,17 @@ class Bins:
         idle: bool = True,
         but: Sequence[int] = (),
         warm: bool = False,
+        parts: frozenset[str] = frozenset(),
     ) -> int | None:
         """The slot whose rest would be smallest, nodes that are in use first; None: no one fits,
-        or only those of `but`. `warm`: only those that have all of `models`.
+        or only those of `but`. `warm`: only those that have all of `models`
+        loaded; `parts`: only those that have all of these.
 
         What was taken of the kinds `reclaim` counts as free. The rest is measured as the sum of
         squares over all dimensions, each weighted by how scarce it is (Panigrahy et al., 2011).
         """
         number = len(self.names)
-        fits = self.opened[:number].copy()
+        fits = self.opened[:number] & self.outfits.able(parts)[:number]
         for slot in but:
             fits[slot] = False
         for model in models if warm else ():
@@ -170,13 +196,15 @@ class Bins:
 
     def largest(self) -> Vector:
         """The most that any open node has, by dimension, empty."""
-        kinds = [vector(kind) for kind, number in self._kinds.items() if number]
+        kinds = [vector(has) for (has, _), number in self._kinds.items() if number]
         return np.max(kinds, axis=0) if kinds else np.zeros(len(DIMENSIONS), np.int64)
 
-    def holds(self, need: Vector) -> bool:
+    def holds(self, need: Vector, parts: frozenset[str] = frozenset()) -> bool:
         """Whether an open node could carry this if nothing else were on it."""
         return any(
-            bool((vector(kind) >= need).all()) for kind, number in self._kinds.items() if number
+            bool((vector(has) >= need).all())
+            for (has, said), number in self._kinds.items()
+            if number and (said is None or parts <= said)
         )
 
     def _weights(self) -> NDArray[np.float32]:
@@ -194,6 +222,7 @@ class Bins:
         self.taken, self.items = doubled(self.taken), doubled(self.items)  # type: ignore[assignment]
         self._share, self.opened = doubled(self._share), doubled(self.opened)  # type: ignore[assignment]
         self._warm = {m: doubled(w) for m, w in self._warm.items()}  # type: ignore[misc]
+        self.outfits.grow()
 
 
 def vector(resources: Resources) -> Vector:

@@ -27,13 +27,19 @@ class Ends:
             self._known[name, slot] = at_ms
             insort(self._in_order, (at_ms, name, slot))
 
-    def earliest(self, need: Vector, bins: Bins, takes: Callable[[str, int], Vector]) -> int | None:
-        """When a node has room for this if nothing else comes; None: that is not known. `takes`
-        says what work has on a slot now."""
+    def earliest(
+        self,
+        need: Vector,
+        parts: frozenset[str],
+        bins: Bins,
+        takes: Callable[[str, int], Vector],
+    ) -> int | None:
+        """When a node that has these parts has room for this if nothing else comes; None: that is
+        not known. `takes` says what work has on a slot now."""
         gained: dict[int, Vector] = {}
         for at_ms, name, slot in self._in_order[:LOOK]:
             gain = takes(name, slot)
             gained[slot] = gained[slot] + gain if slot in gained else gain
-            if bins.fits(slot, need - gained[slot]):
+            if bins.fits(slot, need - gained[slot], parts=parts):
                 return at_ms
         return None

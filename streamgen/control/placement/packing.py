@@ -54,7 +54,8 @@ def let_in(scheduler: Scheduler, work: Work, most: int, movable: Movable) -> Cle
     bins = scheduler.bins
     need = _need(work)
     missing = (np.maximum(need[:, None] - bins.free, 0) / np.maximum(bins.limit, 1)).max(axis=0)
-    missing[~bins.opened | (bins.limit < need[:, None]).any(axis=0)] = np.inf
+    unfit = ~bins.opened | ~bins.outfits.able(work.parts)
+    missing[unfit | (bins.limit < need[:, None]).any(axis=0)] = np.inf
     for slot in np.argsort(missing, kind="stable")[:CANDIDATES]:
         if not np.isfinite(missing[slot]):
             return None

@@ -42,6 +42,9 @@ class Work:
     standing: Standing
     runs_ms: int | None = None
     """How long it will run, from its start, as far as that is known."""
+    parts: frozenset[str] = field(default=frozenset(), compare=False)
+    """What a node must have for it, by name (`placement.parts`). They follow from the pipeline, of
+    which `profile` tells: who is of an earlier release does not say them."""
 
     def alike(self, other: Work) -> bool:
         """The same is asked for, whatever it was taken to need."""
@@ -112,9 +115,15 @@ class Scheduler:
         self.ends = Ends()
         """When work that has a place will be over, by the caller's clock."""
 
-    def add(self, node: str, capacity: Resources, models: Iterable[str] = ()) -> None:
-        """A node that is empty."""
-        slot = self.bins.add(node, capacity.under(self._head_room), models)
+    def add(
+        self,
+        node: str,
+        capacity: Resources,
+        models: Iterable[str] = (),
+        parts: frozenset[str] | None = None,
+    ) -> None:
+        """A node that is empty, and has these parts; None: it does not say, and gets any work."""
+        slot = self.bins.add(node, capacity.under(self._head_room), models, parts)
         self._on[slot] = {}
 
     def remove(self, node: str) -> list[str]:
@@ -158,10 +167,12 @@ class Scheduler:
         for cut, reclaim in self._ways(work, force):
             need = self._vector(work.profile.need(cut))
             if there is None:
-                models = work.profile.models
-                slot = self.bins.best(need, models, reclaim, idle=idle, but=but, warm=warm)
+                models, parts = work.profile.models, work.parts
+                slot = self.bins.best(
+                    need, models, reclaim, idle=idle, but=but, warm=warm, parts=parts
+                )
             else:
-                fits = there not in but and self.bins.fits(there, need, reclaim)
+                fits = there not in but and self.bins.fits(there, need, reclaim, work.parts)
                 slot = there if fits else None
             if slot is not None:
                 return self._settle(work, work.profile.least(cut), slot, reclaim)
@@ -175,7 +186,7 @@ class Scheduler:
         try:
             for cut, reclaim in self._ways(work, Force.ALL):
                 need = self._vector(work.profile.need(cut))
-                if self.bins.best(need, reclaim=reclaim) is not None:
+                if self.bins.best(need, reclaim=reclaim, parts=work.parts) is not None:
                     return None
             return self._full(work)
         finally:
@@ -183,9 +194,10 @@ class Scheduler:
                 self.bins.take(one.slot, one.need, 0)
 
     def room(self, work: Work, node: str, cut: Cut = Cut.NOTHING) -> bool:
-        """Whether there is room on this node as it is, open or not."""
-        need = self._vector(work.profile.need(cut))
-        return bool((self.bins.free[:, self.bins.slots[node]] >= need).all())
+        """Whether there is room on this node as it is, open or not, and all that it needs."""
+        need, slot = self._vector(work.profile.need(cut)), self.bins.slots[node]
+        has = self.bins.outfits.has(slot, work.parts)
+        return has and bool((self.bins.free[:, slot] >= need).all())
 
     def book(self, work: Work, node: str, cut: Cut = Cut.NOTHING) -> Placed:
         """Take room on a node, whether there is any or not: the work is there already, as the
@@ -329,20 +341,24 @@ class Scheduler:
         largest = self.bins.largest()
         short = np.flatnonzero(need > largest)
         nobody = [DIMENSIONS[i] for i in short if not self.bins.limit[i].any()]
+        nobody += self.bins.outfits.missing(work.parts)
         if nobody:
             return Full(f"no node has {', '.join(nobody)}", ever=False)
         if short.size:
             what = ", ".join(f"{DIMENSIONS[i]} {need[i]} (most {largest[i]})" for i in short)
             return Full(f"no open node has {what}", ever=False)
-        if not self.bins.holds(need):
-            return Full("no open node has all that it needs at once", ever=False)
+        if not self.bins.holds(need, work.parts):
+            missing = self.bins.outfits.missing(work.parts, self.bins.opened)
+            what = ", ".join(missing) or "all that it needs at once"
+            return Full(f"no open node has {what}", ever=False)
+        able = self.bins.outfits.able(work.parts)
         lacking = [
-            np.count_nonzero(room < wanted)
+            np.count_nonzero(able & (room < wanted))
             for room, wanted in zip(self.bins.free, need, strict=True)
         ]
         reason = f"all nodes are full, most of {DIMENSIONS[np.argmax(lacking)]}"
         earliest_ms = self.ends.earliest(
-            need, self.bins, lambda name, slot: self._on[slot][name].need
+            need, work.parts, self.bins, lambda name, slot: self._on[slot][name].need
         )
         return Full(reason, ever=True, earliest_ms=earliest_ms)
 

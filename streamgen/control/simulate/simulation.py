@@ -260,7 +260,7 @@ class Simulation:
             Sample(
                 self.agenda.now_ms,
                 len(self._machines.up()),
-                bins.used(),
+                int(np.count_nonzero(bins.items)),
                 lower_bound(bins, trace.head_room),
                 self._edges.running,
                 self._leader.waiting(),

@@ -33,6 +33,7 @@ from streamgen.control.store import Home, Node, Store, Stream
 LEADER = 3
 SEEN = replace(PROFILES[1], subject=Subject("enhance-1", 1280, 720, 30))
 """What a node has measured."""
+PARTS = frozenset({"stage 'tint'"})
 
 
 def commands() -> list[Persist]:
@@ -40,11 +41,11 @@ def commands() -> list[Persist]:
     coordinator = Coordinator(SECRET)
     events = [
         LeaseGained(LEADER),
-        NodeRegistered("one", "boot-1", NODE, ("starry",), (), (SEEN,)),
+        NodeRegistered("one", "boot-1", NODE, ("starry",), (), (SEEN,), PARTS | {"codec 'h264'"}),
         NodeRegistered("two", "boot-1", NODE),
         NodeRegistered("three", "boot-1", NODE),
         *(StreamWanted(work(f"s{number}", kind), None) for number, kind in enumerate(PROFILES)),
-        StreamWanted(work("seen", replace(SEEN, needs=(NODE,))), None),
+        StreamWanted(replace(work("seen", replace(SEEN, needs=(NODE,))), parts=PARTS), None),
         StreamWanted(work("batch", PROFILES[2], Standing.BATCH_FREE), None),
         StreamReleased("s1"),
         WorkerLost("three"),
@@ -73,6 +74,7 @@ def test_the_next_leader_reads_what_the_last_one_knew(tmp_path: Path) -> None:
     assert gained.epoch == LEADER + 1
     assert {one.name: one for one in gained.nodes} == {n: nodes[n] for n in ("one", "two", "four")}
     assert {one.work.name for one in gained.streams} == {"s0", "s2", "batch", "seen"}
+    assert {one.work.name: one.work.parts for one in gained.streams}["seen"] == PARTS
     for one in gained.streams:
         assert one == streams[one.work.name]
     assert any(one.coming is not None for one in gained.streams), "a move is under way"
