@@ -145,7 +145,7 @@ def test_the_page_sends_a_stream_on_stops_and_starts_it_and_shows_no_key(
     assert "nowhere else" in told()
     add(f"rtmp://127.0.0.1:{server.rtmp}/live/copy?token={SECRET}")
     server.until(lambda: re.search(r"Sending · 240p · [\d.]+ .B", told()), "the push")
-    assert server.stream("copy")["state"] == "live"
+    server.until(lambda: server.stream("copy")["state"] == "live", "the copy")
     add("rtmp://127.0.0.1:9/live", SECRET)
     server.until(lambda: "The target refuses connections." in told(), "the reason")
     server.until(lambda: "Retrying in" in told(), "the next try")
